@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Areas, their regions, and how long an mm is held.
+ *
+ * An area belongs to a descriptor, a region to the mm that registered it. The
+ * region holds the mm_struct (mm_count), not the memory (mm_users): whoever keeps
+ * the descriptor open, after exec or in another process, keeps no memory alive.
+ * When the mm dies, the next step of kksmd into the region finds out and frees it.
+ */
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+
+#include "ksm.h"
+
+DEFINE_MUTEX(ksm_lock);
+LIST_HEAD(ksm_regions);
+struct ksm_counters ksm_counters;
+
+/* Looks, or pages, between two offers to let others run. */
+#define LOOKS_PER_HOLD	256
+
+static bool overlaps(struct mm_struct *mm, unsigned long start, unsigned long end)
+{
+	struct ksm_region *region;
+
+	list_for_each_entry(region, &ksm_regions, in_scan)
+		if (region->mm == mm && region->start < end && start < region->end)
+			return true;
+	return false;
+}
+
+/* Regions of mms that are gone must not count against a full area. */
+static void reap(struct ksm_area *area)
+{
+	struct ksm_region *region, *tmp;
+
+	list_for_each_entry_safe(region, tmp, &area->regions, in_area)
+		if (!atomic_read(&region->mm->mm_users))
+			ksm_region_free(region);
+}
+
+/**
+ * ksm_area_register - take up a range of the caller's memory
+ * @area: the area
+ * @addr: the first byte, aligned to a page
+ * @npages: how many pages
+ *
+ * Return: 0; or, with nothing changed, -EINVAL (no pages, or not aligned),
+ * -ERANGE (the range wraps around, or leaves the address space), -EEXIST (it
+ * overlaps a region of the same mm, in whichever area), -ENOSPC (the area is
+ * full), -ENOMEM.
+ */
+int ksm_area_register(struct ksm_area *area, unsigned long addr, unsigned long npages)
+{
+	unsigned long len = npages * PAGE_SIZE;
+	struct ksm_region *region;
+	int err;
+
+	if (!npages || !PAGE_ALIGNED(addr))
+		return -EINVAL;
+	if (addr + len < addr || addr + len > TASK_SIZE)
+		return -ERANGE;
+
+	region = kzalloc(sizeof(*region), GFP_KERNEL_ACCOUNT);
+	if (!region)
+		return -ENOMEM;
+	region->area = area;
+	region->mm = current->mm;
+	region->start = addr;
+	region->end = addr + len;
+	xa_init(&region->chunks);
+
+	mutex_lock(&area->lock);
+	mutex_lock(&ksm_lock);
+	err = -EEXIST;
+	if (overlaps(current->mm, region->start, region->end))
+		goto unlock;
+	if (area->nr_regions == KSM_MAX_REGIONS)
+		reap(area);
+	err = -ENOSPC;
+	if (area->nr_regions == KSM_MAX_REGIONS)
+		goto unlock;
+	err = 0;
+	mmgrab(region->mm);
+	list_add_tail(&region->in_area, &area->regions);
+	list_add_tail(&region->in_scan, &ksm_regions);
+	area->nr_regions++;
+unlock:
+	mutex_unlock(&ksm_lock);
+	mutex_unlock(&area->lock);
+	if (err)
+		kfree(region);
+	else
+		ksm_scan_wake();
+	return err;
+}
+
+/**
+ * ksm_region_free - forget a region
+ * @region: the region; ksm_lock is held. Pages of it that are merged stay so,
+ *	as ordinary read-only mappings of a page that nobody will ever write.
+ */
+void ksm_region_free(struct ksm_region *region)
+{
+	ksm_scan_leave(region);
+	ksm_items_forget(region, region->start, region->end, KSM_BREAK_UNMAPPED);
+	xa_destroy(&region->chunks);
+	list_del(&region->in_area);
+	list_del(&region->in_scan);
+	region->area->nr_regions--;
+	mmdrop(region->mm);
+	kfree(region);
+}
+
+/* Fork and mremap may have brought merged pages here that no item knows of. */
+static int adopt_all(struct ksm_region *region, bool yield)
+{
+	unsigned long addr = region->start;
+	struct ksm_spot spot;
+	int looks = 0, err = 0;
+
+	while (addr < region->end && !err) {
+		struct ksm_item *item;
+
+		if (!mmget_not_zero(region->mm))
+			return 0;
+		mmap_read_lock(region->mm);
+		ksm_look(region->mm, addr, region->end, &spot);
+		mmap_read_unlock(region->mm);
+		mmput_async(region->mm);
+		addr = spot.next;
+		if (spot.page) {
+			if (!PageAnon(spot.page)) {
+				item = ksm_item_get(region, spot.addr);
+				if (!item)
+					err = -ENOMEM;
+				else if (item->state != KSM_ITEM_MERGED)
+					ksm_node_adopt(item, spot.page);
+			}
+			put_page(spot.page);
+		}
+		if (++looks % LOOKS_PER_HOLD)
+			continue;
+		if (yield)
+			mutex_unlock(&ksm_lock);
+		cond_resched();
+		if (yield)
+			mutex_lock(&ksm_lock);
+	}
+	return err;
+}
+
+static int unmerge_chunk(struct ksm_chunk *chunk, bool interruptible)
+{
+	int i, err;
+
+	for (i = 0; i < KSM_CHUNK_PAGES && chunk->merged; i++) {
+		if (chunk->items[i].state != KSM_ITEM_MERGED)
+			continue;
+		if (interruptible && signal_pending(current))
+			return -EINTR;
+		err = ksm_unmerge(&chunk->items[i]);
+		if (err)
+			return err;
+		cond_resched();
+	}
+	return 0;
+}
+
+/*
+ * Give every page of a region its own copy. The first error ends it: pages that
+ * were unmerged by then are counted as unmerged, all others as merged. With
+ * @yield the region is marked as leaving, and ksm_lock is let go of in between.
+ */
+static int unmerge_region(struct ksm_region *region, bool yield, bool interruptible)
+{
+	struct ksm_chunk *chunk;
+	unsigned long index;
+	int err;
+
+	err = adopt_all(region, yield);
+	if (err)
+		return err;
+	xa_for_each(&region->chunks, index, chunk) {
+		err = unmerge_chunk(chunk, interruptible);
+		if (err)
+			return err;
+		if (yield) {
+			mutex_unlock(&ksm_lock);
+			cond_resched();
+			mutex_lock(&ksm_lock);
+		}
+	}
+	return 0;
+}
+
+/*
+ * Remove all regions of an area. With @force an error ends nothing, not even a
+ * signal: what cannot be unmerged stays merged, and is forgotten.
+ */
+static int remove_all(struct ksm_area *area, bool force)
+{
+	struct ksm_region *region;
+	int err = 0;
+
+	mutex_lock(&area->lock);
+	mutex_lock(&ksm_lock);
+	while (!list_empty(&area->regions)) {
+		region = list_first_entry(&area->regions, struct ksm_region, in_area);
+		region->leaving = true;
+		ksm_scan_leave(region);
+		err = unmerge_region(region, true, !force);
+		if (err && !force) {
+			region->leaving = false;
+			break;
+		}
+		ksm_region_free(region);
+	}
+	mutex_unlock(&ksm_lock);
+	mutex_unlock(&area->lock);
+	ksm_scan_wake();
+	return err;
+}
+
+/**
+ * ksm_area_remove - remove all regions of an area
+ * @area: the area
+ *
+ * Return: 0; -EINTR or -ENOMEM, and the regions that are left are registered as
+ * before.
+ */
+int ksm_area_remove(struct ksm_area *area)
+{
+	return remove_all(area, false);
+}
+
+/**
+ * ksm_area_release - the last descriptor of an area is closed
+ * @area: the area, freed here
+ */
+void ksm_area_release(struct ksm_area *area)
+{
+	remove_all(area, true);
+	kfree(area);
+}
+
+/**
+ * ksm_unmerge_all - give every page of every region its own copy
+ *
+ * kksmd must have been told to stop, and keeps so while ksm_lock is held here.
+ *
+ * Return: 0, or -EINTR or -ENOMEM, with the rest still merged.
+ */
+int ksm_unmerge_all(void)
+{
+	struct ksm_region *region;
+	int err = 0;
+
+	mutex_lock(&ksm_lock);
+	list_for_each_entry(region, &ksm_regions, in_scan) {
+		err = unmerge_region(region, false, true);
+		if (err)
+			break;
+	}
+	mutex_unlock(&ksm_lock);
+	return err;
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What an index of pages must answer.
+ *
+ * An index finds, for the content of one page, an entry whose page has the same
+ * content. It holds two kinds of entries. Stable ones are of kernel pages, which
+ * nobody can write: they stand until they are forgotten. Unstable ones are of
+ * ordinary pages, which may change at any time: a find among them may miss, and
+ * what it finds is a suggestion that the merge has to prove.
+ *
+ * An implementation knows no mm: it compares by calling back, so the same file
+ * is compiled for the kernel and, by the tests, for the host. It takes no lock;
+ * the caller keeps all calls on one index apart.
+ */
+#ifndef KSM_INDEX_H
+#define KSM_INDEX_H
+
+#include <linux/rbtree.h>
+#include <linux/types.h>
+
+/**
+ * struct ksm_entry - an entry's place in an index, embedded in what it stands for
+ * @rb: its node in one of the two trees
+ */
+struct ksm_entry {
+	struct rb_node rb;
+};
+
+enum ksm_kind { KSM_STABLE, KSM_UNSTABLE };
+
+/**
+ * struct ksm_index_callbacks - how an index asks about content
+ * @order: put into @order how the content of @key compares with that of the page
+ *	behind @entry (below, equal to, or above zero), and return true; return
+ *	false when there is no such page any more
+ * @dropped: an unstable entry has left the index on the index's own decision
+ *	(its page was gone, or the pass ended)
+ */
+struct ksm_index_callbacks {
+	bool (*order)(const void *key, struct ksm_entry *entry, enum ksm_kind kind, int *order);
+	void (*dropped)(struct ksm_entry *entry);
+};
+
+struct ksm_index;
+
+/**
+ * struct ksm_index_ops - an implementation
+ * @name: as in the documentation
+ * @create: an empty index that asks through @cb; NULL when there is no memory
+ * @destroy: free an index that holds no entry
+ * @find_stable: the stable entry with the content of @key, or NULL
+ * @insert_stable: add @entry, whose content is that of @key; NULL, or the stable
+ *	entry that has this content already, and then @entry has not been added
+ * @find_or_insert_unstable: the unstable entry with the content of @key, or
+ *	NULL, and then @entry has been added
+ * @forget: take @entry out
+ * @flush: take every unstable entry out, with a call of @dropped for each
+ * @next: the entry after @entry (the first one for NULL), or NULL at the end
+ */
+struct ksm_index_ops {
+	const char *name;
+	struct ksm_index *(*create)(const struct ksm_index_callbacks *cb);
+	void (*destroy)(struct ksm_index *index);
+	struct ksm_entry *(*find_stable)(struct ksm_index *index, const void *key);
+	struct ksm_entry *(*insert_stable)(struct ksm_index *index, const void *key,
+					   struct ksm_entry *entry);
+	struct ksm_entry *(*find_or_insert_unstable)(struct ksm_index *index, const void *key,
+						     struct ksm_entry *entry);
+	void (*forget)(struct ksm_index *index, struct ksm_entry *entry, enum ksm_kind kind);
+	void (*flush)(struct ksm_index *index);
+	struct ksm_entry *(*next)(struct ksm_index *index, struct ksm_entry *entry,
+				  enum ksm_kind kind);
+};
+
+extern const struct ksm_index_ops ksm_index_tree;
+
+#endif /* KSM_INDEX_H */

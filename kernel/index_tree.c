@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The index of 2009: two red-black trees ordered by content.
+ *
+ * The stable tree holds kernel pages. They cannot change, so it is always in
+ * order and a search finds what is there.
+ *
+ * The unstable tree holds pages that can be written at any time, and whose place
+ * is then wrong: a search that passes such a place may turn the wrong way and
+ * miss. It stays a valid, balanced tree all the same, since balance does not
+ * depend on content; and at the end of each pass it is thrown away and grown
+ * anew, so no misplaced page misleads for longer than that.
+ *
+ * A search costs one comparison of two pages a level. That is its price, and the
+ * reason for the other index.
+ */
+#include <linux/slab.h>
+
+#include "index.h"
+
+/**
+ * struct ksm_index - the two trees
+ * @cb: how to ask about content
+ * @roots: by enum ksm_kind
+ */
+struct ksm_index {
+	const struct ksm_index_callbacks *cb;
+	struct rb_root roots[2];
+};
+
+static struct ksm_entry *to_entry(struct rb_node *rb)
+{
+	return rb ? rb_entry(rb, struct ksm_entry, rb) : NULL;
+}
+
+static struct ksm_index *tree_create(const struct ksm_index_callbacks *cb)
+{
+	struct ksm_index *index = kzalloc(sizeof(*index), GFP_KERNEL);
+
+	if (index)
+		index->cb = cb;
+	return index;
+}
+
+static void tree_destroy(struct ksm_index *index)
+{
+	kfree(index);
+}
+
+/*
+ * Go down from the root. Returns the entry that is equal to @key; or NULL, with
+ * @parent and @link set to where such an entry would hang.
+ */
+static struct ksm_entry *tree_descend(struct ksm_index *index, const void *key,
+				      enum ksm_kind kind, struct rb_node **parent,
+				      struct rb_node ***link)
+{
+	struct rb_root *root = &index->roots[kind];
+
+again:
+	*parent = NULL;
+	*link = &root->rb_node;
+	while (**link) {
+		struct ksm_entry *entry = to_entry(**link);
+		int order;
+
+		if (!index->cb->order(key, entry, kind, &order)) {
+			/* Taking it out turned the tree: start over, one shorter. */
+			rb_erase(&entry->rb, root);
+			index->cb->dropped(entry);
+			goto again;
+		}
+		if (!order)
+			return entry;
+		*parent = **link;
+		*link = order < 0 ? &(*parent)->rb_left : &(*parent)->rb_right;
+	}
+	return NULL;
+}
+
+static struct ksm_entry *tree_find_or_insert(struct ksm_index *index, const void *key,
+					     struct ksm_entry *entry, enum ksm_kind kind)
+{
+	struct rb_node *parent, **link;
+	struct ksm_entry *equal = tree_descend(index, key, kind, &parent, &link);
+
+	if (!equal && entry) {
+		rb_link_node(&entry->rb, parent, link);
+		rb_insert_color(&entry->rb, &index->roots[kind]);
+	}
+	return equal;
+}
+
+static struct ksm_entry *tree_find_stable(struct ksm_index *index, const void *key)
+{
+	return tree_find_or_insert(index, key, NULL, KSM_STABLE);
+}
+
+static struct ksm_entry *tree_insert_stable(struct ksm_index *index, const void *key,
+					    struct ksm_entry *entry)
+{
+	return tree_find_or_insert(index, key, entry, KSM_STABLE);
+}
+
+static struct ksm_entry *tree_find_or_insert_unstable(struct ksm_index *index, const void *key,
+						      struct ksm_entry *entry)
+{
+	return tree_find_or_insert(index, key, entry, KSM_UNSTABLE);
+}
+
+static void tree_forget(struct ksm_index *index, struct ksm_entry *entry, enum ksm_kind kind)
+{
+	rb_erase(&entry->rb, &index->roots[kind]);
+}
+
+static void tree_flush(struct ksm_index *index)
+{
+	struct rb_root old = index->roots[KSM_UNSTABLE];
+	struct ksm_entry *entry, *tmp;
+
+	index->roots[KSM_UNSTABLE] = RB_ROOT;
+	rbtree_postorder_for_each_entry_safe(entry, tmp, &old, rb)
+		index->cb->dropped(entry);
+}
+
+static struct ksm_entry *tree_next(struct ksm_index *index, struct ksm_entry *entry,
+				   enum ksm_kind kind)
+{
+	return to_entry(entry ? rb_next(&entry->rb) : rb_first(&index->roots[kind]));
+}
+
+const struct ksm_index_ops ksm_index_tree = {
+	.name = "tree",
+	.create = tree_create,
+	.destroy = tree_destroy,
+	.find_stable = tree_find_stable,
+	.insert_stable = tree_insert_stable,
+	.find_or_insert_unstable = tree_find_or_insert_unstable,
+	.forget = tree_forget,
+	.flush = tree_flush,
+	.next = tree_next,
+};

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What is remembered of each page of a region: 32 bytes, in chunks that come
+ * into being where the scan finds memory. All under ksm_lock.
+ */
+#include <linux/gfp.h>
+#include <linux/sched.h>
+#include <linux/slab.h>
+
+#include "ksm.h"
+#include "trace.h"
+
+static_assert(sizeof(struct ksm_item) <= 32);
+
+static struct ksm_chunk *chunk_create(struct ksm_region *region, unsigned long start)
+{
+	struct ksm_chunk *chunk = kzalloc(sizeof(*chunk), GFP_KERNEL);
+	struct page *pages;
+
+	if (!chunk)
+		return NULL;
+	pages = alloc_pages(GFP_KERNEL | __GFP_ZERO | __GFP_COMP | __GFP_NOWARN,
+			    KSM_CHUNK_ORDER);
+	if (!pages)
+		goto free_chunk;
+	chunk->region = region;
+	chunk->start = start;
+	chunk->items = page_address(pages);
+	set_page_private(pages, (unsigned long)chunk);
+	if (xa_err(xa_store(&region->chunks, start / PMD_SIZE, chunk, GFP_KERNEL)))
+		goto free_pages;
+	return chunk;
+
+free_pages:
+	set_page_private(pages, 0);
+	__free_pages(pages, KSM_CHUNK_ORDER);
+free_chunk:
+	kfree(chunk);
+	return NULL;
+}
+
+static void chunk_free(struct ksm_chunk *chunk)
+{
+	struct page *pages = virt_to_page(chunk->items);
+
+	xa_erase(&chunk->region->chunks, chunk->start / PMD_SIZE);
+	set_page_private(pages, 0);
+	__free_pages(pages, KSM_CHUNK_ORDER);
+	kfree(chunk);
+}
+
+/**
+ * ksm_item_get - the item of an address, made if need be
+ * @region: the region
+ * @addr: an address in it
+ *
+ * Return: the item, or NULL when there is no memory.
+ */
+struct ksm_item *ksm_item_get(struct ksm_region *region, unsigned long addr)
+{
+	struct ksm_chunk *chunk = xa_load(&region->chunks, addr / PMD_SIZE);
+
+	if (!chunk) {
+		chunk = chunk_create(region, addr & PMD_MASK);
+		if (!chunk)
+			return NULL;
+	}
+	return &chunk->items[(addr - chunk->start) / PAGE_SIZE];
+}
+
+/**
+ * ksm_item_forget - take an item out of whatever it is in
+ * @item: the item; it is KSM_ITEM_PLAIN afterwards
+ * @how: how its merge ended, if it was merged
+ *
+ * A node that nobody maps any more goes with it.
+ */
+void ksm_item_forget(struct ksm_item *item, enum ksm_break how)
+{
+	struct ksm_node *node = item->node;
+
+	switch (item->state) {
+	case KSM_ITEM_UNSTABLE:
+		ksm_index_ops->forget(ksm_index, &item->entry, KSM_UNSTABLE);
+		item->state = KSM_ITEM_PLAIN;
+		break;
+	case KSM_ITEM_MERGED:
+		trace_devksm_break(ksm_item_mm(item), ksm_item_addr(item),
+				   page_to_pfn(node->kpage), how);
+		ksm_node_unlink(item);
+		ksm_node_drop_if_unused(node);
+		break;
+	}
+}
+
+static void chunk_forget(struct ksm_chunk *chunk, unsigned long start, unsigned long end,
+			 enum ksm_break how)
+{
+	unsigned long first = (max(start, chunk->start) - chunk->start) / PAGE_SIZE;
+	unsigned long last = min((end - chunk->start) / PAGE_SIZE, KSM_CHUNK_PAGES);
+	unsigned long i;
+
+	for (i = first; i < last; i++) {
+		ksm_item_forget(&chunk->items[i], how);
+		chunk->items[i].seen = 0;
+	}
+}
+
+/**
+ * ksm_items_forget - forget the items of a range that has no pages any more
+ * @region: the region
+ * @start: the first byte of the range
+ * @end: the byte after its last
+ * @how: how the merge of those that were merged ended
+ *
+ * A chunk of which nothing is left is freed. Where there never was a page there
+ * is no chunk, and nothing to do.
+ */
+void ksm_items_forget(struct ksm_region *region, unsigned long start, unsigned long end,
+		      enum ksm_break how)
+{
+	struct ksm_chunk *chunk;
+	unsigned long index;
+
+	if (start >= end)
+		return;
+	xa_for_each_range(&region->chunks, index, chunk, start / PMD_SIZE,
+			  (end - 1) / PMD_SIZE) {
+		chunk_forget(chunk, start, end, how);
+		if (start <= max(chunk->start, region->start) &&
+		    end >= min(chunk->start + PMD_SIZE, region->end))
+			chunk_free(chunk);
+		cond_resched();
+	}
+}

@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The driver's own types, and the order in which its locks are taken.
+ *
+ * Locking order, outermost first:
+ *
+ *	ksm_run_lock			(sysfs.c: one writer of "run" at a time)
+ *	  area->lock			(register and remove on one area)
+ *	    ksm_lock			(everything this driver remembers)
+ *	      mm->mmap_lock		(always of one mm at a time)
+ *	        page lock		(only ever tried, never waited for)
+ *	          MMU notifier start	(secondary page tables are emptied)
+ *	            page-table lock
+ *
+ * ksm_lock guards the list of regions, the regions and their chunks, the items,
+ * the index, the stable nodes and the counters. kksmd lets go of it every few
+ * pages; who unmerges lets go of it after each chunk. Nothing that is held
+ * across such a gap is believed without a second look, but for one promise: a
+ * region that is marked "leaving" is freed by nobody but the one who marked it.
+ */
+#ifndef KSM_DRIVER_H
+#define KSM_DRIVER_H
+
+#include <linux/atomic.h>
+#include <linux/list.h>
+#include <linux/mm.h>
+#include <linux/mutex.h>
+#include <linux/shrinker.h>
+#include <linux/types.h>
+#include <linux/xarray.h>
+
+#include "compat.h"
+#include "index.h"
+
+/**
+ * enum ksm_skip - why a page of a region is left as it is
+ * @KSM_SKIP_NONE: it is not left alone
+ * @KSM_SKIP_SWAPPED: it is in swap; bringing it back would cost what merging saves
+ * @KSM_SKIP_SHARED_VMA: the mapping is shared, so a write must reach everybody
+ * @KSM_SKIP_IO: the mapping is of device memory (VM_IO)
+ * @KSM_SKIP_PFNMAP: the mapping has no struct pages behind it (VM_PFNMAP)
+ * @KSM_SKIP_MIXEDMAP: the mapping may have no struct pages behind it (VM_MIXEDMAP)
+ * @KSM_SKIP_HUGETLB: the mapping is of hugetlbfs, which has no 4 KiB page tables
+ * @KSM_SKIP_DAX: the mapping is of a file that is its own memory
+ * @KSM_SKIP_UFFD: userspace handles the faults of this range (userfaultfd)
+ * @KSM_SKIP_SPECIAL: a shadow stack or droppable memory, whose PTEs mean something else
+ * @KSM_SKIP_FILE: the mapping is of a file; see ksm_vma_refuses()
+ * @KSM_SKIP_KERNEL_KSM: the kernel's own KSM has merged it
+ * @KSM_SKIP_ZERO_PAGE: it is the zero page, which costs nothing already
+ * @KSM_SKIP_NOT_ANON: another driver put a page of its own here
+ * @KSM_SKIP_PINNED: somebody holds a reference (O_DIRECT, vmsplice, VFIO, ...)
+ * @KSM_SKIP_BUSY: the page lock was taken, or the page is on its way elsewhere
+ * @KSM_SKIP_CHANGED: it was written, moved or unmapped between two looks
+ * @KSM_SKIP_THP_SPLIT: it is part of a huge page that would not split
+ * @KSM_SKIP_LIMIT: it has a match, but max_kernel_pages is reached
+ * @KSM_SKIP_NO_MEMORY: there was no memory for what merging it needs
+ * @KSM_NR_SKIP: how many there are
+ */
+enum ksm_skip {
+	KSM_SKIP_NONE,
+	KSM_SKIP_SWAPPED,
+	KSM_SKIP_SHARED_VMA,
+	KSM_SKIP_IO,
+	KSM_SKIP_PFNMAP,
+	KSM_SKIP_MIXEDMAP,
+	KSM_SKIP_HUGETLB,
+	KSM_SKIP_DAX,
+	KSM_SKIP_UFFD,
+	KSM_SKIP_SPECIAL,
+	KSM_SKIP_FILE,
+	KSM_SKIP_KERNEL_KSM,
+	KSM_SKIP_ZERO_PAGE,
+	KSM_SKIP_NOT_ANON,
+	KSM_SKIP_PINNED,
+	KSM_SKIP_BUSY,
+	KSM_SKIP_CHANGED,
+	KSM_SKIP_THP_SPLIT,
+	KSM_SKIP_LIMIT,
+	KSM_SKIP_NO_MEMORY,
+	KSM_NR_SKIP,
+};
+
+/**
+ * enum ksm_state - what the driver believes of one page of a region
+ * @KSM_ITEM_PLAIN: nothing but its checksum is known
+ * @KSM_ITEM_UNSTABLE: it stands in the unstable index, waiting for its equal
+ * @KSM_ITEM_MERGED: it was last seen mapping the kernel page of a stable node
+ *
+ * A belief only: what counts is the PTE, looked at under its lock.
+ */
+enum ksm_state {
+	KSM_ITEM_PLAIN,
+	KSM_ITEM_UNSTABLE,
+	KSM_ITEM_MERGED,
+};
+
+/**
+ * enum ksm_break - how a merged page came to be private again
+ * @KSM_BREAK_WRITTEN: its owner wrote to it, or put something else there
+ * @KSM_BREAK_UNMAPPED: its mapping, or the whole mm, is gone
+ * @KSM_BREAK_UNMERGED: the driver gave it its own copy back
+ */
+enum ksm_break {
+	KSM_BREAK_WRITTEN,
+	KSM_BREAK_UNMAPPED,
+	KSM_BREAK_UNMERGED,
+};
+
+struct ksm_node;
+struct ksm_region;
+
+/**
+ * struct ksm_item - what is remembered of one page of a region, in 32 bytes
+ * @entry: its place in the unstable index, while KSM_ITEM_UNSTABLE
+ * @link: its place among the items of @node, while KSM_ITEM_MERGED
+ * @node: whose kernel page it maps, while KSM_ITEM_MERGED
+ * @checksum: of the content at the last visit; one that differs means volatile
+ * @state: an enum ksm_state
+ * @seen: whether @checksum has been taken yet
+ *
+ * Neither region nor address is stored: both follow from where the item lies,
+ * see ksm_item_chunk() and ksm_item_addr().
+ */
+struct ksm_item {
+	union {
+		struct ksm_entry entry;
+		struct {
+			struct hlist_node link;
+			struct ksm_node *node;
+		};
+	};
+	u32 checksum;
+	u8 state;
+	u8 seen;
+};
+
+#define KSM_CHUNK_PAGES		(PMD_SIZE / PAGE_SIZE)
+#define KSM_CHUNK_ORDER		get_order(KSM_CHUNK_PAGES * sizeof(struct ksm_item))
+
+/**
+ * struct ksm_chunk - the items of the pages that one page table maps
+ * @region: the region it belongs to
+ * @start: the address of items[0], aligned to what a page table maps
+ * @merged: how many of its items are KSM_ITEM_MERGED
+ * @items: KSM_CHUNK_PAGES of them, in pages whose private field points back here
+ *
+ * Allocated when the scan first finds a page there, so that a hole costs nothing.
+ */
+struct ksm_chunk {
+	struct ksm_region *region;
+	unsigned long start;
+	unsigned int merged;
+	struct ksm_item *items;
+};
+
+/**
+ * struct ksm_area - what a descriptor of CREATE_SHARED_MEMORY_AREA stands for
+ * @lock: one REGISTER or REMOVE at a time
+ * @regions: its regions, of whichever mm (under ksm_lock)
+ * @nr_regions: how many there are, at most KSM_MAX_REGIONS (under ksm_lock)
+ */
+struct ksm_area {
+	struct mutex lock;
+	struct list_head regions;
+	unsigned int nr_regions;
+};
+
+#define KSM_MAX_REGIONS		1024
+
+/**
+ * struct ksm_region - a range of one mm in which pages may merge
+ * @area: the area that owns it
+ * @in_area: its place in @area->regions
+ * @in_scan: its place in ksm_regions, the list that kksmd goes round
+ * @mm: the mm that registered it; mm_count is held, never mm_users
+ * @start: its first byte
+ * @end: the byte after its last
+ * @merged: how many of its items are KSM_ITEM_MERGED
+ * @leaving: it is being removed; kksmd and the reaper keep away
+ * @chunks: struct ksm_chunk by address divided by PMD_SIZE
+ */
+struct ksm_region {
+	struct ksm_area *area;
+	struct list_head in_area;
+	struct list_head in_scan;
+	struct mm_struct *mm;
+	unsigned long start;
+	unsigned long end;
+	unsigned long merged;
+	bool leaving;
+	struct xarray chunks;
+};
+
+/**
+ * struct ksm_node - a stable node: one kernel page and the items that map it
+ * @entry: its place in the stable index
+ * @in_nodes: its place in the list of all nodes
+ * @kpage: the kernel page; the node holds one reference
+ * @items: the items that were last seen mapping it
+ * @nr_items: how many there are
+ *
+ * A process that was forked off may map the page without an item here. So a
+ * node is dropped when the map count is zero, not when @items is empty.
+ */
+struct ksm_node {
+	struct ksm_entry entry;
+	struct list_head in_nodes;
+	struct page *kpage;
+	struct hlist_head items;
+	unsigned int nr_items;
+};
+
+/**
+ * struct ksm_counters - what /sys/kernel/mm/ksm shows (under ksm_lock)
+ * @shared: items beyond the first of each node: the frames saved
+ * @kernel_pages: stable nodes, each with one kernel page
+ * @full_scans: passes completed since the module was loaded
+ * @volatile_now: pages of this pass whose content had changed since the last one
+ * @volatile_last: the same, of the last complete pass
+ * @skipped_now: pages that this pass has left alone so far, by reason
+ * @skipped_last: the same, of the last complete pass
+ */
+struct ksm_counters {
+	unsigned long shared;
+	unsigned long kernel_pages;
+	unsigned long full_scans;
+	unsigned long volatile_now;
+	unsigned long volatile_last;
+	unsigned long skipped_now[KSM_NR_SKIP];
+	unsigned long skipped_last[KSM_NR_SKIP];
+};
+
+/**
+ * struct ksm_settings - what /sys/kernel/mm/ksm takes (read without a lock)
+ * @run: 0 stop, 1 scan, 2 everything unmerged and stopped
+ * @pages_to_scan: steps of the cursor between two sleeps
+ * @sleep: microseconds between two batches
+ * @max_kernel_pages: no new node at or above this many; 0 for no limit
+ */
+struct ksm_settings {
+	unsigned int run;
+	unsigned int pages_to_scan;
+	unsigned int sleep;
+	unsigned long max_kernel_pages;
+};
+
+enum { KSM_RUN_STOP, KSM_RUN_SCAN, KSM_RUN_UNMERGE };
+
+extern struct mutex ksm_lock;
+extern struct list_head ksm_regions;
+extern struct ksm_counters ksm_counters;
+extern struct ksm_settings ksm_settings;
+extern const struct ksm_index_ops *ksm_index_ops;
+extern struct ksm_index *ksm_index;
+
+/* dev.c */
+int ksm_dev_init(void);
+void ksm_dev_exit(void);
+
+/* sysfs.c */
+int ksm_sysfs_init(void);
+void ksm_sysfs_exit(void);
+
+/* area.c */
+int ksm_area_register(struct ksm_area *area, unsigned long addr, unsigned long npages);
+int ksm_area_remove(struct ksm_area *area);
+void ksm_area_release(struct ksm_area *area);
+void ksm_region_free(struct ksm_region *region);
+int ksm_unmerge_all(void);
+
+/* item.c */
+struct ksm_item *ksm_item_get(struct ksm_region *region, unsigned long addr);
+void ksm_item_forget(struct ksm_item *item, enum ksm_break how);
+void ksm_items_forget(struct ksm_region *region, unsigned long start, unsigned long end,
+		      enum ksm_break how);
+
+static inline struct ksm_chunk *ksm_item_chunk(const struct ksm_item *item)
+{
+	return (struct ksm_chunk *)page_private(virt_to_head_page(item));
+}
+
+static inline unsigned long ksm_item_addr(const struct ksm_item *item)
+{
+	struct ksm_chunk *chunk = ksm_item_chunk(item);
+
+	return chunk->start + (item - chunk->items) * PAGE_SIZE;
+}
+
+static inline struct mm_struct *ksm_item_mm(const struct ksm_item *item)
+{
+	return ksm_item_chunk(item)->region->mm;
+}
+
+/* node.c */
+int ksm_node_init(void);
+void ksm_node_exit(void);
+struct ksm_node *ksm_node_create(struct page *content, enum ksm_skip *why);
+void ksm_node_link(struct ksm_node *node, struct ksm_item *item);
+bool ksm_node_adopt(struct ksm_item *item, struct page *page);
+void ksm_node_unlink(struct ksm_item *item);
+bool ksm_node_drop_if_unused(struct ksm_node *node);
+void ksm_nodes_prune(void);
+
+/* scan.c */
+int ksm_index_init(void);
+void ksm_index_exit(void);
+int ksm_scan_init(void);
+void ksm_scan_exit(void);
+void ksm_scan_wake(void);
+void ksm_scan_leave(struct ksm_region *region);
+
+/* merge.c */
+enum ksm_skip ksm_merge(struct ksm_item *item, struct page *page, struct ksm_node *node);
+int ksm_unmerge(struct ksm_item *item);
+int ksm_page_order(struct page *a, struct page *b);
+
+/**
+ * struct ksm_spot - what ksm_look() found
+ * @page: the page, with a reference held for the caller; NULL when there is none
+ * @addr: where @page is mapped: the address asked for, or a later one
+ * @next: where to look next: all before it has been dealt with
+ * @why: why the pages from @addr to @next are left alone; KSM_SKIP_NONE for a
+ *	hole, where there is nothing to leave
+ */
+struct ksm_spot {
+	struct page *page;
+	unsigned long addr;
+	unsigned long next;
+	enum ksm_skip why;
+};
+
+/* walk.c */
+enum ksm_skip ksm_vma_refuses(struct vm_area_struct *vma);
+void ksm_look(struct mm_struct *mm, unsigned long addr, unsigned long end,
+	      struct ksm_spot *spot);
+struct page *ksm_item_page(struct ksm_item *item);
+
+#endif /* KSM_DRIVER_H */

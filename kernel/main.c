@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * /dev/ksm: merging identical pages of memory that applications have registered.
+ *
+ * A program opens /dev/ksm, creates an area, and registers ranges of its memory
+ * in it (dev.c, area.c). A kernel thread, kksmd, goes round all registered pages
+ * (scan.c, walk.c). A page whose content has not changed since the last round is
+ * looked up among the kernel pages that exist (the stable index), and then among
+ * the other unchanged pages of this round (the unstable index; index.h). Where an
+ * equal one is found, a kernel page with this content takes the place of both
+ * (merge.c, pte.c), read-only. The first write to it makes the kernel's ordinary
+ * copy-on-write fault, and the writer has a page of its own again.
+ *
+ * The driver of April 2009 worked like this, and its programs run on this one.
+ * Here: init and exit, nothing else.
+ */
+#include <linux/init.h>
+#include <linux/module.h>
+
+#include "ksm.h"
+#include "mm_symbols.h"
+
+static int __init ksm_init(void)
+{
+	int err;
+
+	err = ksm_symbols_init();
+	if (err)
+		return err;
+	err = ksm_index_init();
+	if (err)
+		return err;
+	err = ksm_node_init();
+	if (err)
+		goto exit_index;
+	err = ksm_scan_init();
+	if (err)
+		goto exit_node;
+	err = ksm_sysfs_init();
+	if (err)
+		goto exit_scan;
+	err = ksm_dev_init();
+	if (err)
+		goto exit_sysfs;
+	return 0;
+
+exit_sysfs:
+	ksm_sysfs_exit();
+exit_scan:
+	ksm_scan_exit();
+exit_node:
+	ksm_node_exit();
+exit_index:
+	ksm_index_exit();
+	return err;
+}
+
+/* No area is open: each holds the module. */
+static void __exit ksm_exit(void)
+{
+	ksm_dev_exit();
+	ksm_sysfs_exit();
+	ksm_scan_exit();
+	ksm_node_exit();
+	ksm_index_exit();
+}
+
+module_init(ksm_init);
+module_exit(ksm_exit);
+MODULE_LICENSE("GPL");
+MODULE_DESCRIPTION("/dev/ksm: merges identical pages of registered memory");

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Stable nodes: a kernel page each, and the items that map it. All under ksm_lock.
+ */
+#include <linux/highmem.h>
+#include <linux/sched.h>
+#include <linux/slab.h>
+
+#include "ksm.h"
+#include "trace.h"
+
+static LIST_HEAD(nodes);
+static struct kmem_cache *node_cache;
+static struct shrinker *shrinker;
+
+/**
+ * ksm_node_create - a stable node with a copy of a page
+ * @content: the page to copy; it may be written meanwhile, so whoever merges a
+ *	page with the copy compares again
+ * @why: set to the reason when there is no node
+ *
+ * Return: the node, in the stable index and mapped by nobody yet; or NULL.
+ */
+struct ksm_node *ksm_node_create(struct page *content, enum ksm_skip *why)
+{
+	unsigned long limit = READ_ONCE(ksm_settings.max_kernel_pages);
+	struct ksm_node *node;
+
+	*why = KSM_SKIP_LIMIT;
+	if (limit && ksm_counters.kernel_pages >= limit)
+		return NULL;
+
+	*why = KSM_SKIP_NO_MEMORY;
+	node = kmem_cache_zalloc(node_cache, GFP_KERNEL);
+	if (!node)
+		return NULL;
+	node->kpage = alloc_pages_node(page_to_nid(content), GFP_HIGHUSER | __GFP_NOWARN, 0);
+	if (!node->kpage)
+		goto free_node;
+	copy_highpage(node->kpage, content);
+	/* What was copied may not be what was searched for, and be there already. */
+	*why = KSM_SKIP_CHANGED;
+	if (ksm_index_ops->insert_stable(ksm_index, node->kpage, &node->entry))
+		goto free_page;
+	list_add_tail(&node->in_nodes, &nodes);
+	ksm_counters.kernel_pages++;
+	return node;
+
+free_page:
+	put_page(node->kpage);
+free_node:
+	kmem_cache_free(node_cache, node);
+	return NULL;
+}
+
+static void node_drop(struct ksm_node *node)
+{
+	struct ksm_item *item;
+	struct hlist_node *tmp;
+
+	hlist_for_each_entry_safe(item, tmp, &node->items, link)
+		ksm_node_unlink(item);
+	trace_devksm_node_dropped(page_to_pfn(node->kpage), ksm_mapcount(node->kpage));
+	ksm_index_ops->forget(ksm_index, &node->entry, KSM_STABLE);
+	list_del(&node->in_nodes);
+	/* Whoever maps it still, a forked child say, keeps it as an ordinary page. */
+	put_page(node->kpage);
+	ksm_counters.kernel_pages--;
+	kmem_cache_free(node_cache, node);
+}
+
+/**
+ * ksm_node_link - note that an item maps the page of a node
+ * @node: the node
+ * @item: the item; in no index
+ */
+void ksm_node_link(struct ksm_node *node, struct ksm_item *item)
+{
+	struct ksm_chunk *chunk = ksm_item_chunk(item);
+
+	item->state = KSM_ITEM_MERGED;
+	item->node = node;
+	hlist_add_head(&item->link, &node->items);
+	chunk->merged++;
+	chunk->region->merged++;
+	if (node->nr_items++)
+		ksm_counters.shared++;
+}
+
+/**
+ * ksm_node_adopt - link an item whose page is a kernel page already
+ * @item: the item, KSM_ITEM_PLAIN
+ * @page: the page it maps, not anonymous
+ *
+ * Fork and mremap bring kernel pages to places where kksmd put none.
+ *
+ * Return: true when @page is the kernel page of a node; false when it is not ours.
+ */
+bool ksm_node_adopt(struct ksm_item *item, struct page *page)
+{
+	struct ksm_entry *entry = ksm_index_ops->find_stable(ksm_index, page);
+	struct ksm_node *node;
+
+	if (!entry)
+		return false;
+	node = container_of(entry, struct ksm_node, entry);
+	if (node->kpage != page)
+		return false;
+	ksm_node_link(node, item);
+	return true;
+}
+
+/**
+ * ksm_node_unlink - note that an item does not map the page of its node any more
+ * @item: the item; the node stays, even if it was the last
+ */
+void ksm_node_unlink(struct ksm_item *item)
+{
+	struct ksm_chunk *chunk = ksm_item_chunk(item);
+	struct ksm_node *node = item->node;
+
+	hlist_del(&item->link);
+	item->state = KSM_ITEM_PLAIN;
+	chunk->merged--;
+	chunk->region->merged--;
+	if (--node->nr_items)
+		ksm_counters.shared--;
+}
+
+/**
+ * ksm_node_drop_if_unused - free a node whose kernel page nobody maps
+ * @node: the node
+ *
+ * A map count of zero stays zero: only ksm_merge() maps the page anew, and that
+ * takes ksm_lock; fork only copies a mapping that is there.
+ *
+ * Return: whether it was dropped.
+ */
+bool ksm_node_drop_if_unused(struct ksm_node *node)
+{
+	if (ksm_mapcount(node->kpage))
+		return false;
+	node_drop(node);
+	return true;
+}
+
+/**
+ * ksm_nodes_prune - free all nodes whose kernel page nobody maps
+ */
+void ksm_nodes_prune(void)
+{
+	struct ksm_node *node, *tmp;
+
+	list_for_each_entry_safe(node, tmp, &nodes, in_nodes) {
+		ksm_node_drop_if_unused(node);
+		cond_resched();
+	}
+}
+
+/* How many nobody maps is not known without a look, so all are offered. */
+static unsigned long shrink_count(struct shrinker *s, struct shrink_control *sc)
+{
+	return READ_ONCE(ksm_counters.kernel_pages);
+}
+
+/* Memory is short: the allocation may be our own, so the lock is only tried. */
+static unsigned long shrink_scan(struct shrinker *s, struct shrink_control *sc)
+{
+	struct ksm_node *node, *tmp;
+	unsigned long freed = 0, left = sc->nr_to_scan;
+	LIST_HEAD(kept);
+
+	if (!mutex_trylock(&ksm_lock))
+		return SHRINK_STOP;
+	list_for_each_entry_safe(node, tmp, &nodes, in_nodes) {
+		if (!left--)
+			break;
+		if (ksm_node_drop_if_unused(node))
+			freed++;
+		else
+			list_move_tail(&node->in_nodes, &kept);
+	}
+	/* Those that are in use go to the end, so the next call looks at others. */
+	list_splice_tail(&kept, &nodes);
+	mutex_unlock(&ksm_lock);
+	return freed;
+}
+
+int ksm_node_init(void)
+{
+	node_cache = kmem_cache_create("devksm_node", sizeof(struct ksm_node), 0, 0, NULL);
+	if (!node_cache)
+		return -ENOMEM;
+	shrinker = ksm_shrinker_register("devksm", shrink_count, shrink_scan);
+	if (!shrinker) {
+		kmem_cache_destroy(node_cache);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+/* No area is open any more, so nothing links here; forked children may map still. */
+void ksm_node_exit(void)
+{
+	struct ksm_node *node, *tmp;
+
+	ksm_shrinker_free(shrinker);
+	mutex_lock(&ksm_lock);
+	list_for_each_entry_safe(node, tmp, &nodes, in_nodes)
+		node_drop(node);
+	mutex_unlock(&ksm_lock);
+	kmem_cache_destroy(node_cache);
+}

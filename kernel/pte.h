@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The four helpers of the series: one page-table entry, from found to replaced.
+ */
+#ifndef KSM_PTE_H
+#define KSM_PTE_H
+
+#include <linux/mm.h>
+
+#include "compat.h"
+
+pmd_t *ksm_find_pmd(struct mm_struct *mm, unsigned long addr, unsigned long *next);
+pte_t *get_pte(struct mm_struct *mm, unsigned long addr, spinlock_t **ptl);
+int page_wrprotect(struct vm_area_struct *vma, unsigned long addr, pte_t *ptep,
+		   struct page *page, pte_t *orig);
+int replace_page(struct vm_area_struct *vma, unsigned long addr, pte_t *ptep, pte_t orig,
+		 struct page *page, struct page *kpage);
+void set_pte_at_notify(struct mm_struct *mm, unsigned long addr, pte_t *ptep, pte_t pte);
+
+/* Give back what get_pte() gave. */
+static inline void put_pte(pte_t *ptep, spinlock_t *ptl)
+{
+	ksm_pte_unmap_unlock(ptep, ptl);
+}
+
+#endif /* KSM_PTE_H */

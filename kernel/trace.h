@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Tracepoints. The system is "devksm": "ksm" is taken by the kernel's own KSM.
+ *
+ *	trace-cmd record -e devksm, or
+ *	echo 1 > /sys/kernel/tracing/events/devksm/enable
+ */
+#undef TRACE_SYSTEM
+#define TRACE_SYSTEM devksm
+
+#if !defined(KSM_TRACE_H) || defined(TRACE_HEADER_MULTI_READ)
+#define KSM_TRACE_H
+
+#include <linux/tracepoint.h>
+
+#include "ksm.h"
+
+#define show_kind(kind)							\
+	__print_symbolic(kind,						\
+		{ KSM_STABLE,	"stable" },				\
+		{ KSM_UNSTABLE,	"unstable" })
+
+#define show_break(how)							\
+	__print_symbolic(how,						\
+		{ KSM_BREAK_WRITTEN,	"written" },			\
+		{ KSM_BREAK_UNMAPPED,	"unmapped" },			\
+		{ KSM_BREAK_UNMERGED,	"unmerged" })
+
+#define show_skip(why)							\
+	__print_symbolic(why,						\
+		{ KSM_SKIP_SWAPPED,	"swapped" },			\
+		{ KSM_SKIP_SHARED_VMA,	"shared_vma" },			\
+		{ KSM_SKIP_IO,		"io" },				\
+		{ KSM_SKIP_PFNMAP,	"pfnmap" },			\
+		{ KSM_SKIP_MIXEDMAP,	"mixedmap" },			\
+		{ KSM_SKIP_HUGETLB,	"hugetlb" },			\
+		{ KSM_SKIP_DAX,		"dax" },			\
+		{ KSM_SKIP_UFFD,	"uffd" },			\
+		{ KSM_SKIP_SPECIAL,	"special" },			\
+		{ KSM_SKIP_FILE,	"file" },			\
+		{ KSM_SKIP_KERNEL_KSM,	"kernel_ksm" },			\
+		{ KSM_SKIP_ZERO_PAGE,	"zero_page" },			\
+		{ KSM_SKIP_NOT_ANON,	"not_anon" },			\
+		{ KSM_SKIP_PINNED,	"pinned" },			\
+		{ KSM_SKIP_BUSY,	"busy" },			\
+		{ KSM_SKIP_CHANGED,	"changed" },			\
+		{ KSM_SKIP_THP_SPLIT,	"thp_split" },			\
+		{ KSM_SKIP_LIMIT,	"limit" },			\
+		{ KSM_SKIP_NO_MEMORY,	"no_memory" })
+
+/* kksmd is about to go round all regions once more. */
+TRACE_EVENT(devksm_pass_start,
+	TP_PROTO(unsigned long pass),
+	TP_ARGS(pass),
+	TP_STRUCT__entry(__field(unsigned long, pass)),
+	TP_fast_assign(__entry->pass = pass;),
+	TP_printk("pass=%lu", __entry->pass)
+);
+
+/* It has gone round; what the counters say now. */
+TRACE_EVENT(devksm_pass_end,
+	TP_PROTO(unsigned long pass, unsigned long shared, unsigned long kernel_pages),
+	TP_ARGS(pass, shared, kernel_pages),
+	TP_STRUCT__entry(
+		__field(unsigned long, pass)
+		__field(unsigned long, shared)
+		__field(unsigned long, kernel_pages)
+	),
+	TP_fast_assign(
+		__entry->pass = pass;
+		__entry->shared = shared;
+		__entry->kernel_pages = kernel_pages;
+	),
+	TP_printk("pass=%lu pages_shared=%lu kernel_pages=%lu",
+		  __entry->pass, __entry->shared, __entry->kernel_pages)
+);
+
+/* A page has given way to a kernel page, found among the stable or the unstable. */
+TRACE_EVENT(devksm_merge,
+	TP_PROTO(enum ksm_kind kind, struct mm_struct *mm, unsigned long addr,
+		 unsigned long pfn, unsigned long kpfn),
+	TP_ARGS(kind, mm, addr, pfn, kpfn),
+	TP_STRUCT__entry(
+		__field(int, kind)
+		__field(void *, mm)
+		__field(unsigned long, addr)
+		__field(unsigned long, pfn)
+		__field(unsigned long, kpfn)
+	),
+	TP_fast_assign(
+		__entry->kind = kind;
+		__entry->mm = mm;
+		__entry->addr = addr;
+		__entry->pfn = pfn;
+		__entry->kpfn = kpfn;
+	),
+	TP_printk("%s mm=%p addr=0x%lx pfn=0x%lx kernel_pfn=0x%lx", show_kind(__entry->kind),
+		  __entry->mm, __entry->addr, __entry->pfn, __entry->kpfn)
+);
+
+/* A merged page was found, or made, private again. */
+TRACE_EVENT(devksm_break,
+	TP_PROTO(struct mm_struct *mm, unsigned long addr, unsigned long kpfn,
+		 enum ksm_break how),
+	TP_ARGS(mm, addr, kpfn, how),
+	TP_STRUCT__entry(
+		__field(void *, mm)
+		__field(unsigned long, addr)
+		__field(unsigned long, kpfn)
+		__field(int, how)
+	),
+	TP_fast_assign(
+		__entry->mm = mm;
+		__entry->addr = addr;
+		__entry->kpfn = kpfn;
+		__entry->how = how;
+	),
+	TP_printk("%s mm=%p addr=0x%lx kernel_pfn=0x%lx", show_break(__entry->how),
+		  __entry->mm, __entry->addr, __entry->kpfn)
+);
+
+/* Pages are left alone. */
+TRACE_EVENT(devksm_skip,
+	TP_PROTO(struct mm_struct *mm, unsigned long addr, unsigned long pages,
+		 enum ksm_skip why),
+	TP_ARGS(mm, addr, pages, why),
+	TP_STRUCT__entry(
+		__field(void *, mm)
+		__field(unsigned long, addr)
+		__field(unsigned long, pages)
+		__field(int, why)
+	),
+	TP_fast_assign(
+		__entry->mm = mm;
+		__entry->addr = addr;
+		__entry->pages = pages;
+		__entry->why = why;
+	),
+	TP_printk("%s mm=%p addr=0x%lx pages=%lu", show_skip(__entry->why),
+		  __entry->mm, __entry->addr, __entry->pages)
+);
+
+/* A stable node is freed; mappings that are left (forked children) keep the page. */
+TRACE_EVENT(devksm_node_dropped,
+	TP_PROTO(unsigned long kpfn, int mappings),
+	TP_ARGS(kpfn, mappings),
+	TP_STRUCT__entry(
+		__field(unsigned long, kpfn)
+		__field(int, mappings)
+	),
+	TP_fast_assign(
+		__entry->kpfn = kpfn;
+		__entry->mappings = mappings;
+	),
+	TP_printk("kernel_pfn=0x%lx mappings=%d", __entry->kpfn, __entry->mappings)
+);
+
+#endif /* KSM_TRACE_H */
+
+#undef TRACE_INCLUDE_PATH
+#define TRACE_INCLUDE_PATH .
+#undef TRACE_INCLUDE_FILE
+#define TRACE_INCLUDE_FILE trace
+#include <trace/define_trace.h>

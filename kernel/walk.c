@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * From an address to the page behind it, or to the reason why there is none.
+ */
+#include <linux/dax.h>
+#include <linux/highmem.h>
+#include <linux/hugetlb.h>
+#include <linux/mm.h>
+#include <linux/pgtable.h>
+#include <linux/sched/mm.h>
+#include <linux/swapops.h>
+#include <linux/userfaultfd_k.h>
+
+#include "ksm.h"
+#include "pte.h"
+
+/**
+ * ksm_vma_refuses - may pages of this mapping be merged at all?
+ * @vma: the mapping; its mm's mmap lock is held
+ *
+ * File mappings are left alone, private ones too, though a page that was written
+ * there is anonymous: a kernel page is not, and would look like a page of the
+ * file to whoever truncates or invalidates it, and be thrown away with the data.
+ *
+ * Return: KSM_SKIP_NONE, or the reason.
+ */
+enum ksm_skip ksm_vma_refuses(struct vm_area_struct *vma)
+{
+	if (vma->vm_flags & VM_HUGETLB)
+		return KSM_SKIP_HUGETLB;
+	if (vma->vm_flags & VM_IO)
+		return KSM_SKIP_IO;
+	if (vma->vm_flags & VM_PFNMAP)
+		return KSM_SKIP_PFNMAP;
+	if (vma->vm_flags & VM_MIXEDMAP)
+		return KSM_SKIP_MIXEDMAP;
+	if (vma_is_dax(vma))
+		return KSM_SKIP_DAX;
+	if (vma->vm_flags & (VM_SHARED | VM_MAYSHARE))
+		return KSM_SKIP_SHARED_VMA;
+	if (userfaultfd_armed(vma))
+		return KSM_SKIP_UFFD;
+	if (vma->vm_flags & (VM_SHADOW_STACK | VM_DROPPABLE))
+		return KSM_SKIP_SPECIAL;
+	if (!vma_is_anonymous(vma))
+		return KSM_SKIP_FILE;
+	return KSM_SKIP_NONE;
+}
+
+/* A page was found under a page-table lock: may it be looked at? */
+static void found(struct ksm_spot *spot, struct page *page)
+{
+	spot->next = spot->addr + PAGE_SIZE;
+	if (PageKsm(page)) {
+		spot->why = KSM_SKIP_KERNEL_KSM;
+		return;
+	}
+	if (is_zone_device_page(page) || PageHWPoison(page)) {
+		spot->why = KSM_SKIP_NOT_ANON;
+		return;
+	}
+	get_page(page);
+	spot->page = page;
+}
+
+/* A huge page is looked at in place, as if it had a page table. */
+static void look_huge(struct mm_struct *mm, pmd_t *pmd, struct ksm_spot *spot)
+{
+	spinlock_t *ptl = pmd_lock(mm, pmd);
+	pmd_t entry = *pmd;
+
+	if (!pmd_present(entry) || !pmd_trans_huge(entry)) {
+		/* Split, or on its way elsewhere, since the look without the lock. */
+		spot->next = spot->addr + PAGE_SIZE;
+		spot->why = KSM_SKIP_CHANGED;
+	} else if (!PageAnon(pmd_page(entry))) {
+		/* In an anonymous mapping, only the huge zero page is not anonymous. */
+		spot->why = KSM_SKIP_ZERO_PAGE;
+	} else {
+		found(spot, pmd_page(entry) + ((spot->addr & ~PMD_MASK) >> PAGE_SHIFT));
+	}
+	spin_unlock(ptl);
+}
+
+static void look_small(struct mm_struct *mm, struct vm_area_struct *vma, unsigned long end,
+		       struct ksm_spot *spot)
+{
+	unsigned long addr = spot->addr;
+	struct page *page;
+	pte_t *first, *ptep, pte = __pte(0);
+	spinlock_t *ptl;
+
+	first = get_pte(mm, addr, &ptl);
+	if (!first)
+		return;
+
+	/* Step over what has never been touched without letting go of the lock. */
+	for (ptep = first; addr < end; ptep++, addr += PAGE_SIZE) {
+		pte = ptep_get(ptep);
+		if (!pte_none(pte))
+			break;
+	}
+	if (addr == end)
+		goto unlock;
+
+	spot->addr = addr;
+	if (!pte_present(pte)) {
+		spot->next = addr + PAGE_SIZE;
+		spot->why = non_swap_entry(pte_to_swp_entry(pte)) ? KSM_SKIP_BUSY
+								  : KSM_SKIP_SWAPPED;
+		goto unlock;
+	}
+	page = vm_normal_page(vma, addr, pte);
+	if (!page) {
+		spot->next = addr + PAGE_SIZE;
+		spot->why = KSM_SKIP_ZERO_PAGE;
+		goto unlock;
+	}
+	found(spot, page);
+unlock:
+	put_pte(first, ptl);
+}
+
+/**
+ * ksm_look - find the first page at or after an address
+ * @mm: whose memory; its mmap lock is held
+ * @addr: where to begin
+ * @end: where to end
+ * @spot: what was found; see struct ksm_spot. One look goes no further than one
+ *	page table, or one hole, or one mapping that is to be left alone.
+ */
+void ksm_look(struct mm_struct *mm, unsigned long addr, unsigned long end,
+	      struct ksm_spot *spot)
+{
+	struct vm_area_struct *vma = find_vma(mm, addr);
+	unsigned long next;
+	pmd_t *pmd, entry;
+
+	*spot = (struct ksm_spot){ .addr = addr, .next = end };
+	if (!vma || vma->vm_start >= end)
+		return;
+	if (vma->vm_start > addr) {
+		spot->next = vma->vm_start;
+		return;
+	}
+	end = min(end, vma->vm_end);
+	spot->next = end;
+	spot->why = ksm_vma_refuses(vma);
+	if (spot->why || !vma->anon_vma)
+		return;
+
+	pmd = ksm_find_pmd(mm, addr, &next);
+	end = min(end, next);
+	spot->next = end;
+	if (!pmd)
+		return;
+	entry = READ_ONCE(*pmd);
+	if (pmd_present(entry) && pmd_trans_huge(entry))
+		look_huge(mm, pmd, spot);
+	else
+		look_small(mm, vma, end, spot);
+}
+
+/**
+ * ksm_item_page - the page that an item stands for, if it is there now
+ * @item: the item
+ *
+ * Return: the page, with a reference for the caller, or NULL.
+ */
+struct page *ksm_item_page(struct ksm_item *item)
+{
+	struct mm_struct *mm = ksm_item_mm(item);
+	unsigned long addr = ksm_item_addr(item);
+	struct ksm_spot spot;
+
+	if (!mmget_not_zero(mm))
+		return NULL;
+	mmap_read_lock(mm);
+	ksm_look(mm, addr, addr + PAGE_SIZE, &spot);
+	mmap_read_unlock(mm);
+	mmput_async(mm);
+	return spot.page;
+}
