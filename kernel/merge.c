@@ -46,9 +46,7 @@ static enum ksm_skip switch_pte(struct vm_area_struct *vma, unsigned long addr,
 	spinlock_t *ptl;
 	pte_t *ptep, orig;
 
-	ksm_notifier_range_init(&range, vma, addr, addr + PAGE_SIZE);
-	mmu_notifier_invalidate_range_start(&range);
-
+	pte_change_begin(vma, addr, &range);
 	why = KSM_SKIP_CHANGED;
 	ptep = get_pte(vma->vm_mm, addr, &ptl);
 	if (!ptep)
@@ -70,7 +68,7 @@ static enum ksm_skip switch_pte(struct vm_area_struct *vma, unsigned long addr,
 unlock:
 	put_pte(ptep, ptl);
 end:
-	mmu_notifier_invalidate_range_end(&range);
+	pte_change_end(&range);
 	return why;
 }
 

@@ -2,10 +2,9 @@
 /*
  * The four helpers of the series: one page-table entry, from found to replaced.
  *
- * The caller holds the mmap lock throughout, has told the MMU notifiers that the
- * range is about to change (mmu_notifier_invalidate_range_start()) and will tell
- * them that it has (.._end()). So every secondary MMU has let go of the page
- * before get_pte() and takes nothing new until the end.
+ * The caller holds the mmap lock throughout, and puts what changes an entry
+ * between pte_change_begin() and pte_change_end(). So every secondary MMU has let
+ * go of the page before get_pte() and takes nothing new until the end.
  *
  * They are exported for ksm_lab.ko alone, which calls them one at a time.
  */
@@ -50,6 +49,30 @@ pmd_t *ksm_find_pmd(struct mm_struct *mm, unsigned long addr, unsigned long *nex
 	*next = (addr & PMD_MASK) + PMD_SIZE;
 	return pmd_offset(pud, addr);
 }
+
+/**
+ * pte_change_begin - tell the secondary MMUs that an entry is about to change
+ * @vma: the mapping; the mmap lock is held, no page-table lock is: this may sleep
+ * @addr: the address in it
+ * @range: what pte_change_end() takes
+ */
+void pte_change_begin(struct vm_area_struct *vma, unsigned long addr,
+		      struct mmu_notifier_range *range)
+{
+	ksm_notifier_range_init(range, vma, addr, addr + PAGE_SIZE);
+	mmu_notifier_invalidate_range_start(range);
+}
+EXPORT_SYMBOL_NS_GPL(pte_change_begin, KSM_LAB);
+
+/**
+ * pte_change_end - tell the secondary MMUs that it has changed
+ * @range: from pte_change_begin()
+ */
+void pte_change_end(struct mmu_notifier_range *range)
+{
+	mmu_notifier_invalidate_range_end(range);
+}
+EXPORT_SYMBOL_NS_GPL(pte_change_end, KSM_LAB);
 
 /**
  * get_pte - find and lock the page-table entry of an address

@@ -10,6 +10,9 @@
 #include "compat.h"
 
 pmd_t *ksm_find_pmd(struct mm_struct *mm, unsigned long addr, unsigned long *next);
+void pte_change_begin(struct vm_area_struct *vma, unsigned long addr,
+		      struct mmu_notifier_range *range);
+void pte_change_end(struct mmu_notifier_range *range);
 pte_t *get_pte(struct mm_struct *mm, unsigned long addr, spinlock_t **ptl);
 int page_wrprotect(struct vm_area_struct *vma, unsigned long addr, pte_t *ptep,
 		   struct page *page, pte_t *orig);

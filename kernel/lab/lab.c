@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * ksm_lab: the PTE helpers of the driver, one at a time, on an address of one's own.
+ *
+ * For lessons and tests only. Each call holds what the helpers ask their caller to
+ * hold (see pte.c), shows the page-table entry before and after, and leaves the
+ * address space in order, whatever the helper returned.
+ */
+#include <linux/fs.h>
+#include <linux/highmem.h>
+#include <linux/miscdevice.h>
+#include <linux/mm.h>
+#include <linux/mmu_notifier.h>
+#include <linux/module.h>
+#include <linux/pagemap.h>
+#include <linux/pgtable.h>
+#include <linux/uaccess.h>
+
+#include "../compat.h"
+#include "../pte.h"
+#include "lab.h"
+
+/* The page at @ptep, if the helpers can deal with it. The page-table lock is held. */
+static struct page *small_anon_page(pte_t *ptep)
+{
+	pte_t pte = ptep_get(ptep);
+	struct page *page;
+
+	if (!pte_present(pte) || pte_special(pte))
+		return NULL;
+	page = pte_page(pte);
+	return PageAnon(page) && !PageCompound(page) && !PageKsm(page) ? page : NULL;
+}
+
+/* With everything held, and the caller's reference to @page. */
+static int call_helper(struct ksm_lab_call *call, struct vm_area_struct *vma, pte_t *ptep,
+		       struct page *page, struct page *kpage)
+{
+	struct mm_struct *mm = vma->vm_mm;
+	pte_t orig;
+	int err;
+
+	switch (call->op) {
+	case KSM_LAB_GET_PTE:
+		return 0;
+	case KSM_LAB_SET_PTE:
+		/* It allows what it did before, so no TLB has to be flushed. */
+		orig = ptep_get_and_clear(mm, call->addr, ptep);
+		set_pte_at_notify(mm, call->addr, ptep, pte_mkold(orig));
+		return 0;
+	}
+
+	err = page_wrprotect(vma, call->addr, ptep, page, &orig);
+	if (err)
+		return err;
+	if (call->op == KSM_LAB_WRPROTECT) {
+		set_pte_at_notify(mm, call->addr, ptep, pte_wrprotect(orig));
+		return 0;
+	}
+	copy_highpage(kpage, page);
+	err = replace_page(vma, call->addr, ptep, orig, page, kpage);
+	if (err)
+		set_pte_at(mm, call->addr, ptep, orig);
+	return err;
+}
+
+/* With the mmap lock held for reading. */
+static int call_at(struct ksm_lab_call *call, struct page *kpage)
+{
+	struct mm_struct *mm = current->mm;
+	struct vm_area_struct *vma = vma_lookup(mm, call->addr);
+	struct mmu_notifier_range range;
+	struct page *page = NULL;
+	spinlock_t *ptl;
+	pte_t *ptep;
+	int err = -ENXIO;
+
+	if (!vma || !vma_is_anonymous(vma) || (vma->vm_flags & VM_SHARED))
+		return -ENXIO;
+	ptep = get_pte(mm, call->addr, &ptl);
+	if (ptep) {
+		page = small_anon_page(ptep);
+		if (page)
+			get_page(page);
+		put_pte(ptep, ptl);
+	}
+	if (!page)
+		return -ENXIO;
+	if (!trylock_page(page)) {
+		put_page(page);
+		return -EBUSY;
+	}
+
+	pte_change_begin(vma, call->addr, &range);
+	ptep = get_pte(mm, call->addr, &ptl);
+	if (!ptep)
+		goto end;
+	if (small_anon_page(ptep) == page) {
+		call->before = pte_val(ptep_get(ptep));
+		call->refs = page_ref_count(page) - 1;
+		call->mapcount = ksm_mapcount(page);
+		call->result = call_helper(call, vma, ptep, page, kpage);
+		call->after = pte_val(ptep_get(ptep));
+		err = 0;
+	}
+	put_pte(ptep, ptl);
+end:
+	pte_change_end(&range);
+	unlock_page(page);
+	put_page(page);
+	return err;
+}
+
+static long lab_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+{
+	struct ksm_lab_call call;
+	struct page *kpage;
+	int err;
+
+	if (cmd != KSM_LAB_CALL)
+		return -ENOTTY;
+	if (copy_from_user(&call, (void __user *)arg, sizeof(call)))
+		return -EFAULT;
+	if (call.op < KSM_LAB_GET_PTE || call.op > KSM_LAB_SET_PTE)
+		return -EINVAL;
+	call.addr &= PAGE_MASK;
+
+	kpage = alloc_page(GFP_HIGHUSER);
+	if (!kpage)
+		return -ENOMEM;
+	mmap_read_lock(current->mm);
+	err = call_at(&call, kpage);
+	mmap_read_unlock(current->mm);
+	put_page(kpage);
+
+	if (!err && copy_to_user((void __user *)arg, &call, sizeof(call)))
+		err = -EFAULT;
+	return err;
+}
+
+static const struct file_operations lab_fops = {
+	.owner = THIS_MODULE,
+	.unlocked_ioctl = lab_ioctl,
+	.compat_ioctl = compat_ptr_ioctl,
+};
+
+static struct miscdevice lab_dev = {
+	.minor = MISC_DYNAMIC_MINOR,
+	.name = "ksm_lab",
+	.fops = &lab_fops,
+	.mode = 0600,
+};
+
+module_misc_device(lab_dev);
+MODULE_IMPORT_NS(KSM_LAB);
+MODULE_LICENSE("GPL");
+MODULE_DESCRIPTION("The PTE helpers of /dev/ksm, one at a time, for lessons and tests");

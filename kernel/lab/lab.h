@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
+/*
+ * The interface of /dev/ksm_lab: one PTE helper of the driver at a time.
+ */
+#ifndef KSM_LAB_H
+#define KSM_LAB_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+/**
+ * enum ksm_lab_op - what to call
+ * @KSM_LAB_GET_PTE: get_pte() alone: look, change nothing
+ * @KSM_LAB_WRPROTECT: page_wrprotect(), and then the entry is put back read-only
+ * @KSM_LAB_REPLACE: page_wrprotect(), then replace_page() with a kernel page that
+ *	is a copy of the page
+ * @KSM_LAB_SET_PTE: set_pte_at_notify() with the same entry, marked as not accessed
+ */
+enum ksm_lab_op {
+	KSM_LAB_GET_PTE = 1,
+	KSM_LAB_WRPROTECT = 2,
+	KSM_LAB_REPLACE = 3,
+	KSM_LAB_SET_PTE = 4,
+};
+
+/**
+ * struct ksm_lab_call - argument of KSM_LAB_CALL
+ * @op: in: an enum ksm_lab_op
+ * @result: out: what the helper returned, 0 or a negative errno
+ * @addr: in: an address of the caller
+ * @before: out: the page-table entry before the call
+ * @after: out: the page-table entry after it
+ * @refs: out: the reference count of the page before the call, without the lab's own
+ * @mapcount: out: how many entries mapped the page before the call
+ */
+struct ksm_lab_call {
+	__u32 op;
+	__s32 result;
+	__u64 addr;
+	__u64 before;
+	__u64 after;
+	__s32 refs;
+	__s32 mapcount;
+};
+
+/**
+ * KSM_LAB_CALL - call one helper
+ *
+ * Return: 0, and the helper's own result is in @result; -EINVAL for an unknown
+ * @op; -ENXIO when there is no ordinary small anonymous page at @addr (a hole, a
+ * huge page, a file, or a page that is replaced already); -EBUSY when the page is
+ * locked; -ENOMEM; -EFAULT.
+ */
+#define KSM_LAB_CALL	_IOWR(0xAB, 0x80, struct ksm_lab_call)
+
+#endif /* KSM_LAB_H */
