@@ -45,7 +45,10 @@ static inline void vm_flags_mod(struct vm_area_struct *vma, vm_flags_t set, vm_f
 }
 #endif
 
-/* 7d4a8be0c4b2 ("mm/mmu_notifier: remove unused ... vma", 6.3): one argument less. */
+/*
+ * 7d4a8be0c4b2 ("mm/mmu_notifier: remove unused mmu_notifier_range_update_to_read_only
+ * export", 6.3): a notifier range has no VMA any more.
+ */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0)
 #define ksm_notifier_range_init(range, vma, start, end) \
 	mmu_notifier_range_init(range, MMU_NOTIFY_CLEAR, 0, vma, (vma)->vm_mm, start, end)
@@ -55,8 +58,8 @@ static inline void vm_flags_mod(struct vm_area_struct *vma, vm_flags_t set, vm_f
 #endif
 
 /*
- * 1af5a8109904 ("mmu_notifiers: rename invalidate_range notifier", 6.6): from
- * then on the flush itself tells secondary TLBs that share the page table.
+ * 6bbd42e2df8f ("mmu_notifiers: call invalidate_range() when invalidating TLBs",
+ * 6.6): since then the flush itself tells secondary TLBs that share the page table.
  */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 6, 0)
 #define ptep_clear_flush_notify	ptep_clear_flush

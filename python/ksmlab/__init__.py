@@ -1,0 +1,1 @@
+"""Boot the /dev/ksm driver in a VM, drive it, and prove what it did."""

@@ -1,0 +1,5 @@
+"""`python -m ksmlab` is the ksmlab command."""
+
+from ksmlab.cli import main
+
+main()

@@ -1,0 +1,223 @@
+"""The ksmlab command."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from ksmlab import doctor as doctor_module
+from ksmlab import lab as lab_module
+from ksmlab import vmtests
+from ksmlab.progress import Progress
+from ksmlab.vm import accel
+from ksmlab.vm.config import Deadlines, MachineConfig
+from ksmlab.vm.errors import VmError
+from ksmlab.vm.interact import interact
+from ksmlab.vm.machine import Machine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# What `vm run` ends with when the command could not be run to its end, as other tools that run commands elsewhere do.
+HARNESS_FAILED = 125
+HINT = (
+    "The driver is loaded. Try:  cd /sys/kernel/mm/ksm; head *; echo 1 > run     or:  python -m ksmlab.demo",
+    "Ctrl-D ends the VM; Ctrl-] ends it if it hangs. The host's files are read-only here; /tmp is yours.",
+)
+DEMO_SECONDS = 900
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+    help="Build the /dev/ksm driver, boot it in a VM, drive it, and prove what it did.",
+)  # fmt: skip
+vm_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Use the VMs directly.")
+kernels_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="The kernels of vm/kernels.toml."
+)
+app.add_typer(vm_app, name="vm")
+app.add_typer(kernels_app, name="kernels")
+
+KernelOption = Annotated[str, typer.Option("--kernel", help="One of `ksmlab kernels list`.")]
+ModuleOption = Annotated[
+    bool, typer.Option("--module/--no-module", help="Build and load the driver first.")
+]
+
+
+def show_error(error: VmError) -> None:
+    """Print what happened, what was left untouched, and what to do next."""
+    console = Console(stderr=True, highlight=False)
+    if error.log:
+        console.print(error.log.rstrip(), markup=False, style="dim", soft_wrap=True)
+    console.print(f"error: {error.what}", markup=False, style="bold red", soft_wrap=True)
+    for line in (error.untouched, error.hint):
+        if line:
+            console.print(line, markup=False, soft_wrap=True)
+
+
+def terminal_size() -> tuple[int, int]:
+    """Give the columns and rows of the person's terminal."""
+    size = shutil.get_terminal_size((120, 40))
+    return size.columns, size.lines
+
+
+def write_out(piece: str) -> None:
+    """Pass a piece of a guest's output on, at once."""
+    sys.stdout.write(piece)
+    sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def booted(
+    lab: lab_module.Lab, name: str, *, module: bool, config: MachineConfig
+) -> Iterator[Machine]:
+    """Fetch, build and boot what is asked for, showing each step; end the machine after the block.
+
+    Gives a booted machine, with the driver loaded if `module`.
+    """
+    kernel = lab.kernel(name)
+    built = lab.build(kernel) if module else None
+    how = accel.probe()
+    lab.progress.say(how.why)
+    with contextlib.ExitStack() as stack:
+        with lab.progress.step(f"{name}: booting"):
+            machine = stack.enter_context(Machine(kernel, config, accel=how))
+        if built is not None:
+            with lab.progress.step(f"{name}: loading the driver"):
+                lab_module.load(machine, built)
+        yield machine
+
+
+@app.command()
+def demo(kernel: KernelOption = lab_module.DEFAULT_KERNEL) -> None:
+    """Merge real pages of three processes in a VM, and prove it by page-frame numbers."""
+    lab = lab_module.Lab(Progress())
+    config = MachineConfig(cwd=lab.checkout)
+    with booted(lab, kernel, module=True, config=config) as machine:
+        done = machine.run(
+            lab_module.guest_python("-m", "ksmlab.demo"),
+            env=lab_module.guest_environment(lab.checkout, colour=sys.stdout.isatty()),
+            timeout=DEMO_SECONDS,
+            on_output=write_out,
+            size=terminal_size(),
+        )
+    raise typer.Exit(done.status)
+
+
+@app.command()
+def shell(kernel: KernelOption = lab_module.DEFAULT_KERNEL, *, module: ModuleOption = True) -> None:
+    """Give an interactive VM with the driver loaded."""
+    lab = lab_module.Lab(Progress())
+    # A person may take all day.
+    config = MachineConfig(cwd=lab.checkout, deadlines=Deadlines(session=float("inf")))
+    with booted(lab, kernel, module=module, config=config) as machine:
+        status = interact(
+            machine, lab_module.shell_script(HINT if module else HINT[1:], lab.checkout)
+        )
+    raise typer.Exit(status)
+
+
+@app.command()
+def build(
+    kernel: Annotated[
+        str | None, typer.Option("--kernel", help="Build for this kernel only.")
+    ] = None,
+    kdir: Annotated[
+        Path | None, typer.Option("--kdir", help="Build for this kernel build directory instead.")
+    ] = None,
+) -> None:
+    """Build the modules: for every kernel of vm/kernels.toml, for one, or for a build directory of your own."""
+    lab = lab_module.Lab(Progress())
+    if kdir is not None:
+        builds = [lab.build_for(kdir)]
+    else:
+        builds = [
+            lab.build(lab.kernel(name)) for name in ([kernel] if kernel else lab.kernel_names)
+        ]
+    for built in builds:
+        for path in built.modules:
+            print(path)
+
+
+@app.command()
+def doctor(
+    *,
+    install: Annotated[
+        bool, typer.Option("--install", help="Install what is missing (root, or sudo).")
+    ] = False,
+) -> None:
+    """Say what this host lacks, and the command that installs it."""
+    print(accel.probe().why)
+    raise typer.Exit(doctor_module.main(["--install"] if install else []))
+
+
+@vm_app.command("run", context_settings={"ignore_unknown_options": True})
+def vm_run(
+    command: Annotated[list[str], typer.Argument(help="The command, after --.")],
+    kernel: KernelOption = lab_module.DEFAULT_KERNEL,
+    *,
+    module: ModuleOption = True,
+    memory: Annotated[str, typer.Option(help="As QEMU takes it.")] = "2G",
+    cpus: Annotated[int, typer.Option(help="Virtual CPUs.")] = 2,
+    timeout: Annotated[float, typer.Option(help="Seconds that the command may take.")] = 600,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Show the kernel's log as it comes.")
+    ] = False,
+) -> None:
+    """Run one command in a VM, as root. Its output and exit status are passed on; 125 if it could not be run."""
+    lab = lab_module.Lab(Progress())
+    config = MachineConfig(cpus=cpus, memory=memory, cwd=Path.cwd())
+    with booted(lab, kernel, module=module, config=config) as machine:
+        done = machine.run(command, timeout=timeout, on_output=write_out, size=terminal_size())
+        if verbose:
+            lab.progress.say("\n".join(machine.log))
+    raise typer.Exit(done.status)
+
+
+@app.command("test-vm", context_settings={"ignore_unknown_options": True})
+def test_vm(
+    arguments: Annotated[
+        list[str] | None, typer.Argument(help="More arguments for pytest.")
+    ] = None,
+    kernel: Annotated[
+        list[str] | None, typer.Option("--kernel", help="Only this kernel; may be repeated.")
+    ] = None,
+) -> None:
+    """Run tests/vm inside VMs: every kernel, or the ones named."""
+    lab = lab_module.Lab(Progress())
+    raise typer.Exit(vmtests.run_all(lab, kernel or lab.kernel_names, arguments or []))
+
+
+@kernels_app.command("list")
+def kernels_list() -> None:
+    """List the kernels, and which of them are here."""
+    lab = lab_module.Lab(Progress())
+    for name in lab.kernel_names:
+        found = lab.store.find(name)
+        print(f"{name:15} {f'{found.release} ({found.version})' if found else 'not fetched yet'}")
+
+
+@kernels_app.command("fetch")
+def kernels_fetch(
+    names: Annotated[list[str] | None, typer.Argument(help="All, if none is named.")] = None,
+) -> None:
+    """Fetch the newest revision of kernels."""
+    lab = lab_module.Lab(Progress())
+    for name in names or lab.kernel_names:
+        with lab.progress.step(f"{name}: fetching"):
+            lab.store.fetch(name, lab.progress.note)
+
+
+def main() -> NoReturn:
+    """Run the command line; expected failures end in a message, not in a traceback."""
+    try:
+        app(standalone_mode=True)
+    except VmError as error:
+        show_error(error)
+        sys.exit(HARNESS_FAILED)
+    sys.exit(0)

@@ -1,0 +1,205 @@
+"""Say what this host lacks, and the command that installs it; run that command if asked to.
+
+It runs before anything is installed, so it needs nothing but Python's standard library, and works as a plain script:
+
+    python3 python/ksmlab/doctor.py [--install]
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+OLDEST_PYTHON = (3, 11)
+# Some of the tools are where only root's PATH looks.
+TOOL_PATH = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
+
+
+def has_command(name: str) -> bool:
+    """Say whether a command can be run here."""
+    return shutil.which(name, path=TOOL_PATH) is not None
+
+
+def has_library(name: str) -> bool:
+    """Say whether a shared library can be loaded here."""
+    try:
+        ctypes.CDLL(name)
+    except OSError:
+        return False
+    return True
+
+
+def has_venv() -> bool:
+    """Say whether this Python can make a virtual environment with pip in it."""
+    return sys.prefix != sys.base_prefix or importlib.util.find_spec("ensurepip") is not None
+
+
+@dataclass(frozen=True)
+class Need:
+    """Something that has to be here.
+
+    Attributes:
+        what: Its name.
+        why: What it is for.
+        package: The Debian package that has it.
+        check: Says whether it is here.
+    """
+
+    what: str
+    why: str
+    package: str
+    check: Callable[[], bool]
+
+
+def command(name: str, why: str, package: str) -> Need:
+    """Describe the need for a command."""
+    return Need(name, why, package, lambda: has_command(name))
+
+
+NEEDS: tuple[Need, ...] = (
+    Need("python3 venv", "keeps the Python packages in .venv", "python3-venv", has_venv),
+    command("make", "runs everything", "make"),
+    command("gcc", "builds the modules", "gcc"),
+    command("g++", "tests the ABI header from C++", "g++"),
+    Need(
+        "C headers",
+        "test clients are C programs",
+        "libc6-dev",
+        Path("/usr/include/stdio.h").is_file,
+    ),
+    Need(
+        "libelf", "the kernel's build tools load it", "libelf1", lambda: has_library("libelf.so.1")
+    ),
+    command("apt-get", "fetches kernels, without root", "apt"),
+    command("dpkg", "unpacks kernels, without root", "dpkg"),
+    command("depmod", "indexes a kernel's modules, loads ours", "kmod"),
+    command("qemu-system-x86_64", "runs the VMs", "qemu-system-x86"),
+    command("busybox", "starts the VMs (a static one)", "busybox-static"),
+    command("setsid", "gives a VM a terminal of its own", "util-linux"),
+    command("sparse", "checks the driver's sources (make lint)", "sparse"),
+    command("perl", "runs the kernel's checkpatch (make lint)", "perl"),
+    command("xz", "unpacks checkpatch (make lint)", "xz-utils"),
+)
+
+
+def missing(needs: Iterable[Need] = NEEDS) -> list[Need]:
+    """Give the needs that this host does not meet."""
+    return [need for need in needs if not need.check()]
+
+
+def host_problem() -> str | None:
+    """Say what no package can mend, None if there is nothing."""
+    if sys.version_info < OLDEST_PYTHON:
+        wanted = ".".join(map(str, OLDEST_PYTHON))
+        return f"This is Python {platform.python_version()}; {wanted} or newer is needed (make PYTHON=python3.11 …)."
+    if platform.system() != "Linux" or platform.machine() != "x86_64":
+        return f"This is {platform.system()} on {platform.machine()}; Linux on x86_64 is needed."
+    return None
+
+
+def install_commands(needs: Iterable[Need]) -> list[list[str]]:
+    """Give the commands, to be run as root, that install what is missing."""
+    packages = sorted({need.package for need in needs})
+    return [
+        ["apt-get", "update"],
+        ["apt-get", "install", "--yes", "--no-install-recommends", *packages],
+    ]
+
+
+def root_prefix() -> list[str] | None:
+    """Give what to put before a command to run it as root; None if there is no way without asking a person elsewhere."""
+    if os.geteuid() == 0:
+        return []
+    if shutil.which("sudo") is None:
+        return None
+    if sys.stdin.isatty():
+        return ["sudo"]
+    without_asking = subprocess.run(
+        ["sudo", "-n", "true"],
+        check=False,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    return ["sudo", "-n"] if without_asking.returncode == 0 else None
+
+
+def shell_line(commands: Iterable[Sequence[str]], prefix: Sequence[str]) -> str:
+    """Write commands as a person types them."""
+    return " && ".join(" ".join([*prefix, *words]) for words in commands)
+
+
+def report(needs: Iterable[Need] = NEEDS) -> list[str]:
+    """Give a line for each need: met or not, and what it is for."""
+    return [
+        f"{'ok     ' if need.check() else 'MISSING'}  {need.what:20} {need.why}" for need in needs
+    ]
+
+
+def install(needs: list[Need], say: Callable[[str], None]) -> bool:
+    """Install what is missing, as root or by sudo.
+
+    Returns:
+        Whether all of it is here now. If it cannot be installed from here, the exact command is said.
+    """
+    commands = install_commands(needs)
+    say("Missing on this host: " + ", ".join(need.what for need in needs))
+    prefix = root_prefix()
+    if prefix is None or not has_command("apt-get"):
+        say(
+            "Nothing was installed. Run this as root, then try again:\n  "
+            + shell_line(commands, [])
+        )
+        return False
+    for words in commands:
+        say("+ " + " ".join([*prefix, *words]))
+        # sudo may clear the environment, so the setting goes with the command.
+        argv = [*prefix, "env", "DEBIAN_FRONTEND=noninteractive", *words]
+        if subprocess.run(argv, check=False).returncode:
+            say(
+                "That failed; what was here before is as it was. Look at the lines above, then try again."
+            )
+            return False
+    still = missing(needs)
+    if still:
+        say("Still missing: " + ", ".join(need.what for need in still))
+    return not still
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run as a script.
+
+    Args:
+        arguments: "--install" to install what is missing, "--quiet" to say nothing if all is well.
+
+    Returns:
+        0 if all is here, 1 if not.
+    """
+    problem = host_problem()
+    if problem is not None:
+        print(problem, file=sys.stderr)
+        return 1
+    needs = missing()
+    if "--quiet" not in arguments:
+        print("\n".join(report()), flush=True)
+    if not needs:
+        return 0
+    if "--install" in arguments:
+        return 0 if install(needs, lambda line: print(line, flush=True)) else 1
+    print("Install what is missing with:\n  " + shell_line(install_commands(needs), ["sudo"]))
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

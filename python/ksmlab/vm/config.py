@@ -1,0 +1,119 @@
+"""What a machine is made of, and the command that boots one."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ksmlab.vm.errors import VmError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ksmlab.vm.accel import Accel
+    from ksmlab.vm.kernels import Kernel
+
+DATA = Path(__file__).resolve().parents[3] / "vm"
+SESSION_SCRIPT = DATA / "guest/session.sh"
+EMULATION_FACTOR = 4
+
+
+@dataclass(frozen=True)
+class Deadlines:
+    """How long things may take, in seconds.
+
+    Attributes:
+        boot: From the start of QEMU to the first command.
+        command: One command.
+        session: Everything, from the start of QEMU.
+    """
+
+    boot: float = 45
+    command: float = 120
+    session: float = 900
+
+    def under(self, accel: Accel) -> Deadlines:
+        """Give the deadlines for an accelerator: longer where the CPU is emulated."""
+        if accel.kvm:
+            return self
+        return Deadlines(
+            *(EMULATION_FACTOR * value for value in (self.boot, self.command, self.session))
+        )
+
+
+@dataclass(frozen=True)
+class MachineConfig:
+    """What a machine is made of.
+
+    Attributes:
+        cpus: Virtual CPUs.
+        memory: Its size, as QEMU takes it.
+        boot_args: More arguments for the kernel's command line.
+        writable: Directories of the host's that the guest may write to; no spaces in the paths.
+        qemu_options: More options for QEMU.
+        cwd: The directory that commands start in.
+        log_level: Kernel messages less urgent than this stay out of the log on the host (the kernel's loglevel=).
+        deadlines: On a host with KVM; they are stretched under emulation.
+    """
+
+    cpus: int = 2
+    memory: str = "2G"
+    boot_args: tuple[str, ...] = ()
+    writable: tuple[Path, ...] = ()
+    qemu_options: tuple[str, ...] = ()
+    cwd: Path = field(default_factory=Path.cwd)
+    log_level: int = 5
+    deadlines: Deadlines = field(default_factory=Deadlines)
+
+
+def find_vng() -> str:
+    """Give the path of virtme-ng's command: the one installed beside this Python, or else the one on PATH.
+
+    Raises:
+        VmError: There is none.
+    """
+    beside = Path(sys.executable).parent / "vng"
+    found = str(beside) if beside.is_file() else shutil.which("vng")
+    if found is None:
+        raise VmError(
+            "virtme-ng is not here.", untouched="No VM was started.", hint="pip install virtme-ng"
+        )
+    return found
+
+
+def vng_command(kernel: Kernel, config: MachineConfig, accel: Accel, vng: str) -> list[str]:
+    """Put together the command that boots a machine."""
+    # A kernel that oopses stops, and one that stops ends its QEMU: a crash is known within seconds.
+    boot = [
+        "oops=panic",
+        "panic=-1",
+        f"loglevel={config.log_level}",
+        *kernel.spec.boot,
+        *config.boot_args,
+    ]
+    qemu = ["-no-reboot", *accel.qemu_options, *config.qemu_options]
+    argv = [vng, "--run", str(kernel.image), "--force-9p", "--disable-monitor", "--user", "root"]
+    argv += ["--cpus", str(config.cpus), "--memory", config.memory, "--cwd", str(config.cwd)]
+    argv += ["--shell", str(SESSION_SCRIPT), *accel.vng_options]
+    for argument in boot:
+        argv += ["--append", argument]
+    for path in config.writable:
+        argv += ["--rwdir", str(path)]
+    return [*argv, f"--qemu-opts={shlex.join(qemu)}"]
+
+
+def guest_script(
+    argv: Sequence[str], *, env: Mapping[str, str] | None, cwd: Path, size: tuple[int, int]
+) -> str:
+    """Write the bash script that runs one command in the guest."""
+    columns, rows = size
+    lines = [
+        f"stty cols {columns} rows {rows} </dev/tty",
+        f"cd {shlex.quote(str(cwd))} || exit 126",
+    ]
+    lines += [f"export {key}={shlex.quote(value)}" for key, value in (env or {}).items()]
+    return "\n".join([*lines, f"exec {shlex.join(argv)}"])

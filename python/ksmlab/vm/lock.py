@@ -1,0 +1,58 @@
+"""Files as locks between processes."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from typing import TYPE_CHECKING
+
+from ksmlab.vm.errors import LockTimeout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+POLL_SECONDS = 0.1
+
+
+@contextlib.contextmanager
+def file_lock(
+    path: Path, *, timeout: float = 1800, on_wait: Callable[[], None] | None = None
+) -> Iterator[None]:
+    """Hold an exclusive lock on `path`, which is created if need be.
+
+    The kernel gives the lock back when the holder dies, so no stale lock is ever left.
+
+    Args:
+        path: The lock file. It stays there when the lock is given back.
+        timeout: Seconds to wait for another holder.
+        on_wait: Called once if there is another holder.
+
+    Raises:
+        LockTimeout: Another process still holds the lock after `timeout`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        deadline = time.monotonic() + timeout
+        told = False
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if on_wait is not None and not told:
+                    on_wait()
+                told = True
+            if time.monotonic() > deadline:
+                raise LockTimeout(
+                    f"Another process has held {path} for {timeout:.0f} s.",
+                    untouched="Nothing was changed.",
+                    hint=f"See who holds it with: fuser -v {path}",
+                )
+            time.sleep(POLL_SECONDS)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,87 @@
+"""A block device whose reads take as long as a test wants: the test is its server.
+
+The kernel's nbd driver sends each request over a socket pair to the test. Until the test
+answers, the read is in flight, and the pages that it goes to are pinned.
+Source: the protocol in drivers/block/nbd.c and include/uapi/linux/nbd.h.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import struct
+import subprocess
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+_SET_SOCK, _SET_BLKSIZE, _DO_IT, _CLEAR_SOCK = 0xAB00, 0xAB01, 0xAB03, 0xAB04
+_SET_SIZE_BLOCKS, _DISCONNECT = 0xAB07, 0xAB08
+_REQUEST = struct.Struct(">IIQQI")
+_REPLY = struct.Struct(">IIQ")
+_REQUEST_MAGIC, _REPLY_MAGIC = 0x25609513, 0x67446698
+_READ, _WRITE = 0, 1
+BLOCK = 4096
+
+
+class SlowDisk:
+    """/dev/nbd0, whose reads wait for answer(); writes are thrown away at once."""
+
+    def __init__(self, blocks: int) -> None:
+        """Set the device up, ``blocks`` blocks of 4096 bytes."""
+        subprocess.run(["modprobe", "nbd", "nbds_max=1", "max_part=0"], check=True)
+        self.path = Path("/dev/nbd0")
+        self._server, kernel = socket.socketpair()
+        self._fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+        fcntl.ioctl(self._fd, _SET_BLKSIZE, BLOCK)
+        fcntl.ioctl(self._fd, _SET_SIZE_BLOCKS, blocks)
+        fcntl.ioctl(self._fd, _SET_SOCK, kernel.fileno())
+        self._kernel = kernel
+        self._worker = threading.Thread(target=self._serve, daemon=True)
+        self._worker.start()
+
+    def _serve(self) -> None:
+        try:
+            fcntl.ioctl(self._fd, _DO_IT)
+        except OSError:
+            pass  # The disconnect ends it this way.
+
+    def wait_read(self, deadline: float) -> tuple[int, int]:
+        """Wait until a read is in flight.
+
+        Args:
+            deadline: seconds.
+
+        Returns:
+            A handle for answer(), and how many bytes the read asks for.
+        """
+        self._server.settimeout(deadline)
+        request = self._server.recv(_REQUEST.size, socket.MSG_WAITALL)
+        magic, kind, handle, _, length = _REQUEST.unpack(request)
+        assert magic == _REQUEST_MAGIC
+        assert kind & 0xFFFF == _READ
+        return handle, length
+
+    def answer(self, handle: int, data: bytes) -> None:
+        """Let a read end with this data."""
+        self._server.sendall(_REPLY.pack(_REPLY_MAGIC, 0, handle) + data)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        fcntl.ioctl(self._fd, _DISCONNECT)
+        self._server.close()
+        self._worker.join(30)
+        fcntl.ioctl(self._fd, _CLEAR_SOCK)
+        self._kernel.close()
+        os.close(self._fd)

@@ -1,0 +1,265 @@
+"""The four ioctls: what they take, what they refuse, and that a refusal changes nothing."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from children import child
+
+from ksmlab import abi, content, libc, pagemap
+from ksmlab.device import KsmDevice, RegisterError
+from ksmlab.libc import PAGE_SIZE
+from ksmlab.memory import Arena
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from multiprocessing.connection import Connection
+
+    from ksmlab.device import Area
+    from ksmlab.sysfs import KsmSysfs
+
+#: Of x86-64: with five levels of page tables, or with four.
+ADDRESS_BITS = 56 if "la57" in Path("/proc/cpuinfo").read_text().split() else 47
+TASK_SIZE = (1 << ADDRESS_BITS) - PAGE_SIZE
+
+
+@pytest.fixture
+def area() -> Iterator[Area]:
+    with KsmDevice() as device, device.create_area() as area:
+        yield area
+
+
+@pytest.fixture
+def arena() -> Iterator[Arena]:
+    with Arena(64) as arena:
+        yield arena
+
+
+def fdinfo(area: Area) -> dict[str, int]:
+    with open(f"/proc/self/fdinfo/{area.fileno()}") as lines:
+        pairs = (line.split(":") for line in lines if line.startswith("ksm-"))
+        return {name: int(value) for name, value in pairs}
+
+
+def refused(area: Area, addr: int, npages: int) -> int:
+    before = fdinfo(area)
+    with pytest.raises(RegisterError) as caught:
+        area.register(addr, npages)
+    assert fdinfo(area) == before
+    assert caught.value.errno is not None
+    return caught.value.errno
+
+
+def test_the_device_is_for_root_alone() -> None:
+    mode = os.stat("/dev/ksm").st_mode
+    assert stat.S_ISCHR(mode)
+    assert stat.S_IMODE(mode) == 0o600
+
+
+def test_api_version() -> None:
+    with KsmDevice() as device:
+        assert device.api_version() == 1
+        assert fcntl.ioctl(device.fileno(), 0xAB00) == 1
+
+
+def test_unknown_ioctls_are_enotty(area: Area) -> None:
+    with KsmDevice() as device:
+        for fd, number in [
+            (device.fileno(), 0xAB02),
+            (device.fileno(), 0x4018AB20),
+            (device.fileno(), 0xAB21),
+            (area.fileno(), 0xAB00),
+            (area.fileno(), 0xAB01),
+            (area.fileno(), 0xAB22),
+            (area.fileno(), 0x4020AB20),
+        ]:
+            with pytest.raises(OSError) as caught:
+                fcntl.ioctl(fd, number, 0)
+            assert caught.value.errno == errno.ENOTTY, hex(number)
+
+
+def test_an_area_is_close_on_exec(area: Area) -> None:
+    assert fcntl.fcntl(area.fileno(), fcntl.F_GETFD) & fcntl.FD_CLOEXEC
+
+
+def test_both_sizes_of_the_structure(area: Area, arena: Arena) -> None:
+    area.register(arena.address, 2)
+    area.register_v16(arena.address + 2 * PAGE_SIZE, 3)
+    assert fdinfo(area) == {"ksm-regions": 2, "ksm-pages": 5, "ksm-merged": 0}
+
+
+def test_pad_and_reserved_bits_are_ignored(area: Area, arena: Arena) -> None:
+    region = abi.MemoryRegion(
+        npages=4, pad=0xDEADBEEF, addr=arena.address, reserved_bits=(1 << 64) - 1
+    )
+    assert fcntl.ioctl(area.fileno(), 0x4018AB20, region) == 0
+    assert fdinfo(area)["ksm-pages"] == 4
+
+
+def test_the_structure_is_read_no_further_than_addr(area: Area, arena: Arena) -> None:
+    """A program that was built with the short form may have it at the end of a page."""
+    with Arena(2) as edge:
+        edge.unmap(1, 1)
+        region = abi.MemoryRegion(npages=1, addr=arena.address)
+        at = edge.address + PAGE_SIZE - 16
+        ctypes.memmove(at, ctypes.addressof(region), 16)
+        for number, page in ((0x4010AB20, 0), (0x4018AB20, 1)):
+            ctypes.c_uint64.from_address(at + 8).value = arena.address + page * PAGE_SIZE
+            result = ctypes.CDLL(None, use_errno=True).ioctl(
+                area.fileno(), ctypes.c_ulong(number), ctypes.c_void_p(at)
+            )
+            assert result == 0, os.strerror(ctypes.get_errno())
+
+
+@pytest.mark.parametrize("number", [0x4018AB20, 0x4010AB20])
+@pytest.mark.parametrize("pointer", [0, 1, TASK_SIZE, (1 << 64) - 16])
+def test_a_bad_pointer_is_efault(area: Area, number: int, pointer: int) -> None:
+    libc_ioctl = ctypes.CDLL(None, use_errno=True).ioctl
+    assert libc_ioctl(area.fileno(), ctypes.c_ulong(number), ctypes.c_void_p(pointer)) == -1
+    assert ctypes.get_errno() == errno.EFAULT
+    assert fdinfo(area)["ksm-regions"] == 0
+
+
+def test_no_pages_is_einval(area: Area, arena: Arena) -> None:
+    assert refused(area, arena.address, 0) == errno.EINVAL
+
+
+@pytest.mark.parametrize("offset", [1, 8, PAGE_SIZE - 1])
+def test_unaligned_is_einval(area: Area, arena: Arena, offset: int) -> None:
+    assert refused(area, arena.address + offset, 1) == errno.EINVAL
+
+
+@pytest.mark.parametrize(
+    ("addr", "npages"),
+    [
+        ((1 << 64) - PAGE_SIZE, 1),
+        ((1 << 64) - PAGE_SIZE, 2),
+        ((1 << 64) - (1 << 43), (1 << 32) - 1),
+        (TASK_SIZE, 1),
+        (TASK_SIZE - PAGE_SIZE, 2),
+        (1 << ADDRESS_BITS, 1),
+        (0xFFFF888000000000, 1),
+    ],
+)
+def test_a_range_outside_the_address_space_is_erange(area: Area, addr: int, npages: int) -> None:
+    assert refused(area, addr, npages) == errno.ERANGE
+
+
+def test_the_last_page_of_the_address_space_is_in_it(area: Area) -> None:
+    area.register(TASK_SIZE - PAGE_SIZE, 1)
+
+
+def test_all_of_npages_is_taken(area: Area) -> None:
+    """16 TiB less a page: the count is 32 bits wide, the product with the page size is not."""
+    area.register(0, (1 << 32) - 1)
+    assert fdinfo(area)["ksm-pages"] == (1 << 32) - 1
+
+
+@pytest.mark.parametrize(
+    ("first", "npages"), [(8, 8), (8, 1), (15, 1), (9, 2), (0, 9), (15, 9), (0, 64)]
+)
+def test_overlap_is_eexist(area: Area, arena: Arena, first: int, npages: int) -> None:
+    area.register(arena.address + 8 * PAGE_SIZE, 8)
+    assert refused(area, arena.address + first * PAGE_SIZE, npages) == errno.EEXIST
+
+
+def test_overlap_with_another_area_is_eexist(area: Area, arena: Arena) -> None:
+    with KsmDevice() as device, device.create_area() as other:
+        other.register(arena.address, 8)
+        assert refused(area, arena.address + 7 * PAGE_SIZE, 2) == errno.EEXIST
+    # Closing that one made room.
+    area.register(arena.address + 7 * PAGE_SIZE, 2)
+
+
+def test_neighbours_do_not_overlap(area: Area, arena: Arena) -> None:
+    for page in (1, 0, 2):
+        area.register(arena.address + page * PAGE_SIZE, 1)
+    assert fdinfo(area)["ksm-regions"] == 3
+
+
+def test_the_same_addresses_of_another_process_are_no_overlap(area: Area, arena: Arena) -> None:
+    area.register(arena)
+
+    def body(connection: Connection) -> None:
+        with KsmDevice() as device, device.create_area() as own:
+            own.register(arena)
+            connection.send("registered")
+            connection.recv()
+
+    with child(body) as process:
+        assert process.receive() == "registered"
+
+
+def test_1024_regions_and_no_more() -> None:
+    with KsmDevice() as device, device.create_area() as area, Arena(2100) as arena:
+        for page in range(0, 2048, 2):
+            area.register(arena.address + page * PAGE_SIZE, 1)
+        assert refused(area, arena.address + 2050 * PAGE_SIZE, 1) == errno.ENOSPC
+        with device.create_area() as second:
+            second.register(arena.address + 2050 * PAGE_SIZE, 1)
+        area.remove()
+        area.register(arena.address + 2050 * PAGE_SIZE, 1)
+        assert fdinfo(area)["ksm-regions"] == 1
+
+
+def test_regions_of_the_dead_do_not_fill_an_area(area: Area, arena: Arena) -> None:
+    def body(connection: Connection) -> None:
+        for page in range(512):
+            area.register(0x10000000 + 2 * page * PAGE_SIZE, 1)
+        connection.send("registered")
+        connection.recv()
+
+    for _ in range(2):
+        with child(body) as process:
+            assert process.receive() == "registered"
+    assert fdinfo(area)["ksm-regions"] == 1024
+    area.register(arena)
+    assert fdinfo(area)["ksm-regions"] == 1
+
+
+def test_remove_ignores_its_argument_and_takes_all_regions(area: Area, arena: Arena) -> None:
+    area.register(arena.address, 1)
+    area.register(arena.address + 2 * PAGE_SIZE, 1)
+    assert fcntl.ioctl(area.fileno(), 0xAB21, 12345) == 0
+    assert fdinfo(area) == {"ksm-regions": 0, "ksm-pages": 0, "ksm-merged": 0}
+    area.remove()
+
+
+def test_remove_takes_the_regions_of_its_own_area_alone(scanning: KsmSysfs) -> None:
+    """v4 removed the first region of the same mm, whosever it was."""
+    with KsmDevice() as device, Arena(128) as arena:
+        arena.fill(content.equal(128))
+        with device.create_area() as first, device.create_area() as second:
+            first.register(arena.address, 64)
+            second.register(arena.address + 64 * PAGE_SIZE, 64)
+            frames = lambda: pagemap.frames(None, arena.address, 128)  # noqa: E731
+            scanning.wait_until(lambda _: pagemap.distinct(frames()) == 1, 60, "all merged")
+            second.remove()
+            assert pagemap.distinct(frames()[:64]) == 1
+            assert pagemap.distinct(frames()) == 65
+            assert fdinfo(first) == {"ksm-regions": 1, "ksm-pages": 64, "ksm-merged": 64}
+        assert pagemap.distinct(frames()) == 128
+        assert arena.verify() == []
+
+
+def test_a_region_needs_no_memory_behind_it(area: Area, scanning: KsmSysfs) -> None:
+    """Memory that appears in a hole of a region is taken up."""
+    with Arena(256) as arena:
+        address = arena.address
+        arena.unmap(64, 128)
+        area.register(address, 256)
+        scanning.wait_full_scans(2)
+        libc.map_anonymous(128 * PAGE_SIZE, at=address + 64 * PAGE_SIZE)
+        ctypes.memset(address, 7, 256 * PAGE_SIZE)
+        scanning.wait_until(
+            lambda _: pagemap.distinct(pagemap.frames(None, address, 256)) == 1, 60, "one frame"
+        )
+        area.remove()
+        assert pagemap.distinct(pagemap.frames(None, address, 256)) == 256

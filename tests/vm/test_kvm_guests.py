@@ -1,0 +1,116 @@
+"""Two KVM guests read and write their memory while it merges.
+
+This is what the driver was first written for, and what ``set_pte_at_notify()`` and the calls to
+MMU notifiers are for: without them the guests' nested page tables keep the frames from before
+the merge, and the guests read what somebody else writes there. See tests/clients/kvm_guests.c.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ksmlab import pagemap
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from clients import Client
+    from ksmlab.sysfs import KsmSysfs
+
+DEADLINE = 120.0
+#: Rounds of each guest after its memory has merged; each reads all of it.
+ROUNDS = 60
+#: Each guest has 1/61 of its pages changed at any moment; they merge again later.
+MOST = 0.6
+
+
+@dataclass(frozen=True)
+class Guest:
+    """One guest, as its program announces it."""
+
+    pid: int
+    addr: int
+    npages: int
+    shared: int
+
+    def frames(self) -> list[int]:
+        """Return the frames of the pages that are equal in both guests."""
+        return pagemap.frames(self.pid, self.addr, self.shared)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def kvm() -> None:
+    """Load KVM; under emulation the guest's CPU has SVM, so that this is nested KVM."""
+    if not Path("/dev/kvm").exists():
+        for module in ("kvm_amd", "kvm_intel"):
+            if subprocess.run(["modprobe", module], check=False).returncode == 0:
+                break
+    assert Path("/dev/kvm").exists(), "no KVM in this VM: its CPU needs SVM or VMX"
+
+
+def announced(client: Client) -> list[Guest]:
+    """Read where the memory of the guests is."""
+    guests = []
+    for number in range(2):
+        line = client.wait_line(f"guest {number} pid=", DEADLINE)
+        found = re.search(r"pid=(\d+) addr=(0x[0-9a-f]+) pages=(\d+) shared=(\d+)", line)
+        assert found, line
+        guests.append(Guest(int(found[1]), int(found[2], 16), int(found[3]), int(found[4])))
+    return guests
+
+
+def rounds(client: Client) -> list[int]:
+    """Read how many rounds the guests have behind them, while they run."""
+    try:
+        return [int(count) for count in client.wait_line("rounds ", DEADLINE).split()[1:]]
+    except EOFError:
+        pytest.fail(f"a guest has ended: {client.lines[-3:]}")
+
+
+def merged(client: Client, guests: list[Guest]) -> int:
+    """Count the pages that both guests have in the same frame, while they run."""
+    try:
+        pairs = zip(*(guest.frames() for guest in guests), strict=True)
+        return sum(one == other != 0 for one, other in pairs)
+    except (FileNotFoundError, ProcessLookupError):
+        client.finish(DEADLINE)
+        pytest.fail(f"a guest has ended: {client.lines[-3:]}")
+
+
+@pytest.mark.parametrize("memory", ["small", "huge"])
+def test_guests_read_what_they_wrote(
+    start_client: Callable[..., Client], scanning: KsmSysfs, memory: str
+) -> None:
+    scanning.sleep = 20000
+    client = start_client("kvm_guests", *(["--thp"] if memory == "huge" else []))
+    guests = announced(client)
+    wanted = int(guests[0].shared * MOST)
+    end = time.monotonic() + DEADLINE
+    # A guest that reads something wrong ends the program, and with it the wait for a line.
+    start = rounds(client)
+    while (both := merged(client, guests)) < wanted:
+        assert time.monotonic() < end, f"{both} of {wanted} merged: {scanning.counters()}"
+        start = rounds(client)
+    assert scanning.kernel_pages_allocated >= wanted
+
+    # Pages merge, and are written and so broken, all the time.
+    while min(seen := rounds(client)) < max(start) + ROUNDS:
+        assert time.monotonic() < end + DEADLINE, f"the guests stand still at {seen}"
+    assert merged(client, guests) > 0
+    assert client.finish(DEADLINE) == 0, client.lines
+    assert client.lines[-1].startswith("verdict ok"), client.lines
+
+
+def test_guests_notice_a_wrong_byte(start_client: Callable[..., Client]) -> None:
+    client = start_client("kvm_guests", "--no-ksm", "--corrupt")
+    with pytest.raises(EOFError):
+        client.wait_line("verdict ok", DEADLINE)
+    assert client.finish(DEADLINE) == 1
+    assert any("guest 1 WRONG: page 100 offset 4000" in line for line in client.lines), client.lines

@@ -1,0 +1,125 @@
+"""ksm_lab: each PTE helper on an address of one's own, with the entry before and after."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ksmlab import content, pagemap
+from ksmlab.lab_device import Op, PteLab
+from ksmlab.memory import Arena
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PRESENT, WRITE, ACCESSED, DIRTY = 1 << 0, 1 << 1, 1 << 5, 1 << 6
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[PteLab]:
+    with PteLab() as lab:
+        yield lab
+
+
+@pytest.fixture
+def arena() -> Iterator[Arena]:
+    with Arena(8, huge=False) as arena:
+        arena.fill(content.unique(8))
+        # A fresh page is in a per-CPU batch that holds a reference: have it drained.
+        with open("/proc/sys/vm/compact_memory", "w") as compact:
+            compact.write("1")
+        yield arena
+
+
+def test_get_pte_changes_nothing(lab: PteLab, arena: Arena) -> None:
+    call = lab.call(Op.GET_PTE, arena.address)
+    assert call.result == 0
+    assert call.before == call.after
+    assert call.before & (PRESENT | WRITE) == PRESENT | WRITE
+    assert call.before >> 12 & (1 << 40) - 1 == pagemap.entry(arena.address).pfn
+    assert call.mapcount == 1
+
+
+def test_wrprotect_takes_the_write_bit(lab: PteLab, arena: Arena) -> None:
+    call = lab.call(Op.WRPROTECT, arena.address)
+    assert call.result == 0
+    assert call.before & WRITE
+    assert not call.after & WRITE
+    assert (
+        call.before & ~(WRITE | DIRTY) & (1 << 52) - 1
+        == call.after & ~DIRTY & ~(1 << 58) & (1 << 52) - 1
+    )
+    # It is the owner's page still: the next write takes the bit back, with no copy.
+    frame = pagemap.entry(arena.address).pfn
+    arena.write(0, b"written")
+    assert pagemap.entry(arena.address).pfn == frame
+    assert arena.verify() == []
+
+
+def test_wrprotect_refuses_a_page_that_is_held(lab: PteLab, arena: Arena) -> None:
+    out, into = os.pipe()
+    try:
+
+        class Iovec(ctypes.Structure):
+            _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
+
+        vector = Iovec(arena.address, 4096)
+        assert ctypes.CDLL(None).vmsplice(into, ctypes.byref(vector), 1, 0) == 4096
+        call = lab.call(Op.WRPROTECT, arena.address)
+        assert call.result == -errno.EBUSY
+        assert call.before == call.after
+        assert call.refs == 2
+    finally:
+        os.close(out)
+        os.close(into)
+
+
+def test_replace_puts_a_kernel_page_there(lab: PteLab, arena: Arena) -> None:
+    before = pagemap.entry(arena.address)
+    call = lab.call(Op.REPLACE, arena.address)
+    assert call.result == 0
+    after = pagemap.entry(arena.address)
+    assert after.pfn != before.pfn
+    assert call.after >> 12 & (1 << 40) - 1 == after.pfn
+    assert not call.after & (WRITE | DIRTY)
+    assert after.file
+    assert not before.file
+    assert arena.verify() == []
+    arena.write(0, b"mine")
+    assert pagemap.entry(arena.address).pfn != after.pfn
+    assert not pagemap.entry(arena.address).file
+    assert arena.verify() == []
+
+
+def test_a_replaced_page_is_not_replaced_again(lab: PteLab, arena: Arena) -> None:
+    assert lab.call(Op.REPLACE, arena.address).result == 0
+    with pytest.raises(OSError) as caught:
+        lab.call(Op.REPLACE, arena.address)
+    assert caught.value.errno == errno.ENXIO
+
+
+def test_set_pte_at_notify(lab: PteLab, arena: Arena) -> None:
+    bytes(arena.page_view(0))
+    call = lab.call(Op.SET_PTE, arena.address)
+    assert call.before & ACCESSED
+    assert call.after == call.before & ~ACCESSED
+    assert arena.verify() == []
+
+
+def test_what_it_refuses(lab: PteLab, arena: Arena) -> None:
+    for address in (0, 0xFFFF888000000000, arena.address + arena.size * 1000):
+        with pytest.raises(OSError) as caught:
+            lab.call(Op.GET_PTE, address)
+        assert caught.value.errno == errno.ENXIO
+    with pytest.raises(OSError) as caught:
+        lab.call(9, arena.address)
+    assert caught.value.errno == errno.EINVAL
+    with pytest.raises(OSError) as caught:
+        fcntl.ioctl(lab.fileno(), 0xAB81, 0)
+    assert caught.value.errno == errno.ENOTTY
+

@@ -1,0 +1,303 @@
+"""Rules 6 and 8: who holds what, and for how long."""
+
+from __future__ import annotations
+
+import array
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from children import child
+
+from ksmlab import content, pagemap
+from ksmlab.device import Area, KsmDevice
+from ksmlab.memory import Arena
+from ksmlab.sysfs import KsmSysfs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from multiprocessing.connection import Connection
+
+    from conftest import Modules
+
+NPAGES = 512
+KERNELS_OWN = Path("/sys/kernel/mm/ksm")
+
+
+@pytest.fixture
+def unloaded(modules: Modules) -> Iterator[Modules]:
+    """The driver is not loaded, and comes back as all other tests want it."""
+    with modules.without():
+        yield modules
+
+
+def merged_worker(connection: Connection) -> None:
+    """Register equal pages, and wait for the end."""
+    with KsmDevice() as device, device.create_area() as area, Arena(NPAGES) as arena:
+        arena.fill(content.equal(NPAGES))
+        area.register(arena)
+        connection.send(arena.address)
+        connection.recv()
+
+
+def nothing_left(ksm: KsmSysfs) -> None:
+    ksm.wait_until(
+        lambda s: s.kernel_pages_allocated == 0 and s.pages_shared == 0, 60, "nothing left"
+    )
+
+
+def test_kill_9_with_areas_open(scanning: KsmSysfs) -> None:
+    with child(merged_worker) as process:
+        process.receive()
+        scanning.wait_until(lambda s: s.pages_shared == NPAGES - 1, 60, "all shared")
+        process.kill()
+        nothing_left(scanning)
+
+
+def test_kill_9_while_pages_merge(scanning: KsmSysfs) -> None:
+    for turn in range(10):
+        with child(merged_worker) as process:
+            process.receive()
+            scanning.wait_until(lambda s: s.pages_shared >= turn * 40, 60, "some shared")
+            process.kill()
+    nothing_left(scanning)
+
+
+def test_exec_with_areas_open(scanning: KsmSysfs) -> None:
+    """The descriptor closes, and nothing of the old memory is held."""
+    out, into = os.pipe()
+    os.set_inheritable(into, True)
+
+    def body(connection: Connection) -> None:
+        device = KsmDevice()
+        area = device.create_area()
+        arena = Arena(NPAGES)
+        arena.fill(content.equal(NPAGES))
+        area.register(arena)
+        connection.send("registered")
+        connection.recv()
+        script = f"import os; os.write({into}, repr(os.listdir('/proc/self/fd')).encode()); input()"
+        os.execv(sys.executable, [sys.executable, "-c", script])
+
+    with child(body) as process:
+        process.receive()
+        scanning.wait_until(lambda s: s.pages_shared == NPAGES - 1, 60, "all shared")
+        process.send("go on")
+        assert os.read(out, 4096)
+        nothing_left(scanning)
+        links = [os.readlink(fd) for fd in Path(f"/proc/{process.pid}/fd").iterdir()]
+        assert not any("ksm" in link for link in links)
+    os.close(out)
+    os.close(into)
+
+
+def test_the_descriptor_passed_to_another_process(scanning: KsmSysfs) -> None:
+    """The area lives with the descriptor, the region with the mm that registered it."""
+    ours, theirs = socket.socketpair()
+
+    def body(connection: Connection) -> None:
+        device = KsmDevice()
+        area = device.create_area()
+        arena = Arena(NPAGES)
+        arena.fill(content.equal(NPAGES))
+        area.register(arena)
+        fds = array.array("i", [area.fileno()])
+        theirs.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)])
+        area.close()
+        connection.send(arena.address)
+        connection.recv()
+        connection.send(arena.verify())
+        connection.recv()
+
+    with child(body) as process, Arena(NPAGES) as arena:
+        address = process.receive()
+        _, ancillary, _, _ = ours.recvmsg(1, socket.CMSG_LEN(4))
+        fd = array.array("i", ancillary[0][2])[0]
+        scanning.wait_until(lambda s: s.pages_shared == NPAGES - 1, 60, "all shared")
+
+        # What this process registers on it is its own memory.
+        arena.fill(content.equal(NPAGES))
+        area = Area(fd)
+        area.register(arena)
+        scanning.wait_until(lambda s: s.pages_shared == 2 * NPAGES - 1, 60, "both shared")
+        assert process.ask() == []
+
+        free = available()
+        process.kill()
+        # Its memory goes with it, though the descriptor is open here.
+        scanning.wait_until(lambda s: s.pages_shared == NPAGES - 1, 60, "ours alone")
+        assert available() >= free
+        assert arena.verify() == []
+        area.close()
+    assert address
+    nothing_left(scanning)
+
+
+def test_an_open_descriptor_holds_no_memory(scanning: KsmSysfs) -> None:
+    """The mm of a dead process is freed even when nobody scans."""
+    ours, theirs = socket.socketpair()
+    size = 16384
+
+    def body(connection: Connection) -> None:
+        area = KsmDevice().create_area()
+        arena = Arena(size, huge=False)
+        arena.fill(content.unique(size))
+        area.register(arena)
+        fds = array.array("i", [area.fileno()])
+        theirs.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)])
+        connection.send("sent")
+        connection.recv()
+
+    with scanning.settings(run=0), child(body) as process:
+        process.receive()
+        _, ancillary, _, _ = ours.recvmsg(1, socket.CMSG_LEN(4))
+        before = available()
+        process.kill()
+        deadline = time.monotonic() + 30
+        while available() < before + size * 4096 * 9 // 10:
+            assert time.monotonic() < deadline, "the memory of a dead process is held"
+            time.sleep(0.05)
+        os.close(array.array("i", ancillary[0][2])[0])
+
+
+def test_no_unload_while_an_area_is_open(unloaded: Modules) -> None:
+    """The device may be closed: it is the area that holds the module."""
+    unloaded.load("ksm")
+    with KsmDevice() as device:
+        area = device.create_area()
+    with area, pytest.raises(RuntimeError, match="in use"):
+        unloaded.unload()
+    assert unloaded.loaded() == ["ksm"]
+    unloaded.unload()
+
+
+def test_a_kernel_page_outlives_the_module(unloaded: Modules) -> None:
+    """A child that maps it goes on reading it when the driver is gone."""
+    unloaded.load("ksm")
+    ksm = KsmSysfs.find()
+    with Arena(NPAGES) as arena, ExitStack() as stack:
+        arena.fill(content.equal(NPAGES))
+        with KsmDevice() as device, device.create_area() as area:
+            area.register(arena)
+            with ksm.settings(run=1, sleep=1000):
+                ksm.wait_until(lambda s: s.pages_shared == NPAGES - 1, 60, "all shared")
+
+            def body(connection: Connection) -> None:
+                # The copies of a fork would keep the area, and with it the module.
+                area.close()
+                device.close()
+                connection.send("closed")
+                connection.recv()
+                connection.send(arena.verify())
+                connection.recv()
+
+            process = stack.enter_context(child(body))
+            process.receive()
+        assert len(set(pagemap.frames(process.pid, arena.address, NPAGES))) == 1
+        unloaded.unload()
+        assert unloaded.loaded() == []
+        assert len(set(pagemap.frames(process.pid, arena.address, NPAGES))) == 1
+        assert process.ask() == []
+
+
+def test_sysfs_auto_leaves_the_kernels_own_alone(unloaded: Modules) -> None:
+    theirs = set(os.listdir(KERNELS_OWN))
+    assert "merge_across_nodes" in theirs
+    unloaded.insmod("ksm", "sysfs=auto")
+    assert KsmSysfs.find().directory == Path("/sys/kernel/mm/ksm_dev")
+    assert set(os.listdir(KERNELS_OWN)) == theirs
+    unloaded.unload()
+    assert not Path("/sys/kernel/mm/ksm_dev").exists()
+
+
+def test_takeover_gives_back_what_it_took(unloaded: Modules) -> None:
+    theirs = set(os.listdir(KERNELS_OWN))
+    unloaded.insmod("ksm", "sysfs=takeover")
+    assert KsmSysfs.find().directory == KERNELS_OWN
+    assert "merge_across_nodes" not in os.listdir(KERNELS_OWN)
+    unloaded.unload()
+    assert set(os.listdir(KERNELS_OWN)) == theirs
+    (KERNELS_OWN / "run").write_text("0")
+
+
+def test_takeover_refuses_while_the_kernels_own_runs(unloaded: Modules) -> None:
+    run = KERNELS_OWN / "run"
+    run.write_text("1")
+    try:
+        with pytest.raises(RuntimeError, match=r"busy"):
+            unloaded.insmod("ksm", "sysfs=takeover")
+        assert unloaded.loaded() == []
+        assert run.read_text() == "1\n"
+    finally:
+        run.write_text("0")
+
+
+def test_an_unknown_sysfs_mode_is_refused(unloaded: Modules) -> None:
+    with pytest.raises(RuntimeError, match=r"[Ii]nvalid"):
+        unloaded.insmod("ksm", "sysfs=takeoff")
+    assert unloaded.loaded() == []
+    assert not Path("/dev/ksm").exists()
+
+
+def available() -> int:
+    """Return MemAvailable, in bytes."""
+    match = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
+    assert match
+    return int(match[1]) * 1024
+
+
+def free_and_slab() -> tuple[int, int]:
+    """Return free memory and slab in KiB, after giving back what is only cached."""
+    subprocess.run(["sync"], check=True)
+    Path("/proc/sys/vm/drop_caches").write_text("3")
+    text = Path("/proc/meminfo").read_text()
+    values = dict(re.findall(r"(\w+):\s+(\d+) kB", text))
+    return int(values["MemFree"]), int(values["SUnreclaim"])
+
+
+def cycle(modules: Modules) -> None:
+    """Load, merge, unload."""
+    modules.load("ksm")
+    ksm = KsmSysfs.find()
+    with KsmDevice() as device, device.create_area() as area, Arena(NPAGES) as arena:
+        arena.fill(content.groups(NPAGES, 2))
+        area.register(arena)
+        with ksm.settings(run=1, sleep=500, pages_to_scan=2000):
+            ksm.wait_until(lambda s: s.pages_shared == NPAGES // 2, 60, "half shared")
+        assert arena.verify() == []
+    modules.unload()
+
+
+def test_100_cycles_lose_no_memory(unloaded: Modules) -> None:
+    """A cycle has 512 pages, 256 nodes and 16 KiB of items: what each lost would show."""
+    for _ in range(10):
+        cycle(unloaded)
+    free_before, slab_before = free_and_slab()
+    for _ in range(100):
+        cycle(unloaded)
+    free_after, slab_after = free_and_slab()
+    # One page or one small object a cycle would be 400 KiB; the system itself breathes less.
+    assert free_before - free_after < 4096, (free_before, free_after)
+    assert slab_after - slab_before < 1024, (slab_before, slab_after)
+
+
+def test_a_shrinker_drops_what_nobody_maps(scanning: KsmSysfs) -> None:
+    """With the scan stopped, memory pressure frees the kernel pages of unmapped nodes."""
+    with KsmDevice() as device, device.create_area() as area, Arena(NPAGES) as arena:
+        arena.fill(content.groups(NPAGES, 2))
+        area.register(arena)
+        scanning.wait_until(lambda s: s.pages_shared == NPAGES // 2, 60, "half shared")
+        scanning.run = 0
+        arena.discard()
+        assert scanning.kernel_pages_allocated == NPAGES // 2
+        deadline = time.monotonic() + 60
+        while scanning.kernel_pages_allocated:
+            assert time.monotonic() < deadline, "the shrinker drops nothing"
+            Path("/proc/sys/vm/drop_caches").write_text("2")

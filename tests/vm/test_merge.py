@@ -1,0 +1,289 @@
+"""The main job: equal pages become one, and nobody can tell but by frame numbers."""
+
+from __future__ import annotations
+
+import mmap
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from children import child
+
+from ksmlab import content, pagemap
+from ksmlab.device import KsmDevice
+from ksmlab.libc import PAGE_SIZE
+from ksmlab.memory import Arena
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from multiprocessing.connection import Connection
+
+    from ksmlab.device import Area
+    from ksmlab.sysfs import KsmSysfs
+
+HUGE = 512
+
+
+@pytest.fixture
+def area() -> Iterator[Area]:
+    with KsmDevice() as device, device.create_area() as area:
+        yield area
+
+
+def distinct(arena: Arena, first: int = 0, count: int | None = None) -> int:
+    count = arena.npages - first if count is None else count
+    return pagemap.distinct(pagemap.frames(None, arena.page_address(first), count))
+
+
+def smaps(field: str, address: int) -> int:
+    """Return a field of /proc/self/smaps, in KiB, of the mapping that holds an address."""
+    inside = False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if match := re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line):
+            inside = int(match[1], 16) <= address < int(match[2], 16)
+        elif inside and line.startswith(f"{field}:"):
+            return int(line.split()[1])
+    raise AssertionError(f"no {field} for {address:#x}")
+
+
+def rss(field: str) -> int:
+    """Return RssAnon or RssFile of this process, in pages."""
+    match = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert match
+    return int(match[1]) * 1024 // PAGE_SIZE
+
+
+def test_equal_pages_of_one_process(area: Area, scanning: KsmSysfs) -> None:
+    with Arena(1024) as arena:
+        arena.fill(content.groups(1024, 8))
+        area.register(arena)
+        scanning.wait_until(lambda s: s.pages_shared == 896, 60, "896 pages shared")
+        assert scanning.kernel_pages_allocated == 128
+        frames = pagemap.frames(None, arena.address, 1024)
+        for group in range(128):
+            assert len(set(frames[group * 8 : group * 8 + 8])) == 1
+        assert pagemap.distinct(frames) == 128
+        assert set(pagemap.map_counts(frames).values()) == {8}
+        assert all(entry.file for entry in pagemap.entries(None, arena.address, 1024))
+        assert arena.verify() == []
+
+
+def test_equal_pages_of_three_processes(scanning: KsmSysfs) -> None:
+    def body(connection: Connection) -> None:
+        with KsmDevice() as device, device.create_area() as area, Arena(256) as arena:
+            arena.fill(content.unique(256))
+            area.register(arena)
+            connection.send(arena.address)
+            connection.recv()
+            connection.send(arena.verify())
+            connection.recv()
+
+    with child(body) as a, child(body) as b, child(body) as c:
+        places = [(process.pid, process.receive()) for process in (a, b, c)]
+        scanning.wait_until(lambda s: s.pages_shared == 512, 60, "512 pages shared")
+        frames = [pagemap.frames(pid, address, 256) for pid, address in places]
+        assert frames[0] == frames[1] == frames[2]
+        assert len(set(frames[0])) == 256
+        assert [process.ask() for process in (a, b, c)] == [[], [], []]
+
+
+def test_unique_pages_stay_as_they_are(area: Area, scanning: KsmSysfs) -> None:
+    with Arena(512, huge=False) as arena:
+        arena.fill(content.unique(512))
+        before = pagemap.frames(None, arena.address, 512)
+        area.register(arena)
+        scanning.wait_full_scans(4)
+        assert pagemap.frames(None, arena.address, 512) == before
+        assert scanning.pages_shared == 0
+        assert scanning.kernel_pages_allocated == 0
+
+
+@pytest.mark.parametrize("word", [0, 511])
+def test_one_word_makes_pages_differ(area: Area, scanning: KsmSysfs, word: int) -> None:
+    with Arena(256, words=(word,)) as arena:
+        arena.fill(content.groups(256, 2))
+        area.register(arena)
+        scanning.wait_until(lambda s: s.pages_shared == 128, 60, "128 pages shared")
+        scanning.wait_full_scans(2)
+        assert distinct(arena) == 128
+        assert arena.verify() == []
+
+
+def test_the_first_and_the_last_page_of_a_region(area: Area, scanning: KsmSysfs) -> None:
+    """v4 was off by one in the cursor. The neighbours of the region are equal, and stay out."""
+    with Arena(32, huge=False) as arena:
+        arena.fill(content.equal(32))
+        area.register(arena.page_address(8), 16)
+        scanning.wait_until(lambda s: s.pages_shared == 15, 60, "15 pages shared")
+        scanning.wait_full_scans(2)
+        assert scanning.pages_shared == 15
+        frames = pagemap.frames(None, arena.address, 32)
+        assert len(set(frames[8:24])) == 1
+        assert len(set(frames)) == 17
+
+
+def test_a_volatile_page_waits(area: Area, scanning: KsmSysfs) -> None:
+    """Pages that differ at every visit are counted, and never merge, equal or not."""
+    with Arena(64, huge=False) as arena:
+        area.register(arena)
+        turn = 0
+
+        def change_until_scanned() -> None:
+            """Change all pages, to equal content, until kksmd has gone round once more."""
+            nonlocal turn
+            goal = scanning.full_scans + 1
+            while scanning.full_scans < goal:
+                turn += 1
+                arena.fill(content.equal(64, key=turn))
+
+        for _ in range(5):
+            change_until_scanned()
+            assert distinct(arena) == 64
+        assert scanning.pages_volatile > 0
+        # Once they rest, they merge.
+        scanning.wait_until(lambda s: s.pages_shared == 63, 60, "63 pages shared")
+        assert arena.verify() == []
+
+
+def test_a_write_makes_the_page_private_and_equal_again_it_merges(
+    area: Area, scanning: KsmSysfs
+) -> None:
+    with Arena(256) as arena:
+        arena.fill(content.equal(256))
+        area.register(arena)
+        scanning.wait_until(lambda s: s.pages_shared == 255, 60, "255 pages shared")
+        for page in range(100):
+            arena.write(page, b"mine %d" % page)
+        assert distinct(arena) == 101
+        assert arena.verify() == []
+        scanning.wait_until(lambda s: s.pages_shared == 155, 60, "155 pages shared")
+        arena.fill(content.equal(100))
+        scanning.wait_until(lambda s: s.pages_shared == 255, 60, "255 pages shared again")
+        assert distinct(arena) == 1
+        assert arena.verify() == []
+
+
+def test_a_read_leaves_it_merged(area: Area, scanning: KsmSysfs) -> None:
+    with Arena(64) as arena:
+        arena.fill(content.equal(64))
+        area.register(arena)
+        scanning.wait_until(lambda s: s.pages_shared == 63, 60, "63 pages shared")
+        for page in range(64):
+            bytes(arena.page_view(page))
+        assert distinct(arena) == 1
+
+
+def test_rss_moves_from_anonymous_to_file(area: Area, scanning: KsmSysfs) -> None:
+    """And back: rule 0 of the design, and no trace of it once the area is closed."""
+    with Arena(4096) as arena:
+        arena.fill(content.equal(4096))
+        anon, file = rss("RssAnon"), rss("RssFile")
+        area.register(arena)
+        scanning.wait_until(lambda s: s.pages_shared == 4095, 60, "4095 pages shared")
+        # The counters of a process are exact to a few dozen pages a CPU.
+        assert abs(rss("RssAnon") - (anon - 4096)) < 256
+        assert abs(rss("RssFile") - (file + 4096)) < 256
+        assert smaps("Anonymous", arena.address) == 0
+        area.remove()
+        assert abs(rss("RssAnon") - anon) < 256
+        assert abs(rss("RssFile") - file) < 256
+        assert smaps("Anonymous", arena.address) >= 4096 * 4
+
+
+def test_huge_pages_split_only_where_a_part_has_a_match(area: Area, scanning: KsmSysfs) -> None:
+    with Arena(4 * HUGE, huge=True) as arena:
+        keys = content.unique(4 * HUGE)
+        keys[HUGE + 5] = keys[3 * HUGE + 7] = 1 << 40
+        arena.fill(keys)
+        assert smaps("AnonHugePages", arena.address) == 4 * 2048
+        area.register(arena)
+        scanning.wait_until(lambda s: s.pages_shared == 1, 60, "one page shared")
+        scanning.wait_full_scans(2)
+        frames = pagemap.frames(None, arena.address, 4 * HUGE)
+        assert frames[HUGE + 5] == frames[3 * HUGE + 7]
+        assert pagemap.distinct(frames) == 4 * HUGE - 1
+        # Two of four are huge still.
+        assert smaps("AnonHugePages", arena.address) == 2 * 2048
+        assert arena.verify() == []
+
+
+def test_two_equal_parts_of_one_huge_page(area: Area, scanning: KsmSysfs) -> None:
+    with Arena(HUGE, huge=True) as arena:
+        arena.fill(content.groups(HUGE, 2))
+        assert smaps("AnonHugePages", arena.address) == 2048
+        area.register(arena)
+        scanning.wait_until(lambda s: s.pages_shared == HUGE // 2, 60, "every other page shared")
+        assert distinct(arena) == HUGE // 2
+        assert arena.verify() == []
+
+
+def test_a_huge_page_in_a_huge_arena_is_whole_again_for_new_memory(
+    area: Area, scanning: KsmSysfs
+) -> None:
+    """Merging tells the mapping to stay without huge pages: see lock_vma() in merge.c."""
+    with Arena(2 * HUGE, huge=True) as arena:
+        arena.fill(content.equal(2 * HUGE))
+        area.register(arena)
+        scanning.wait_until(lambda s: s.pages_shared == 2 * HUGE - 1, 60, "all pages shared")
+        flags = [
+            line
+            for line in Path("/proc/self/smaps").read_text().splitlines()
+            if line.startswith("VmFlags:") and " nh" in line
+        ]
+        assert flags
+        area.remove()
+        arena.advise(mmap.MADV_HUGEPAGE)
+        arena.discard()
+        arena.fill(content.equal(2 * HUGE))
+        assert smaps("AnonHugePages", arena.address) == 4096
+
+
+def test_at_max_kernel_pages_they_stay_and_merge_when_it_is_raised(
+    area: Area, scanning: KsmSysfs
+) -> None:
+    with Arena(256, huge=False) as arena:
+        arena.fill(content.groups(256, 4))
+        scanning.max_kernel_pages = 10
+        area.register(arena)
+        scanning.wait_until(lambda s: s.kernel_pages_allocated == 10, 60, "10 kernel pages")
+        scanning.wait_full_scans(3)
+        assert scanning.kernel_pages_allocated == 10
+        assert scanning.pages_shared == 30
+        # One of each group of four waits in the index, three find it and are refused.
+        assert scanning.skipped()["limit"] == 54 * 3
+        assert distinct(arena) == 256 - 30
+        scanning.max_kernel_pages = 20
+        scanning.wait_until(lambda s: s.kernel_pages_allocated == 20, 60, "20 kernel pages")
+        scanning.max_kernel_pages = 0
+        scanning.wait_until(lambda s: s.pages_shared == 192, 60, "192 pages shared")
+        scanning.wait_full_scans(1)
+        assert scanning.skipped()["limit"] == 0
+        assert distinct(arena) == 64
+        assert arena.verify() == []
+
+
+def test_closing_the_area_gives_every_page_its_own_frame(scanning: KsmSysfs) -> None:
+    with KsmDevice() as device, Arena(1024) as arena:
+        arena.fill(content.equal(1024))
+        with device.create_area() as area:
+            area.register(arena)
+            scanning.wait_until(lambda s: s.pages_shared == 1023, 60, "1023 pages shared")
+        assert distinct(arena) == 1024
+        assert (scanning.pages_shared, scanning.kernel_pages_allocated) == (0, 0)
+        assert arena.verify() == []
+        assert not any(entry.file for entry in pagemap.entries(None, arena.address, 1024))
+
+
+def test_soft_dirty_survives_a_merge(area: Area, scanning: KsmSysfs) -> None:
+    """A tool that tracks writes must neither lose one nor see one that was none."""
+    with Arena(64, huge=False) as arena:
+        arena.fill(content.equal(64))
+        Path("/proc/self/clear_refs").write_text("4")
+        arena.fill(content.equal(32))
+        before = [entry.soft_dirty for entry in pagemap.entries(None, arena.address, 64)]
+        assert before == [True] * 32 + [False] * 32
+        area.register(arena)
+        scanning.wait_until(lambda s: s.pages_shared == 63, 60, "63 pages shared")
+        after = [entry.soft_dirty for entry in pagemap.entries(None, arena.address, 64)]
+        assert after == before
