@@ -13,7 +13,7 @@ from rich.console import Console
 
 from ksmlab import doctor as doctor_module
 from ksmlab import lab as lab_module
-from ksmlab import vmtests
+from ksmlab import lint, vmtests
 from ksmlab.progress import Progress
 from ksmlab.vm import accel
 from ksmlab.vm.config import Deadlines, MachineConfig
@@ -179,8 +179,14 @@ def vm_run(
     raise typer.Exit(done.status)
 
 
+@app.command("lint-kernel")
+def lint_kernel() -> None:
+    """Check the driver's sources: checkpatch, gcc with W=1, sparse. Nothing may be said."""
+    lint.lint_kernel(lab_module.Lab(Progress()))
+
+
 @app.command("test-vm", context_settings={"ignore_unknown_options": True})
-def test_vm(
+def run_vm_tests(
     arguments: Annotated[
         list[str] | None, typer.Argument(help="More arguments for pytest.")
     ] = None,

@@ -118,7 +118,7 @@ def install_commands(needs: Iterable[Need]) -> list[list[str]]:
 
 
 def root_prefix() -> list[str] | None:
-    """Give what to put before a command to run it as root; None if there is no way without asking a person elsewhere."""
+    """Give what to put before a command to run it as root; None if there is no way from here."""
     if os.geteuid() == 0:
         return []
     if shutil.which("sudo") is None:

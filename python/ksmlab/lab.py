@@ -64,7 +64,12 @@ class Lab:
             return self.store.get(name, self.progress.note)
 
     def build(
-        self, kernel: Kernel, variables: Mapping[str, str] | None = None, suffix: str = ""
+        self,
+        kernel: Kernel,
+        variables: Mapping[str, str] | None = None,
+        suffix: str = "",
+        *,
+        fresh: bool = False,
     ) -> BuiltModules:
         """Build the modules for a kernel into build/<name>.
 
@@ -72,6 +77,7 @@ class Lab:
             kernel: What to build for.
             variables: More make variables.
             suffix: Added to the directory's name, so that another set of variables has a build of its own.
+            fresh: Build everything anew, so that the log has what is said of every file.
         """
         with self.progress.step(f"{kernel.name}: building the modules"):
             return build_modules(
@@ -79,6 +85,7 @@ class Lab:
                 kernel.build_dir,
                 self.checkout / "build" / f"{kernel.name}{suffix}",
                 variables=variables,
+                fresh=fresh,
             )
 
     def build_for(self, build_dir: Path, name: str = "custom") -> BuiltModules:

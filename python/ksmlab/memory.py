@@ -65,9 +65,11 @@ class Arena:
         self._address = self._mapping + (-self._mapping % self._room if self._room else 0)
         self._open = True
         self._keys: array[int] = unique(npages)
-        self._other: dict[int, bytes] = {}
+        # What pages hold that hold no key: zeros at first.
+        self._other: dict[int, bytes] = dict.fromkeys(range(npages), _ZERO_PAGE)
         self._gone: set[int] = set()
-        self._written = False
+        self._copy: bytearray | None = None
+        self._foreign: list[int] = []
         if huge is not None:
             self.advise(mmap.MADV_HUGEPAGE if huge else mmap.MADV_NOHUGEPAGE)
 
@@ -133,18 +135,10 @@ class Arena:
 
     def _expect(self, first: int, keys: array[int]) -> None:
         self._keys[first : first + len(keys)] = keys
-        self._forget(first, len(keys))
-        if not self._written:
-            self._set_zero(0, first)
-            self._set_zero(first + len(keys), self.npages)
-            self._written = True
-
-    def _forget(self, first: int, count: int) -> None:
-        for page in [page for page in self._other if first <= page < first + count]:
-            del self._other[page]
-
-    def _set_zero(self, start: int, end: int) -> None:
-        self._other.update(dict.fromkeys(range(start, end), _ZERO_PAGE))
+        pages = range(first, first + len(keys))
+        if self._other:
+            for page in self._other.keys() & set(pages):
+                del self._other[page]
 
     def write(self, page: int, data: bytes, offset: int = 0) -> None:
         """Write some bytes into a page, and expect them there from now on.
@@ -159,16 +153,11 @@ class Arena:
         image = bytearray(self.expected(page))
         image[offset : offset + len(data)] = data
         self.page_view(page)[offset : offset + len(data)] = data
-        if not self._written:
-            self._set_zero(0, self.npages)
-            self._written = True
         self._other[page] = bytes(image)
 
     def expected(self, page: int) -> bytes:
         """Return what a page should hold."""
         self._span(page, 1)
-        if not self._written:
-            return _ZERO_PAGE
         return self._other[page] if page in self._other else self.content.page(self._keys[page])
 
     def verify(self, first: int = 0, count: int | None = None) -> list[int]:
@@ -188,19 +177,9 @@ class Arena:
 
     def _verify_chunk(self, start: int, end: int) -> list[int]:
         pages = range(start, end)
-        if self._written:
-            image = bytearray(len(pages) * PAGE_SIZE)
-            self.content.fill(memoryview(image), self._keys[start:end])
-            if self._other:
-                for page in self._other.keys() & set(pages):
-                    at = (page - start) * PAGE_SIZE
-                    image[at : at + PAGE_SIZE] = self._other[page]
-        else:
-            image = bytearray(len(pages) * PAGE_SIZE)
-        buffer = (ctypes.c_char * len(image)).from_buffer(image)
-        wanted = ctypes.addressof(buffer)
+        wanted = self._image(pages)
         there = self.address + start * PAGE_SIZE
-        if not self._gone and libc.same(there, wanted, len(image)):
+        if not self._gone and libc.same(there, wanted, len(pages) * PAGE_SIZE):
             return []
         return [
             page
@@ -211,6 +190,25 @@ class Arena:
             )
         ]
 
+    def _image(self, pages: range) -> int:
+        """Make a copy of what some pages should hold, at most a chunk; return its address.
+
+        The copy holds the template of the content from one call to the next, so that writing
+        the keys is all there is to do for most pages.
+        """
+        if self._copy is None:
+            self._copy = bytearray(_CHUNK * PAGE_SIZE)
+            self.content.fill(memoryview(self._copy), self._keys[:1] * _CHUNK)
+        copy, start = memoryview(self._copy), pages.start
+        for page in self._foreign:
+            copy[page * PAGE_SIZE : (page + 1) * PAGE_SIZE] = self.content.page(0)
+        self.content.apply(copy[: len(pages) * PAGE_SIZE], self._keys[start : pages.stop])
+        self._foreign = []
+        for page in self._other.keys() & set(pages) if self._other else ():
+            copy[(page - start) * PAGE_SIZE : (page - start + 1) * PAGE_SIZE] = self._other[page]
+            self._foreign.append(page - start)
+        return ctypes.addressof(ctypes.c_char.from_buffer(self._copy))
+
     def advise(self, advice: int, first: int = 0, count: int | None = None) -> None:
         """Give madvise() advice (``mmap.MADV_*``) that leaves the content as it is."""
         libc.advise(*self._span(first, count), advice)
@@ -219,8 +217,7 @@ class Arena:
         """MADV_DONTNEED: drop pages, which read as zeros from then on."""
         address, length = self._span(first, count)
         libc.advise(address, length, mmap.MADV_DONTNEED)
-        if self._written:
-            self._set_zero(first, first + length // PAGE_SIZE)
+        self._other.update(dict.fromkeys(range(first, first + length // PAGE_SIZE), _ZERO_PAGE))
 
     def protect(self, prot: int, first: int = 0, count: int | None = None) -> None:
         """Change the protection of some pages to ``libc.PROT_*`` bits."""

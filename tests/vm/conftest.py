@@ -114,9 +114,7 @@ def _driver_loaded(modules: Modules) -> None:
 @pytest.fixture
 def scanning() -> Iterator[KsmSysfs]:
     """The scanner at work, fast; afterwards it is stopped, and nothing is merged."""
-    with KsmSysfs.find().settings(
-        pages_to_scan=2000, sleep=1000, max_kernel_pages=0, run=1
-    ) as ksm:
+    with KsmSysfs.find().settings(pages_to_scan=2000, sleep=1000, max_kernel_pages=0, run=1) as ksm:
         yield ksm
         ksm.run = 2
 

@@ -7,12 +7,13 @@ the merge, and the guests read what somebody else writes there. See tests/client
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from clients import Client
+
     from ksmlab.sysfs import KsmSysfs
 
 DEADLINE = 120.0
@@ -66,22 +68,25 @@ def announced(client: Client) -> list[Guest]:
     return guests
 
 
+def ended(client: Client) -> NoReturn:
+    """Fail with what the program said last: which guest read what, and where."""
+    client.finish(DEADLINE)
+    pytest.fail(f"the guests have ended: {client.lines[-3:]}", pytrace=False)
+
+
 def rounds(client: Client) -> list[int]:
     """Read how many rounds the guests have behind them, while they run."""
-    try:
+    with contextlib.suppress(EOFError):
         return [int(count) for count in client.wait_line("rounds ", DEADLINE).split()[1:]]
-    except EOFError:
-        pytest.fail(f"a guest has ended: {client.lines[-3:]}")
+    ended(client)
 
 
 def merged(client: Client, guests: list[Guest]) -> int:
     """Count the pages that both guests have in the same frame, while they run."""
-    try:
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         pairs = zip(*(guest.frames() for guest in guests), strict=True)
         return sum(one == other != 0 for one, other in pairs)
-    except (FileNotFoundError, ProcessLookupError):
-        client.finish(DEADLINE)
-        pytest.fail(f"a guest has ended: {client.lines[-3:]}")
+    ended(client)
 
 
 @pytest.mark.parametrize("memory", ["small", "huge"])

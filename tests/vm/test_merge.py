@@ -13,7 +13,7 @@ from children import child
 from ksmlab import content, pagemap
 from ksmlab.device import KsmDevice
 from ksmlab.libc import PAGE_SIZE
-from ksmlab.memory import Arena
+from ksmlab.memory import MADV_COLLAPSE, Arena
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -218,10 +218,10 @@ def test_two_equal_parts_of_one_huge_page(area: Area, scanning: KsmSysfs) -> Non
         assert arena.verify() == []
 
 
-def test_a_huge_page_in_a_huge_arena_is_whole_again_for_new_memory(
+def test_a_mapping_with_merged_pages_stays_without_huge_pages(
     area: Area, scanning: KsmSysfs
 ) -> None:
-    """Merging tells the mapping to stay without huge pages: see lock_vma() in merge.c."""
+    """See lock_vma() in merge.c. Who asks for huge pages after that can have them."""
     with Arena(2 * HUGE, huge=True) as arena:
         arena.fill(content.equal(2 * HUGE))
         area.register(arena)
@@ -232,11 +232,15 @@ def test_a_huge_page_in_a_huge_arena_is_whole_again_for_new_memory(
             if line.startswith("VmFlags:") and " nh" in line
         ]
         assert flags
+        with pytest.raises(OSError, match="Invalid argument"):
+            arena.advise(MADV_COLLAPSE)
         area.remove()
         arena.advise(mmap.MADV_HUGEPAGE)
-        arena.discard()
-        arena.fill(content.equal(2 * HUGE))
+        # What was unmerged can be written only after the next write, and a collapse asks for it.
+        arena.fill(content.unique(2 * HUGE))
+        arena.advise(MADV_COLLAPSE)
         assert smaps("AnonHugePages", arena.address) == 4096
+        assert arena.verify() == []
 
 
 def test_at_max_kernel_pages_they_stay_and_merge_when_it_is_raised(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 UPDATE_SECONDS = 600
 DOWNLOAD_SECONDS = 1800
 QUERY_SECONDS = 120
+UNTOUCHED = "What was fetched before is as it was."
 POCKETS = ("", "-updates", "-security", "-backports")
 RELEASE_ALIASES = ("stable", "oldstable")
 ONE_LINE = re.compile(
@@ -193,7 +194,7 @@ class PrivateApt:
         (self.home / "apt.conf").write_text("\n".join(conf) + "\n")
 
     def _run(
-        self, argv: Iterable[str], *, timeout: float, cwd: Path | None = None
+        self, argv: Iterable[str], timeout: float, *, cwd: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
         env = {**os.environ, "APT_CONFIG": str(self.home / "apt.conf"), "LC_ALL": "C"}
         argv = list(argv)
@@ -217,7 +218,7 @@ class PrivateApt:
         except subprocess.TimeoutExpired as error:
             raise FetchError(
                 f"`{' '.join(argv[:2])}` did not end within {timeout:.0f} s.",
-                untouched="The kernels that were there before are as they were.",
+                untouched=UNTOUCHED,
                 hint="Look at the network, then try again.",
             ) from error
 
@@ -228,12 +229,12 @@ class PrivateApt:
             FetchError: The host names no source, or no list could be had.
         """
         self._configure()
-        done = self._run(["apt-get", "update", "--quiet"], timeout=UPDATE_SECONDS)
+        done = self._run(["apt-get", "update", "--quiet"], UPDATE_SECONDS)
         # One broken source must not stand in the way of the others: `show` says what is missing in the end.
         if done.returncode and not any((self.home / "lists").glob("*_Packages*")):
             raise FetchError(
                 "The package lists could not be fetched.",
-                untouched="The kernels that were there before are as they were.",
+                untouched=UNTOUCHED,
                 hint="Look at the network and at the host's apt configuration (apt-get update), then try again.",
                 log=done.stdout + done.stderr,
             )
@@ -241,46 +242,49 @@ class PrivateApt:
     def show(self, name: str, version: str | None = None) -> Package | None:
         """Describe the newest version of a package, or `version` of it; None if the archive has none."""
         spec = f"{name}={version}" if version else name
-        done = self._run(["apt-cache", "show", "--no-all-versions", spec], timeout=QUERY_SECONDS)
+        done = self._run(["apt-cache", "show", "--no-all-versions", spec], QUERY_SECONDS)
         return None if done.returncode else parse_show(done.stdout)
 
-    def unpack(self, package: Package, root: Path, only: str | None = None) -> None:
-        """Download a package, let apt check it, and unpack it under `root`.
+    def download(self, package: Package, spool: Path) -> Path:
+        """Download a package, and let apt check it.
 
         Args:
             package: What `show` gave.
-            root: The directory to unpack into.
-            only: Unpack only members that match this tar pattern.
+            spool: The directory to put it in, created if need be.
+
+        Returns:
+            The .deb file.
 
         Raises:
             FetchError: The download failed, or does not match the archive's signed lists.
         """
-        root.mkdir(parents=True, exist_ok=True)
-        spool = root.parent / "debs"
-        spool.mkdir(exist_ok=True)
+        spool.mkdir(parents=True, exist_ok=True)
         spec = f"{package.name}={package.version}"
-        done = self._run(
-            ["apt-get", "download", "--quiet", spec], timeout=DOWNLOAD_SECONDS, cwd=spool
-        )
+        done = self._run(["apt-get", "download", "--quiet", spec], DOWNLOAD_SECONDS, cwd=spool)
         files = list(spool.glob(f"{package.name}_*.deb"))
         if done.returncode or len(files) != 1:
             raise FetchError(
                 f"{spec} could not be downloaded, or failed its check.",
-                untouched="The kernels that were there before are as they were.",
-                hint="Try again; if it fails again, look at the network and at the host's apt configuration.",
+                untouched=UNTOUCHED,
+                hint="Try again; if it fails again, look at the network and the apt configuration.",
                 log=done.stdout + done.stderr,
             )
-        if only is None:
-            argv = ["dpkg", "-x", str(files[0]), str(root)]
-        else:
-            tar = f"dpkg --fsys-tarfile '{files[0]}' | tar -x -C '{root}' --wildcards '{only}'"
-            argv = ["sh", "-c", tar]
-        done = self._run(argv, timeout=DOWNLOAD_SECONDS)
-        files[0].unlink()
+        return files[0]
+
+    def unpack(self, package: Package, root: Path) -> None:
+        """Download a package and unpack it under `root`, as if that were the root directory.
+
+        Raises:
+            FetchError: The download failed, or there is no room.
+        """
+        root.mkdir(parents=True, exist_ok=True)
+        deb = self.download(package, root.parent / "debs")
+        done = self._run(["dpkg", "-x", str(deb), str(root)], DOWNLOAD_SECONDS)
+        deb.unlink()
         if done.returncode:
             raise FetchError(
-                f"{spec} could not be unpacked.",
-                untouched="The kernels that were there before are as they were.",
+                f"{package.name} could not be unpacked.",
+                untouched=UNTOUCHED,
                 hint="Look at the free space (df -h), then try again.",
                 log=done.stderr,
             )

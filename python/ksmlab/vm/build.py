@@ -106,6 +106,7 @@ def build_modules(
     *,
     variables: Mapping[str, str] | None = None,
     jobs: int | None = None,
+    fresh: bool = False,
 ) -> BuiltModules:
     """Build the modules in `source` against a kernel.
 
@@ -115,6 +116,7 @@ def build_modules(
         build_dir: Where to build, a directory for this kernel alone; created if need be.
         variables: More make variables, such as {"W": "1"}. Another set of them rebuilds everything.
         jobs: How many compilers at once; as many as there are CPUs if not given.
+        fresh: Build everything anew.
 
     Raises:
         BuildError: make failed; its `log` is what the compiler said.
@@ -129,7 +131,8 @@ def build_modules(
     with file_lock(build_dir.with_name(build_dir.name + ".lock"), timeout=BUILD_SECONDS):
         stamp = build_dir / ".built-with"
         told = f"{kernel_build_dir.resolve()} {sorted(variables.items())}\n"
-        if build_dir.is_dir() and (not stamp.is_file() or stamp.read_text() != told):
+        same = stamp.is_file() and stamp.read_text() == told
+        if build_dir.is_dir() and (fresh or not same):
             shutil.rmtree(build_dir)
         build_dir.mkdir(parents=True, exist_ok=True)
         stamp.write_text(told)

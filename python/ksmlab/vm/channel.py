@@ -18,17 +18,20 @@ if TYPE_CHECKING:
     from ksmlab.vm.errors import VmError
 
 READY = re.compile(b"\x1evm-session ready\x1e")
-LONGEST_MARK = 64
+# What a mark looks like before its second separator has come.
+PARTIAL_MARK = re.compile(
+    rb"\x1e(?:[0-9a-f]{0,32}|[0-9a-f]{32} (?:[a-z]{1,5}|end \d*)?|vm-session ?[a-z]*)\Z"
+)
 TICK_SECONDS = 0.25
 # From the first line of a panic to the end of QEMU.
 PANIC_SECONDS = 5.0
 
 
-class ChannelClosed(Exception):  # noqa: N818 - it is an event, which the machine turns into an error
+class ChannelClosed(Exception):
     """The guest does not answer any more: its console has closed, or its kernel has panicked."""
 
 
-class Overdue(Exception):  # noqa: N818 - as above
+class Overdue(Exception):
     """A limit has passed.
 
     Args:
@@ -125,6 +128,18 @@ class Channel:
             Overdue: A limit has passed.
             ChannelClosed: The mark will never come.
         """
+        try:
+            return self._read_to(mark, limits, on_bytes)
+        except (ChannelClosed, Overdue):
+            on_bytes(self.take_pending())
+            raise
+
+    def _read_to(
+        self,
+        mark: re.Pattern[bytes],
+        limits: Sequence[Limit],
+        on_bytes: Callable[[bytes], None],
+    ) -> re.Match[bytes]:
         panic_limit: float | None = None
         while True:
             if found := mark.search(self._pending):
@@ -187,5 +202,5 @@ class Output:
 
 def before_partial_mark(data: bytes) -> int:
     """Give how many bytes of `data` cannot belong to a mark that has not come in whole."""
-    last = data.rfind(b"\x1e")
-    return last if last >= 0 and len(data) - last < LONGEST_MARK else len(data)
+    found = PARTIAL_MARK.search(data)
+    return found.start() if found else len(data)

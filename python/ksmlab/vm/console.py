@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
+import select
 import signal
 import subprocess
 import termios
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 KEEP_LINES = 20_000
 END_SECONDS = 5.0
 READ_BYTES = 1 << 16
+WRITE_SECONDS = 30.0
+WRITE_BYTES = 1024
 
 
 def _pass_bytes(terminal: int) -> None:
@@ -96,6 +99,8 @@ class Console:
         self.log = LineReader(log_read, on_log)
         self.log.start()
         # The terminal is ours to close.
+        # Ready to write means ready for some of it, not for all of it.
+        os.set_blocking(self.terminal, False)
         self.expect: Any = fdpexpect.fdspawn(self.terminal, timeout=None)
         self._closed = False
 
@@ -117,9 +122,15 @@ class Console:
         return data
 
     def write(self, data: bytes) -> None:
-        """Type `data`, all of it."""
+        """Type `data`, all of it.
+
+        Raises:
+            OSError: The other side has closed, or has not taken it for a long time.
+        """
         while data:
-            data = data[os.write(self.terminal, data) :]
+            if not select.select([], [self.terminal], [], WRITE_SECONDS)[1]:
+                raise TimeoutError(f"the console took nothing for {WRITE_SECONDS:.0f} s")
+            data = data[os.write(self.terminal, data[:WRITE_BYTES]) :]
 
     def wait_gone(self, timeout: float) -> bool:
         """Wait until the program and all that it started have ended.
@@ -138,6 +149,8 @@ class Console:
             return
         self._closed = True
         for number in (signal.SIGTERM, signal.SIGKILL):
+            # Just after its start it may not lead a group yet.
+            self.process.send_signal(number)
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.process.pid, number)
             if self.wait_gone(END_SECONDS):

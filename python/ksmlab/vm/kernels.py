@@ -1,7 +1,6 @@
 """Kernels by name: found in a private cache, or fetched into it from the host's own archive.
 
-An entry of the cache is never changed once it is there: it is made beside its place, and renamed into it when it is
-whole. So a broken download never becomes an entry, and a VM never sees its kernel change.
+An entry of the cache is never changed once it is there, so a VM never sees its kernel change.
 """
 
 from __future__ import annotations
@@ -9,25 +8,22 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
-import subprocess
-import tempfile
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ksmlab.vm.apt import Package, PrivateApt
-from ksmlab.vm.errors import FetchError, VmError
+from ksmlab.vm.apt import PrivateApt
+from ksmlab.vm.errors import VmError
+from ksmlab.vm.fetch import ENTRY, fetch_scripts, make_kernel, resolve
 from ksmlab.vm.lock import file_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     Report = Callable[[str], None]
 
-ENTRY = "kernel.json"
-DEPMOD_SECONDS = 300
+WAITING = "another process is fetching: waiting for it"
 
 
 def cache_root() -> Path:
@@ -172,7 +168,7 @@ class KernelStore:
         spec = self.spec(name)
         with file_lock(
             self.cache / "fetch.lock",
-            on_wait=lambda: report("another process is fetching: waiting for it"),
+            on_wait=lambda: report(WAITING),
         ):
             kernel = self.find(name)
             if kernel is not None and not refresh:
@@ -180,143 +176,39 @@ class KernelStore:
             report(f"{name}: asking the archive for the newest {spec.series} kernel")
             apt = PrivateApt(self.cache / "apt")
             apt.update()
-            image = self._resolve(apt, spec)
+            image = resolve(apt, spec)
             if kernel is not None and kernel.version == image.version:
                 report(f"{name}: {image.version} is here already")
                 return kernel
-            return self._make(apt, spec, image, report)
+            place = self._shelf(spec) / image.version
+            release = image.name.removeprefix("linux-image-")
+            kernel = Kernel(spec, release, image.version, place)
+            make_kernel(apt, kernel, image, report)
+            report(f"{name}: {release} is ready")
+            return kernel
 
     def tool(
-        self, package_name: str, member: str, unpack: Callable[[Path], Path], report: Report = print
+        self, name: str, meta_package: str, members: Sequence[str], report: Report = print
     ) -> Path:
-        """Fetch one file out of a package of the archive, once.
+        """Fetch a few files out of the kernel's source package, once.
 
         Args:
-            package_name: The package.
-            member: Which of its members to unpack, as a tar pattern.
-            unpack: Is given the directory with the member, gives the path of what is wanted under it.
+            name: What they are kept as.
+            meta_package: The package that depends on the newest source package.
+            members: Their names in the sources' directory scripts/; others of scripts/ come with them.
             report: Called with a line for each step.
 
+        Returns:
+            The directory that holds them.
+
         Raises:
-            FetchError: It cannot be had.
+            FetchError: They cannot be had; the cache is as it was.
         """
-        place = self.cache / "tools" / package_name
-        with file_lock(
-            self.cache / "fetch.lock",
-            on_wait=lambda: report("another process is fetching: waiting for it"),
-        ):
+        place = self.cache / "tools" / name
+        with file_lock(self.cache / "fetch.lock", on_wait=lambda: report(WAITING)):
             if not place.is_dir():
-                report(f"fetching {package_name}")
-                apt = PrivateApt(self.cache / "apt")
-                apt.update()
-                package = apt.show(package_name)
-                if package is None:
-                    raise FetchError(
-                        f"The archive has no {package_name}.", untouched="Nothing was fetched."
-                    )
-                place.parent.mkdir(parents=True, exist_ok=True)
-                with tempfile.TemporaryDirectory(dir=place.parent, prefix=".tmp-") as scratch:
-                    apt.unpack(package, Path(scratch) / "root", only=member)
-                    unpack(Path(scratch) / "root")
-                    (Path(scratch) / "root").rename(place)
+                fetch_scripts(PrivateApt(self.cache / "apt"), meta_package, members, place, report)
         return place
 
     def _shelf(self, spec: KernelSpec) -> Path:
         return self.cache / "kernels" / spec.name
-
-    def _resolve(self, apt: PrivateApt, spec: KernelSpec) -> Package:
-        seen = []
-        for name in spec.packages:
-            package = apt.show(name, spec.pin)
-            if package is None:
-                continue
-            images = [package.name, *package.depends]
-            seen.append(f"{name} {package.version}")
-            for image in images:
-                if image.startswith("linux-image-") and spec.matches(
-                    image.removeprefix("linux-image-")
-                ):
-                    real = package if image == package.name else apt.show(image, package.version)
-                    if real is not None and not any(
-                        d.startswith("linux-image-") for d in real.depends
-                    ):
-                        return real
-        raise FetchError(
-            f"The archive has no {spec.series} kernel ({'there is: ' + ', '.join(seen) if seen else 'none at all'}).",
-            untouched="Nothing was fetched; the kernels that were there before are as they were.",
-            hint=f"{spec.name} comes with another release of Debian, or its pin is no longer in the archive; "
-            "see vm/kernels.toml.",
-        )
-
-    def _make(self, apt: PrivateApt, spec: KernelSpec, image: Package, report: Report) -> Kernel:
-        release = image.name.removeprefix("linux-image-")
-        headers = apt.show(f"linux-headers-{release}", image.version)
-        if headers is None:
-            raise FetchError(
-                f"The archive has no headers for {release}.", untouched="Nothing was fetched."
-            )
-        rest = [
-            package
-            for name in headers.depends
-            if re.match(r"linux-(headers-.*-common|kbuild-)", name)
-            and (package := apt.show(name)) is not None
-        ]
-        shelf = self._shelf(spec)
-        shelf.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=shelf, prefix=".tmp-") as scratch:
-            root = Path(scratch) / "root"
-            for package in (image, headers, *rest):
-                report(
-                    f"{spec.name}: fetching {package.name} {package.version} ({package.size / 1e6:.0f} MB)"
-                )
-                apt.unpack(package, root)
-            place = shelf / image.version
-            kernel = Kernel(spec, release, image.version, root)
-            report(f"{spec.name}: preparing")
-            self._prepare(kernel)
-            facts = {"release": release, "version": image.version}
-            (root / ENTRY).write_text(json.dumps(facts, indent=1) + "\n")
-            if place.exists():
-                shutil.rmtree(place)
-            root.rename(place)
-        report(f"{spec.name}: {release} is ready")
-        return Kernel(spec, release, image.version, place)
-
-    @staticmethod
-    def _prepare(kernel: Kernel) -> None:
-        """Make unpacked packages usable where they are: relocate the headers, index the modules."""
-        makefile = kernel.build_dir / "Makefile"
-        text, count = re.subn(
-            r"^include /usr/src/(\S+)/Makefile$",
-            r"include $(dir $(lastword $(MAKEFILE_LIST)))../\1/Makefile",
-            makefile.read_text(),
-            flags=re.MULTILINE,
-        )
-        if count != 1:
-            raise FetchError(
-                f"{makefile.name} of {kernel.build_dir.name} has an unknown form, so the headers cannot be relocated.",
-                untouched="The kernels that were there before are as they were.",
-                hint="The distribution changed its packages: see _prepare() in python/ksmlab/vm/kernels.py.",
-            )
-        makefile.write_text(text)
-        # The links to /usr/src point outside of the entry.
-        for link in ("build", "source"):
-            (kernel.modules_dir / link).unlink(missing_ok=True)
-        (kernel.modules_dir / "build").symlink_to(
-            os.path.relpath(kernel.build_dir, kernel.modules_dir)
-        )
-        depmod = shutil.which("depmod", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-        if depmod is None:
-            raise FetchError(
-                "depmod is not here.", untouched="Nothing was fetched.", hint="apt-get install kmod"
-            )
-        done = subprocess.run(
-            [depmod, "-b", str(kernel.root), kernel.release],
-            capture_output=True, text=True, check=False, timeout=DEPMOD_SECONDS,
-        )  # fmt: skip
-        if done.returncode or not kernel.image.is_file():
-            raise FetchError(
-                f"The packages of {kernel.release} do not make a whole kernel.",
-                untouched="The kernels that were there before are as they were.",
-                log=done.stderr,
-            )

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # A report that has no end of its own is cut after so many lines.
 MAX_LINES = 120
+BEFORE_HEADLINE = 8
 
 # The first match of a line names it, so the narrow ones come first.
 KINDS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
@@ -43,9 +44,15 @@ KINDS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("atomic sleep", r"BUG: using (?:__this_cpu_\w+|smp_processor_id)\(\) in preemptible"),
         (
             "lockdep",
-            r"WARNING: (?:possible (?:circular|recursive|irq lock inversion)|inconsistent lock state|suspicious RCU usage"
-            r"|bad unlock balance|bad contention|lock held when returning|held lock freed|Nested lock was not taken"
-            r"|nested lock was not taken|.*-safe -> .*-unsafe lock order)",
+            r"WARNING: (?:possible (?:circular|recursive|irq lock inversion)|.*-safe -> .*-unsafe lock order)",
+        ),
+        (
+            "lockdep",
+            r"WARNING: (?:inconsistent lock state|suspicious RCU usage|bad unlock balance|bad contention)",
+        ),
+        (
+            "lockdep",
+            r"WARNING: (?:lock held when returning|held lock freed|[Nn]ested lock was not taken)",
         ),
         ("lockdep", r"BUG: MAX_LOCK|DEBUG_LOCKS_WARN_ON|INFO: trying to register non-static key"),
         ("lockdep", r"BUG: .* still has locks held|\[ BUG: Invalid wait context \]|\[ BUG: .*lock"),
@@ -182,8 +189,10 @@ def _same_report(last: tuple[int, str], index: int, kind: str, lines: list[str])
 
 
 def _report(lines: list[str], start: int, stop: int) -> list[str]:
-    first = start - 1 if start and CUT_HERE.match(lines[start - 1]) else start
-    body = []
+    # The words of WARN() come between the cut and the headline.
+    before = range(start - 1, max(-1, start - 1 - BEFORE_HEADLINE), -1)
+    first = next((index for index in before if CUT_HERE.match(lines[index])), start)
+    body: list[str] = []
     for line in lines[first : min(stop, first + MAX_LINES)]:
         if CUT_HERE.match(line) and body:
             break

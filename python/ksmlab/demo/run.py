@@ -1,0 +1,280 @@
+"""The demonstration from beginning to end."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from ksmlab.demo.checks import CheckError, Checks, Frames
+from ksmlab.demo.plan import Plan
+from ksmlab.demo.view import PlainView
+from ksmlab.demo.worker import Worker, WorkerError
+from ksmlab.libc import PAGE_SIZE
+from ksmlab.sysfs import Counters, KsmSysfs, Run, SysfsError, WaitTimeoutError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ksmlab.demo.plan import Part
+    from ksmlab.demo.view import View
+
+#: kksmd hurries while it is waited for, and leaves the CPU to the checks else (microseconds).
+PAGES_TO_SCAN = 4000
+SHORT_SLEEP = 5000
+LONG_SLEEP = 200000
+#: Seconds until everything that is equal must have merged.
+DEADLINE = 120.0
+#: Seconds between two looks at the counters.
+LOOK_EVERY = 0.1
+_MIB = 1 << 20
+
+FAILED = 1
+CANNOT_RUN = 2
+
+
+def mib(pages: int) -> str:
+    """Return the size of some pages for a reader."""
+    return f"{pages * PAGE_SIZE / _MIB:.1f} MiB"
+
+
+class Demo:
+    """The demonstration: one method for each of its steps, called in order by run()."""
+
+    def __init__(self, plan: Plan, ksm: KsmSysfs, view: View, workers: Sequence[Worker]) -> None:
+        """Take what it works with; nothing happens yet."""
+        self.plan, self.ksm, self.view, self.workers = plan, ksm, view, workers
+        self.checks = Checks(view.check)
+
+    def run(self) -> None:
+        """Do all of it.
+
+        Raises:
+            CheckError: a claim does not hold.
+            WaitTimeoutError: the driver does not get there in time.
+            WorkerError: a process failed.
+        """
+        before = self.fill()
+        merged = self.merge(before)
+        self.write(merged)
+        self.merge_again()
+        self.close()
+
+    def ask_all(self, what: str) -> list[dict[str, Any]]:
+        """Ask all processes for the same at the same time, and return their answers."""
+        for worker in self.workers:
+            worker.ask(what)
+        return [worker.answer() for worker in self.workers]
+
+    def ask(self, worker: int, what: str) -> dict[str, Any]:
+        """Ask one process."""
+        self.workers[worker].ask(what)
+        return self.workers[worker].answer()
+
+    def frames(self) -> Frames:
+        """Read the frames of all processes."""
+        return Frames.read(self.plan, [(worker.pid, worker.addr) for worker in self.workers])
+
+    def wait(self, condition: Callable[[Counters], bool], goal: int, what: str) -> None:
+        """Show the counters until a condition holds; WaitTimeoutError if it does not in time."""
+        start = time.monotonic()
+
+        def look(ksm: KsmSysfs) -> bool:
+            counters = ksm.counters()
+            self.view.counters(counters, goal, time.monotonic() - start)
+            return condition(counters)
+
+        try:
+            with self.ksm.settings(sleep=SHORT_SLEEP):
+                self.ksm.wait_until(look, DEADLINE, what, LOOK_EVERY)
+        finally:
+            self.view.counters_done()
+
+    def wait_merged(self, unequal: int = 0) -> None:
+        """Wait until everything that is equal has merged, and changing pages are seen as such.
+
+        Args:
+            unequal: pages that are equal to no other for now, though the plan says they are.
+        """
+        shared, kernel_pages = self.plan.pages_shared - unequal, self.plan.kernel_pages
+
+        def done(now: Counters) -> bool:
+            there = (now.pages_shared, now.kernel_pages_allocated) == (shared, kernel_pages)
+            return there and now.pages_volatile > 0
+
+        what = f"pages_shared={shared} kernel_pages_allocated={kernel_pages} pages_volatile>0"
+        self.wait(done, shared, what)
+
+    def check_content(self) -> None:
+        """Check every byte of every process against what that process wrote."""
+        answers = self.ask_all("verify")
+        for worker, answer in zip(self.workers, answers, strict=True):
+            if answer["wrong"]:
+                self.view.note(f"process {worker.pid}: wrong pages {answer['pages']} ...")
+        wrong = sum(answer["wrong"] for answer in answers)
+        self.checks.equal("pages with a wrong byte, in all processes", 0, wrong)
+
+    def fill(self) -> Frames:
+        """Fill the memory and register it."""
+        plan, equal = self.plan, self.checks.equal
+        self.view.step(f"{plan.workers} processes write {mib(plan.npages)} each")
+        for text in (
+            f"{plan.across:5,} pages are equal in all processes",
+            f"{plan.inside:5,} pages of {plan.kinds} kinds are equal inside each process",
+            f"{plan.alone:5,} pages are equal to no other",
+            f"{plan.changing:5,} pages keep changing",
+        ):
+            self.view.note(text)
+        for worker, answer in zip(self.workers, self.ask_all("fill"), strict=True):
+            worker.addr = answer["addr"]
+        before = self.frames()
+        equal("pages present", plan.total, before.present())
+        equal("frames before", plan.total, before.distinct(), f"({mib(plan.total)})")
+        self.view.step("They register it with /dev/ksm, and kksmd starts to scan")
+        self.ask_all("register")
+        self.ksm.run = Run.SCAN
+        return before
+
+    def merge(self, before: Frames) -> Frames:
+        """Wait for the merges, and check them."""
+        self.wait_merged()
+        self.view.step("Looking at frame numbers and content")
+        merged = self.check_merged()
+        self.view.note(
+            f"{mib(before.distinct())} of memory is now in {mib(merged.distinct())} of frames"
+        )
+        self.check_content()
+        return merged
+
+    def check_merged(self) -> Frames:
+        """Check that equal pages have one frame, and other pages their own."""
+        plan, equal = self.plan, self.checks.equal
+        frames = self.frames()
+        equal("frames", plan.frames, frames.distinct(), f"({mib(frames.distinct())})")
+        found = frames.pages_with_one_frame()
+        equal("pages equal across processes that have one frame", plan.across, found)
+        found = frames.kinds_with_one_frame()
+        equal("kinds equal inside a process that have one frame", plan.workers * plan.kinds, found)
+        found = frames.own(lambda plan: plan.alone_part)
+        equal("unique pages that have a frame to themselves", plan.workers * plan.alone, found)
+        found = frames.own(lambda plan: plan.changing_part)
+        equal("changing pages that have a frame to themselves", plan.workers * plan.changing, found)
+        return frames
+
+    def write(self, merged: Frames) -> None:
+        """Let one process write merged pages, and check that nobody else is hit."""
+        plan, equal = self.plan, self.checks.equal
+        self.view.step(f"Process {self.workers[0].pid} writes {plan.writes:,} merged pages")
+        self.ask(0, "write")
+        frames = self.frames()
+        parts = plan.written_parts
+
+        def moved(worker: int, parts: Sequence[Part]) -> int:
+            stayed = sum(frames.same_as(merged, worker, part) for part in parts)
+            return sum(part.count for part in parts) - stayed
+
+        own = sum(frames.own(lambda _, part=part: part) for part in parts)  # type: ignore[misc]
+        equal("written pages that the writer has in a new frame", plan.writes, moved(0, parts))
+        others = range(1, plan.workers)
+        hit = sum(moved(worker, parts) for worker in others)
+        equal("the same pages of the others that have moved", 0, hit)
+        equal("written pages that have a frame to themselves", plan.writes, own)
+        equal("frames", plan.frames + plan.writes, frames.distinct())
+        self.check_content()
+        self.view.step("kksmd comes by and notices")
+        self.wait_merged(unequal=plan.writes)
+
+    def merge_again(self) -> None:
+        """Let the writer put the old content back, and see it merge again."""
+        self.view.step("It writes the old content back, so that the pages are equal again")
+        self.ask(0, "restore")
+        self.wait_merged()
+        self.check_merged()
+        self.check_content()
+
+    def close(self) -> None:
+        """Close the areas, and check that everyone has everything back."""
+        plan, equal = self.plan, self.checks.equal
+        self.view.step("They close their areas")
+        self.ask_all("close")
+        self.wait(
+            lambda counters: counters.pages_shared == counters.kernel_pages_allocated == 0,
+            0,
+            "pages_shared=0 kernel_pages_allocated=0",
+        )
+        frames = self.frames()
+        equal("pages present", plan.total, frames.present())
+        equal("frames after", plan.total, frames.distinct(), f"({mib(plan.total)})")
+        self.check_content()
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m ksmlab.demo", description=__doc__)
+    parser.add_argument(
+        "--view",
+        choices=("auto", "rich", "plain"),
+        default="auto",
+        help="draw on the terminal, or print lines; auto draws if output is a terminal",
+    )
+    return parser.parse_args(argv)
+
+
+def make_view(choice: str) -> View:
+    """Return the view that was chosen."""
+    dumb = os.environ.get("TERM") == "dumb" or "NO_COLOR" in os.environ
+    if choice == "rich" or (choice == "auto" and sys.stdout.isatty() and not dumb):
+        from ksmlab.demo.rich_view import RichView  # noqa: PLC0415 - slow, see there
+
+        return RichView(force=choice == "rich")
+    return PlainView(sys.stdout)
+
+
+def demonstrate(view: View, plan: Plan, workers: Sequence[Worker]) -> int:
+    """Run the demonstration and show how it ends; return the exit status."""
+    try:
+        ksm = KsmSysfs.find()
+        if ksm.pages_shared or ksm.kernel_pages_allocated:
+            view.failure(
+                "Something is merged already, and the demonstration counts from nothing. "
+                "Nothing is changed. Next: end the programs that use /dev/ksm"
+            )
+            return CANNOT_RUN
+        with ksm.settings(
+            pages_to_scan=PAGES_TO_SCAN, sleep=LONG_SLEEP, max_kernel_pages=0, run=Run.STOP
+        ):
+            demo = Demo(plan, ksm, view, workers)
+            demo.run()
+    except SysfsError as error:
+        view.failure(str(error))
+        return CANNOT_RUN
+    except (CheckError, WaitTimeoutError, WorkerError) as error:
+        view.failure(str(error))
+        return FAILED
+    view.verdict(f"All {demo.checks.passed} checks hold")
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the demonstration.
+
+    Returns:
+        0 if every claim holds, 1 if one does not, 2 if it cannot run.
+    """
+    arguments = parse(sys.argv[1:] if argv is None else argv)
+    plan = Plan()
+    with contextlib.ExitStack() as stack:
+        # Forked before anything else is in memory.
+        workers = []
+        for number in range(plan.workers):
+            workers.append(Worker(plan, number))
+            stack.callback(workers[-1].close)
+        view = make_view(arguments.view)
+        view.title(
+            f"/dev/ksm: {plan.workers} processes, {mib(plan.total)} of memory, "
+            "and what of it is equal"
+        )
+        return demonstrate(view, plan, workers)

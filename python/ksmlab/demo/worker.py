@@ -1,0 +1,189 @@
+"""One process of the demonstration: it owns memory, and does what it is asked to.
+
+Requests and answers are lines of JSON on two pipes. Between requests it gives its changing
+pages new content.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import select
+import sys
+import time
+import traceback
+from typing import TYPE_CHECKING, Any
+
+from ksmlab.device import Area, KsmDevice
+from ksmlab.memory import Arena
+
+if TYPE_CHECKING:
+    from ksmlab.demo.plan import Plan
+
+#: Seconds between two contents of the changing pages.
+CHANGE_EVERY = 0.1
+#: Seconds for one answer.
+DEADLINE = 60.0
+#: Wrong pages that are named in an answer.
+NAMED = 5
+
+
+class WorkerError(RuntimeError):
+    """A process of the demonstration failed, or does not answer."""
+
+
+class _Channel:
+    """Lines of JSON over a pair of descriptors."""
+
+    def __init__(self, source: int, sink: int) -> None:
+        self._source, self._sink = source, sink
+        self._pending = b""
+
+    def send(self, message: dict[str, Any]) -> None:
+        os.write(self._sink, json.dumps(message).encode() + b"\n")
+
+    def receive(self, timeout: float) -> dict[str, Any] | None:
+        """Return the next message, or None if none comes in time; EOFError at the end."""
+        end = time.monotonic() + timeout
+        while b"\n" not in self._pending:
+            left = max(0.0, end - time.monotonic())
+            if not select.select([self._source], [], [], left)[0]:
+                return None
+            data = os.read(self._source, 65536)
+            if not data:
+                raise EOFError
+            self._pending += data
+        line, self._pending = self._pending.split(b"\n", 1)
+        message: dict[str, Any] = json.loads(line)
+        return message
+
+    def close(self) -> None:
+        os.close(self._source)
+        os.close(self._sink)
+
+
+class _Owner:
+    """The inside of a process: its memory, and what can be asked of it."""
+
+    def __init__(self, plan: Plan, number: int) -> None:
+        self.plan, self.number = plan, number
+        self.arena = Arena(plan.npages, seed=1)
+        self.area: Area | None = None
+        self.generation = 0
+
+    def do_fill(self) -> dict[str, Any]:
+        self.arena.fill(self.plan.keys(self.number))
+        return {"addr": self.arena.address}
+
+    def do_register(self) -> dict[str, Any]:
+        with KsmDevice() as device:
+            self.area = device.create_area()
+        self.area.register(self.arena)
+        return {}
+
+    def do_verify(self) -> dict[str, Any]:
+        wrong = self.arena.verify()
+        return {"wrong": len(wrong), "pages": wrong[:NAMED]}
+
+    def do_write(self) -> dict[str, Any]:
+        for part in self.plan.written_parts:
+            self.arena.rekey(self.plan.written_keys(self.number, part), part.first)
+        return {}
+
+    def do_restore(self) -> dict[str, Any]:
+        keys = self.plan.keys(self.number)
+        for part in self.plan.written_parts:
+            self.arena.rekey(keys[part.pages], part.first)
+        return {}
+
+    def do_close(self) -> dict[str, Any]:
+        if self.area is not None:
+            self.area.close()
+        return {}
+
+    def change(self) -> None:
+        """Give the changing pages a content that they never had."""
+        self.generation += 1
+        keys = self.plan.changing_keys(self.number, self.generation)
+        self.arena.rekey(keys, self.plan.changing_part.first)
+
+    def serve(self, channel: _Channel) -> None:
+        """Do what is asked until the other side closes."""
+        while True:
+            try:
+                request = channel.receive(CHANGE_EVERY)
+            except EOFError:
+                return
+            if request is not None:
+                channel.send(getattr(self, f"do_{request['ask']}")())
+            elif self.area is not None and not self.area.closed:
+                self.change()
+
+
+def _main(plan: Plan, number: int, channel: _Channel) -> None:
+    try:
+        _Owner(plan, number).serve(channel)
+    except BaseException:  # noqa: BLE001 - the parent shows it, whatever it is
+        channel.send({"error": traceback.format_exc()})
+
+
+def _keep_only(*keep: int) -> None:
+    """Close all descriptors but the standard ones and some: not least, those of other processes.
+
+    A process ends when its parent closes the pipe to it, so nobody else may hold that open.
+    """
+    edges = [2, *sorted(keep), os.sysconf("SC_OPEN_MAX")]
+    for low, high in itertools.pairwise(edges):
+        os.closerange(low + 1, high)
+
+
+class Worker:
+    """A process of the demonstration, as its parent sees it; a context manager."""
+
+    def __init__(self, plan: Plan, number: int) -> None:
+        """Fork it off.
+
+        Args:
+            plan: what its memory holds.
+            number: which of the processes it is, from 0.
+        """
+        self.number = number
+        self.addr = 0
+        self._npages = plan.npages
+        requests, self_requests = os.pipe()
+        self_answers, answers = os.pipe()
+        sys.stdout.flush()
+        self.pid = os.fork()
+        if self.pid == 0:
+            _keep_only(requests, answers)
+            _main(plan, number, _Channel(requests, answers))
+            os._exit(0)
+        os.close(requests)
+        os.close(answers)
+        self._channel = _Channel(self_answers, self_requests)
+
+    def ask(self, what: str) -> None:
+        """Ask for something; answer() waits for it. See the methods ``do_...`` of _Owner."""
+        self._channel.send({"ask": what})
+
+    def answer(self) -> dict[str, Any]:
+        """Return the answer to the last request.
+
+        Raises:
+            WorkerError: the process failed, has ended, or does not answer in time.
+        """
+        try:
+            answer = self._channel.receive(DEADLINE)
+        except EOFError:
+            raise WorkerError(f"process {self.pid} has ended without an answer") from None
+        if answer is None:
+            raise WorkerError(f"process {self.pid} does not answer within {DEADLINE:.0f} s")
+        if "error" in answer:
+            raise WorkerError(f"process {self.pid} failed:\n{answer['error']}")
+        return answer
+
+    def close(self) -> None:
+        """End the process; its pipes tell it."""
+        self._channel.close()
+        os.waitpid(self.pid, 0)

@@ -1,0 +1,95 @@
+"""Check the driver's sources: gcc with W=1, sparse, and the kernel's own checkpatch. Nothing may be said."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from typing import TYPE_CHECKING
+
+from ksmlab.vm.errors import BuildError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ksmlab.lab import Lab
+
+# C=2: sparse looks at every file, not only at those that are compiled.
+LINT_VARIABLES = {"W": "1", "C": "2"}
+COMPLAINT = re.compile(r"\b(?:warning|error): ")
+SPARSE_RAN = re.compile(r"^\s+CHECK\s", re.MULTILINE)
+SOURCE_PACKAGE = "linux-source"
+CHECKPATCH_SECONDS = 300
+# checkpatch wants these two files beside it.
+CHECKPATCH_FILES = ("checkpatch.pl", "spelling.txt", "const_structs.checkpatch")
+
+
+def complaints(log: str) -> list[str]:
+    """Give the lines of a build's output that complain about something."""
+    return [line for line in log.splitlines() if COMPLAINT.search(line)]
+
+
+def check_build(lab: Lab, name: str) -> None:
+    """Build for one kernel with W=1 and sparse.
+
+    Raises:
+        BuildError: There is a warning, or sparse did not run.
+    """
+    kernel = lab.kernel(name)
+    built = lab.build(kernel, LINT_VARIABLES, suffix="-lint", fresh=True)
+    if found := complaints(built.log):
+        raise BuildError(
+            f"{len(found)} complaints in the build for {name} (W=1, sparse).",
+            untouched="The sources were only read.",
+            log=built.log,
+        )
+    if not SPARSE_RAN.search(built.log):
+        raise BuildError(f"sparse did not run in the build for {name}.", log=built.log)
+
+
+def fetch_checkpatch(lab: Lab) -> Path:
+    """Give the kernel's checkpatch.pl, fetched with the sources of the host's own release.
+
+    Raises:
+        FetchError: It cannot be had.
+    """
+    with lab.progress.step("finding checkpatch"):
+        place = lab.store.tool("checkpatch", SOURCE_PACKAGE, CHECKPATCH_FILES, lab.progress.note)
+    return place / CHECKPATCH_FILES[0]
+
+
+def check_style(lab: Lab) -> None:
+    """Run checkpatch over every C file of the driver; .checkpatch.conf says what it lets pass, and why.
+
+    Raises:
+        BuildError: It complains.
+    """
+    script = fetch_checkpatch(lab)
+    sources = sorted((lab.checkout / "kernel").rglob("*.[ch]"))
+    with lab.progress.step(f"checkpatch on {len(sources)} files"):
+        done = subprocess.run(
+            ["perl", str(script), "--no-tree", "--terse", "--no-summary", "-f", *map(str, sources)],
+            cwd=lab.checkout,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=CHECKPATCH_SECONDS,
+        )
+    if done.returncode or done.stdout.strip():
+        raise BuildError(
+            "checkpatch complains.",
+            untouched="The sources were only read.",
+            hint="Mend it, or let it pass, with the reason, in .checkpatch.conf.",
+            log=(done.stdout + done.stderr).replace(f"{lab.checkout}/", ""),
+        )
+
+
+def lint_kernel(lab: Lab) -> None:
+    """Do all of it, for every kernel.
+
+    Raises:
+        BuildError: Something is complained about.
+        FetchError: checkpatch or a kernel cannot be had.
+    """
+    check_style(lab)
+    for name in lab.kernel_names:
+        check_build(lab, name)

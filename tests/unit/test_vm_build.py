@@ -1,0 +1,84 @@
+"""Building out of the sources, with a make that only pretends to be a kernel's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ksmlab.vm.build import build_modules, mirror
+from ksmlab.vm.errors import BuildError
+
+MAKEFILE = """
+modules:
+\t@echo "W=$(W)"
+\t@grep -q broken $(M)/hello.c && { echo "hello.c:1: error: broken" >&2; exit 1; } || true
+\t@cp $(M)/hello.c $(M)/hello.ko
+"""
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    directory = tmp_path / "source"
+    (directory / "sub").mkdir(parents=True)
+    (directory / "hello.c").write_text("int x;\n")
+    (directory / "sub/tool.sh").write_text("#!/bin/sh\n")
+    (directory / "sub/tool.sh").chmod(0o755)
+    (directory / "stale.o").touch()
+    return directory
+
+
+@pytest.fixture
+def kernel(tmp_path: Path) -> Path:
+    directory = tmp_path / "linux"
+    directory.mkdir()
+    (directory / "Makefile").write_text(MAKEFILE)
+    return directory
+
+
+def test_mirror_copies_what_changed_and_no_more(source: Path, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    assert mirror(source, target) == [Path("hello.c"), Path("sub/tool.sh")]
+    assert (target / "sub/tool.sh").stat().st_mode & 0o111
+    (target / "hello.ko").touch()
+    (target / ".hello.o.cmd").touch()
+    assert mirror(source, target) == []
+    (source / "hello.c").write_text("int y;\n")
+    (source / "sub/tool.sh").unlink()
+    assert mirror(source, target) == [Path("hello.c"), Path("sub/tool.sh")]
+    assert not (target / "sub/tool.sh").exists()
+    assert (target / "hello.ko").exists()
+    assert (target / ".hello.o.cmd").exists()
+
+
+def test_build_gives_the_modules(source: Path, kernel: Path, tmp_path: Path) -> None:
+    built = build_modules(source, kernel, tmp_path / "b/one", variables={"W": "1"})
+    assert built.module("hello") == tmp_path / "b/one/hello.ko"
+    assert "W=1" in built.log
+    assert sorted(path.name for path in source.iterdir()) == ["hello.c", "stale.o", "sub"]
+    with pytest.raises(BuildError, match="no module called other"):
+        built.module("other")
+
+
+def test_other_variables_build_anew(source: Path, kernel: Path, tmp_path: Path) -> None:
+    build_modules(source, kernel, tmp_path / "b")
+    (tmp_path / "b/left.o").touch()
+    build_modules(source, kernel, tmp_path / "b")
+    assert (tmp_path / "b/left.o").exists()
+    build_modules(source, kernel, tmp_path / "b", variables={"W": "1"})
+    assert not (tmp_path / "b/left.o").exists()
+    (tmp_path / "b/left.o").touch()
+    build_modules(source, kernel, tmp_path / "b", variables={"W": "1"}, fresh=True)
+    assert not (tmp_path / "b/left.o").exists()
+
+
+def test_an_error_has_the_compilers_words(source: Path, kernel: Path, tmp_path: Path) -> None:
+    (source / "hello.c").write_text("broken\n")
+    with pytest.raises(BuildError, match="do not build") as caught:
+        build_modules(source, kernel, tmp_path / "b")
+    assert "hello.c:1: error: broken" in caught.value.log
+
+
+def test_a_directory_that_is_no_kernel(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match="not a kernel's build directory"):
+        build_modules(source, tmp_path / "nothing", tmp_path / "b")

@@ -1,0 +1,97 @@
+"""The command that boots a machine, and the choice of accelerator."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from ksmlab.vm import accel
+from ksmlab.vm.accel import Accel, judge, probe
+from ksmlab.vm.config import Deadlines, MachineConfig, vng_command
+from ksmlab.vm.errors import KernelPanic, VmError
+from ksmlab.vm.kernels import Kernel, KernelSpec
+
+KERNEL = Kernel(
+    KernelSpec("k", "6.1", "amd64", (), boot=("own=1",)), "6.1.0-9-amd64", "1", Path("/k")
+)
+KVM = Accel(kvm=True, why="")
+TCG = Accel(kvm=False, why="")
+
+
+def test_a_crash_ends_the_vm() -> None:
+    argv = vng_command(KERNEL, MachineConfig(), KVM, "vng")
+    appended = [argv[index + 1] for index, word in enumerate(argv) if word == "--append"]
+    assert {"oops=panic", "panic=-1", "own=1"} <= set(appended)
+    assert argv[-1] == "--qemu-opts=-no-reboot"
+    assert "--force-9p" in argv
+    assert "--disable-kvm" not in argv
+
+
+def test_emulation_has_one_thread() -> None:
+    argv = vng_command(KERNEL, MachineConfig(), TCG, "vng")
+    assert "--disable-kvm" in argv
+    assert argv[-1] == "--qemu-opts=-no-reboot -accel tcg,thread=single"
+
+
+def test_what_a_machine_is_made_of() -> None:
+    config = MachineConfig(
+        cpus=3, memory="512M", boot_args=("more=1",), writable=(Path("/w"),), cwd=Path("/c"),
+        qemu_options=("-icount", "shift=3"),
+    )  # fmt: skip
+    words = " ".join(vng_command(KERNEL, config, KVM, "vng"))
+    for expected in ("--cpus 3", "--memory 512M", "--append more=1", "--rwdir /w", "--cwd /c"):
+        assert expected in words
+    assert words.endswith("-icount shift=3")
+
+
+def test_deadlines_stretch_under_emulation() -> None:
+    deadlines = Deadlines(boot=1, command=2, session=3)
+    assert deadlines.under(KVM) == deadlines
+    assert deadlines.under(TCG) == Deadlines(boot=4, command=8, session=12)
+
+
+def test_judging_the_probe() -> None:
+    assert judge(0, "0.0012\n").kvm
+    assert not judge(0, "0.3\n").kvm
+    assert not judge(None, "").kvm
+    denied = judge(1, "[Errno 13] Permission denied: '/dev/kvm'\n")
+    assert not denied.kvm
+    assert "Permission denied" in denied.why
+    for verdict in (judge(0, "0.001"), judge(0, "0.3"), judge(None, ""), denied):
+        assert "\n" not in verdict.why
+
+
+@pytest.mark.parametrize(("value", "kvm"), [("kvm", True), ("tcg", False)])
+def test_a_person_may_decide(monkeypatch: pytest.MonkeyPatch, value: str, kvm: bool) -> None:
+    monkeypatch.setenv(accel.OVERRIDE, value)
+    assert probe().kvm is kvm
+
+
+def test_the_probe_is_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(accel.OVERRIDE, raising=False)
+    start = time.monotonic()
+    verdict = probe()
+    assert time.monotonic() - start < 5 * accel.PROBE_SECONDS
+    assert verdict.why
+
+
+def test_a_probe_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(accel.OVERRIDE, raising=False)
+
+    def hang(*_args: object, **_kwargs: object) -> None:
+        raise subprocess.TimeoutExpired("probe", accel.PROBE_SECONDS)
+
+    monkeypatch.setattr(accel.subprocess, "run", hang)
+    monkeypatch.setattr(accel.Path, "exists", lambda _self: True)
+    assert not probe().kvm
+
+
+def test_an_error_says_all_of_it() -> None:
+    error = KernelPanic(
+        "It panicked.", untouched="Nothing changed.", hint="Look above.", log="log\n"
+    )
+    assert isinstance(error, VmError)
+    assert str(error) == "log\nIt panicked.\nNothing changed.\nLook above."

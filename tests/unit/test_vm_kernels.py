@@ -1,0 +1,212 @@
+"""Kernels as data, and the cache that they are kept in."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ksmlab.vm import fetch
+from ksmlab.vm import kernels as kernels_module
+from ksmlab.vm.apt import Package
+from ksmlab.vm.errors import FetchError, LockTimeout, VmError
+from ksmlab.vm.kernels import Kernel, KernelSpec, KernelStore, cache_root, load_specs
+from ksmlab.vm.lock import file_lock
+
+if TYPE_CHECKING:
+    from multiprocessing.synchronize import Event
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+SPEC = KernelSpec("k", "6.1", "amd64", ("linux-image-amd64",))
+
+
+class FakeApt:
+    """An archive in memory; unpacking makes the few files that a kernel needs."""
+
+    def __init__(self, packages: list[Package], broken: str = "") -> None:
+        self.packages = {package.name: package for package in packages}
+        self.broken = broken
+        self.updates = 0
+
+    def update(self) -> None:
+        self.updates += 1
+
+    def show(self, name: str, version: str | None = None) -> Package | None:
+        package = self.packages.get(name)
+        return package if package and version in (None, package.version) else None
+
+    def unpack(self, package: Package, root: Path) -> None:
+        if package.name == self.broken:
+            raise FetchError("broken download")
+        release = "6.1.0-9-amd64"
+        if package.name.startswith("linux-image"):
+            (root / "boot").mkdir(parents=True)
+            (root / f"boot/vmlinuz-{release}").touch()
+            (root / "lib/modules" / release).mkdir(parents=True)
+        elif package.name == f"linux-headers-{release}":
+            headers = root / "usr/src" / package.name
+            headers.mkdir(parents=True)
+            (headers / "Makefile").write_text(
+                "include /usr/src/linux-headers-6.1.0-9-common/Makefile\n"
+            )
+
+
+def archive(version: str = "6.1.5-1") -> list[Package]:
+    release = "6.1.0-9-amd64"
+    return [
+        Package("linux-image-amd64", version, (f"linux-image-{release}",), 1),
+        Package(f"linux-image-{release}", version, ("kmod",), 1),
+        Package(f"linux-headers-{release}", version, ("linux-headers-6.1.0-9-common",), 1),
+        Package("linux-headers-6.1.0-9-common", version, (), 1),
+    ]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> KernelStore:
+    return KernelStore({"k": SPEC}, tmp_path)
+
+
+def use(monkeypatch: pytest.MonkeyPatch, apt: FakeApt) -> FakeApt:
+    monkeypatch.setattr(kernels_module, "PrivateApt", lambda _home: apt)
+    return apt
+
+
+def test_the_kernels_of_the_repository() -> None:
+    specs = load_specs(CHECKOUT / "vm/kernels.toml")
+    assert {"debian-6.1", "debian-6.12"} <= set(specs)
+    assert specs["debian-6.12"].series == "6.12"
+
+
+def test_a_field_that_is_not_known_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "kernels.toml"
+    path.write_text('[x]\nseries = "6.1"\nflavor = "amd64"\npackages = []\n')
+    with pytest.raises(VmError, match="flavor"):
+        load_specs(path)
+
+
+@pytest.mark.parametrize(
+    ("release", "matches"),
+    [
+        ("6.1.0-56-amd64", True),
+        ("6.12.117+deb12-amd64", False),
+        ("6.1.0-56-cloud-amd64", True),
+        ("6.1.0-56-rt", False),
+    ],
+)
+def test_series(release: str, matches: bool) -> None:
+    assert SPEC.matches(release) is matches
+
+
+def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/x")
+    monkeypatch.delenv("KSMLAB_CACHE", raising=False)
+    assert cache_root() == Path("/x/ksmlab")
+    monkeypatch.setenv("KSMLAB_CACHE", str(tmp_path))
+    assert cache_root() == tmp_path
+
+
+def test_fetch_once_then_use(monkeypatch: pytest.MonkeyPatch, store: KernelStore) -> None:
+    apt = use(monkeypatch, FakeApt(archive()))
+    lines: list[str] = []
+    kernel = store.get("k", lines.append)
+    assert kernel.release == "6.1.0-9-amd64"
+    assert kernel.image.is_file()
+    text = (kernel.build_dir / "Makefile").read_text()
+    assert (
+        text
+        == "include $(dir $(lastword $(MAKEFILE_LIST)))../linux-headers-6.1.0-9-common/Makefile\n"
+    )
+    assert store.get("k", lines.append) == kernel
+    assert apt.updates == 1
+    assert any("fetching linux-image" in line for line in lines)
+
+
+def test_refresh_takes_a_newer_revision(
+    monkeypatch: pytest.MonkeyPatch, store: KernelStore
+) -> None:
+    use(monkeypatch, FakeApt(archive()))
+    old = store.get("k")
+    assert store.fetch("k") == old
+    use(monkeypatch, FakeApt(archive("6.1.6-1")))
+    new = store.fetch("k")
+    assert new.version == "6.1.6-1"
+    assert old.image.is_file(), "the old entry stays for those who use it"
+    assert store.find("k") == new
+
+
+def test_a_broken_download_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, store: KernelStore
+) -> None:
+    use(monkeypatch, FakeApt(archive(), broken="linux-headers-6.1.0-9-amd64"))
+    with pytest.raises(FetchError, match="broken"):
+        store.get("k")
+    assert store.find("k") is None
+    assert list((store.cache / "kernels/k").iterdir()) == []
+    use(monkeypatch, FakeApt(archive()))
+    assert store.get("k").image.is_file()
+
+
+def test_headers_of_an_unknown_form_are_refused(tmp_path: Path) -> None:
+    makefile = tmp_path / "Makefile"
+    makefile.write_text("include elsewhere\n")
+    with pytest.raises(FetchError, match="relocated"):
+        fetch.relocate_headers(makefile)
+
+
+def test_another_series_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    use(monkeypatch, FakeApt(archive()))
+    store = KernelStore({"k": KernelSpec("k", "6.12", "amd64", ("linux-image-amd64",))}, tmp_path)
+    with pytest.raises(
+        FetchError, match=r"no 6\.12 kernel \(there is: linux-image-amd64 6\.1\.5-1\)"
+    ):
+        store.get("k")
+
+
+def test_an_unknown_name(store: KernelStore) -> None:
+    with pytest.raises(VmError, match="no kernel called x"):
+        store.find("x")
+
+
+def test_a_pin_chooses_among_entries(tmp_path: Path) -> None:
+    for version in ("1", "2"):
+        entry = tmp_path / "kernels/k" / version
+        entry.mkdir(parents=True)
+        facts = {"release": f"6.1.{version}-amd64", "version": version}
+        (entry / fetch.ENTRY).write_text(json.dumps(facts))
+    pinned = KernelSpec("k", "6.1", "amd64", (), pin="1")
+    found = KernelStore({"k": pinned}, tmp_path).find("k")
+    assert isinstance(found, Kernel)
+    assert found.version == "1"
+
+
+def _hold(path: Path, held: Event, release: Event) -> None:
+    with file_lock(path):
+        held.set()
+        release.wait(10)
+
+
+def test_one_process_at_a_time(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    path, held, release = tmp_path / "lock", context.Event(), context.Event()
+    waited: list[bool] = []
+    process = context.Process(target=_hold, args=(path, held, release))
+    process.start()
+    try:
+        assert held.wait(20)
+        with (
+            pytest.raises(LockTimeout),
+            file_lock(path, timeout=0.2, on_wait=lambda: waited.append(True)),
+        ):
+            pass
+        assert waited == [True]
+        release.set()
+        start = time.monotonic()
+        with file_lock(path, timeout=10):
+            assert time.monotonic() - start < 10
+    finally:
+        release.set()
+        process.join()
