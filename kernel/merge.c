@@ -72,36 +72,53 @@ end:
 	return why;
 }
 
-/*
- * The mapping of @addr, with the mmap lock held for reading, if a kernel page may
- * be put there; else NULL, with the lock held all the same.
- *
- * khugepaged looks at a range, lets go of the mmap lock, takes it for writing and
- * then relies on what it saw: that all pages are anonymous. A merge in between
- * would belie that. So a mapping is told to stay without huge pages, under the
- * lock for writing, before the first merge in it: khugepaged looks at this flag
- * again once it has the lock for writing too.
- */
-static struct vm_area_struct *lock_vma(struct mm_struct *mm, unsigned long addr)
+/* Tell all mappings of a region to do without huge pages. Takes the mmap lock for writing. */
+static void refuse_huge_pages(struct ksm_region *region)
 {
+	struct mm_struct *mm = region->mm;
 	struct vm_area_struct *vma;
 
-	mmap_read_lock(mm);
-	vma = vma_lookup(mm, addr);
-	if (!vma || ksm_vma_refuses(vma))
-		return NULL;
-	if (vma->vm_flags & VM_NOHUGEPAGE)
-		return vma;
-
-	mmap_read_unlock(mm);
 	mmap_write_lock(mm);
-	vma = vma_lookup(mm, addr);
-	if (vma && ksm_vma_refuses(vma))
-		vma = NULL;
-	if (vma)
-		vm_flags_mod(vma, VM_NOHUGEPAGE, VM_HUGEPAGE);
-	mmap_write_downgrade(mm);
-	return vma;
+	for (vma = find_vma(mm, region->start); vma && vma->vm_start < region->end;
+	     vma = find_vma(mm, vma->vm_end))
+		if (!ksm_vma_refuses(vma))
+			vm_flags_mod(vma, VM_NOHUGEPAGE, VM_HUGEPAGE);
+	mmap_write_unlock(mm);
+}
+
+/*
+ * The mapping of @addr, if a kernel page may be put there, or NULL. The mmap lock
+ * is held for reading afterwards in either case.
+ *
+ * khugepaged looks at a range, lets go of the mmap lock, takes it for writing and
+ * isolates what it saw, page by page. A merge in between does no harm: a kernel
+ * page has a reference more than it has mappings, and is not on the LRU, so it is
+ * turned down. But where CONFIG_DEBUG_VM is on, an assertion that all pages are
+ * still anonymous comes before these checks. On such kernels the mappings of the
+ * region are told to do without huge pages before the first merge: khugepaged
+ * looks at this flag again once it has the lock for writing. Everywhere else the
+ * flag is not touched, since mappings whose flags differ can neither join nor be
+ * moved as one.
+ */
+static struct vm_area_struct *lock_vma(struct ksm_region *region, unsigned long addr)
+{
+	struct mm_struct *mm = region->mm;
+	struct vm_area_struct *vma;
+	int tries;
+
+	for (tries = 0; ; tries++) {
+		mmap_read_lock(mm);
+		vma = vma_lookup(mm, addr);
+		if (!vma || ksm_vma_refuses(vma))
+			return NULL;
+		if (!IS_ENABLED(CONFIG_DEBUG_VM) || (vma->vm_flags & VM_NOHUGEPAGE))
+			return vma;
+		/* Whoever asks for huge pages again and again has them. */
+		if (tries == 2)
+			return NULL;
+		mmap_read_unlock(mm);
+		refuse_huge_pages(region);
+	}
 }
 
 /**
@@ -123,7 +140,7 @@ enum ksm_skip ksm_merge(struct ksm_item *item, struct page *page, struct ksm_nod
 
 	if (!mmget_not_zero(mm))
 		return why;
-	vma = lock_vma(mm, addr);
+	vma = lock_vma(ksm_item_chunk(item)->region, addr);
 	if (!vma || !PageAnon(page))
 		goto unlock_mm;
 

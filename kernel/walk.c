@@ -146,7 +146,7 @@ void ksm_look(struct mm_struct *mm, unsigned long addr, unsigned long end,
 	end = min(end, vma->vm_end);
 	spot->next = end;
 	spot->why = ksm_vma_refuses(vma);
-	if (spot->why || !vma->anon_vma)
+	if (spot->why)
 		return;
 
 	pmd = ksm_find_pmd(mm, addr, &next);

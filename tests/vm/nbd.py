@@ -13,6 +13,7 @@ import socket
 import struct
 import subprocess
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -43,6 +44,16 @@ class SlowDisk:
         self._kernel = kernel
         self._worker = threading.Thread(target=self._serve, daemon=True)
         self._worker.start()
+        self._wait_connected(30)
+
+    def _wait_connected(self, deadline: float) -> None:
+        """Wait until the device has a size: before that a read ends at once, with nothing."""
+        size = Path("/sys/block", self.path.name, "size")
+        end = time.monotonic() + deadline
+        while size.read_text() == "0\n":
+            if time.monotonic() > end:
+                raise TimeoutError(f"{self.path} has no size after {deadline} s")
+            time.sleep(0.01)
 
     def _serve(self) -> None:
         try:
