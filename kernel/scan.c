@@ -24,6 +24,9 @@
 /* Steps between two offers to let others have ksm_lock. */
 #define STEPS_PER_HOLD	16
 
+/* Jiffies between two looks at nodes that no region leads to. */
+#define PRUNE_INTERVAL	(HZ / 2)
+
 const struct ksm_index_ops *ksm_index_ops = &ksm_index_tree;
 struct ksm_index *ksm_index;
 
@@ -269,6 +272,15 @@ static bool should_scan(void)
 	       READ_ONCE(ksm_settings.pages_to_scan) && !list_empty(&ksm_regions);
 }
 
+/*
+ * Nodes without regions: what mapped their pages is going, or was forked off. No
+ * pass will come to drop them, so there is a look now and then.
+ */
+static bool should_prune(void)
+{
+	return list_empty(&ksm_regions) && READ_ONCE(ksm_counters.kernel_pages);
+}
+
 /* A batch: pages_to_scan steps, or less to the end of the pass. */
 static void scan_batch(void)
 {
@@ -317,8 +329,14 @@ static int kksmd_thread(void *unused)
 					sleep != READ_ONCE(ksm_settings.sleep),
 					ns_to_ktime((u64)sleep * NSEC_PER_USEC));
 		} else {
-			wait_event_interruptible(wait, kthread_should_stop() ||
-						 freezing(current) || should_scan());
+			wait_event_interruptible_timeout(wait, kthread_should_stop() ||
+							 freezing(current) || should_scan(),
+							 should_prune() ? PRUNE_INTERVAL :
+							 MAX_SCHEDULE_TIMEOUT);
+			mutex_lock(&ksm_lock);
+			if (should_prune())
+				ksm_nodes_prune();
+			mutex_unlock(&ksm_lock);
 		}
 	}
 	return 0;

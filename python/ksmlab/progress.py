@@ -30,7 +30,7 @@ class Progress:
 
     def say(self, line: str) -> None:
         """Print a line; on a terminal, above the spinner."""
-        self.console.print(line, markup=False, soft_wrap=True)
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def note(self, line: str) -> None:
         """Say where the present step is: in the spinner on a terminal, as a line elsewhere."""

@@ -33,6 +33,7 @@ TEST_LINE = re.compile(
     r"^(?P<test>\S+\.py::.*?)(?: (?P<outcome>PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)\b.*)?$"
 )
 CLOSING_LINE = re.compile(r"^=* ?(?P<counts>\d+ \w+(?:, \d+ \w+)*) in [\d.]+s.*$")
+COLLECTED_LINE = re.compile(r"^collected (?P<all>\d+) items?(?:.* (?P<selected>\d+) selected)?")
 COUNT = re.compile(r"(\d+) (\w+)")
 # Stretched under emulation: one test may print nothing for this long, all of them may take that long.
 TEST_SECONDS = 75
@@ -51,12 +52,15 @@ class Follower:
         show: Called with each line.
         running: The test that has begun and not ended, if any.
         counts: pytest's own counts, once it has closed.
+        seen: The outcomes that went by, by name.
+        expected: How many tests there are to run.
     """
 
     show: Callable[[str], None]
     running: str | None = None
     counts: Counter[str] = field(default_factory=Counter)
     seen: Counter[str] = field(default_factory=Counter)
+    expected: int = 0
     _line: str = ""
 
     def feed(self, piece: str) -> None:
@@ -74,11 +78,20 @@ class Follower:
             self.show(self._line)
             self._line = ""
 
+    def counts_so_far(self) -> Counter[str]:
+        """Count what went by before the VM was lost; the test that was running has failed."""
+        counts = Counter({word: self.seen[word] for word in ("passed", "skipped")})
+        counts["failed"] = self.seen["failed"] + self.seen["error"] + 1
+        counts["not run"] = max(0, self.expected - counts.total())
+        return counts
+
     def _whole(self, line: str) -> None:
         if found := TEST_LINE.match(line):
             self.running = None if found["outcome"] else found["test"].strip()
             if found["outcome"]:
                 self.seen[found["outcome"].lower()] += 1
+        elif found := COLLECTED_LINE.match(line):
+            self.expected = int(found["selected"] or found["all"])
         elif found := CLOSING_LINE.match(line):
             self.counts = Counter(
                 {word.rstrip("s"): int(number) for number, word in COUNT.findall(found["counts"])}
@@ -105,7 +118,7 @@ class Outcome:
 
 def run_on(
     kernel: Kernel, built: BuiltModules, arguments: Sequence[str], how: Accel, lab: Lab, show: Callable[[str], None],
-    started: Callable[[Machine], None],
+    started: Callable[[Machine], None], boot_args: Sequence[str] = (),
 ) -> Outcome:  # fmt: skip
     """Boot one kernel and run the tests in it.
 
@@ -117,10 +130,11 @@ def run_on(
         lab: Where the tests are.
         show: Called with each line.
         started: Called with the machine before it boots, so that another thread can end it.
+        boot_args: More arguments for the kernel.
     """
     follower = Follower(show)
     session = Deadlines(session=SESSION_SECONDS)
-    config = MachineConfig(cwd=lab.checkout, deadlines=session, boot_args=BOOT_ARGS)
+    config = MachineConfig(cwd=lab.checkout, deadlines=session, boot_args=(*BOOT_ARGS, *boot_args))
     limits = (
         Deadlines(command=SESSION_SECONDS).under(how),
         Deadlines(command=TEST_SECONDS).under(how),
@@ -143,13 +157,11 @@ def run_on(
             )
     except VmError as error:
         follower.close()
-        where = follower.running or "no test was running"
         for line in str(error).splitlines():
             show(line)
+        where = follower.running or "no test was running"
         show(f"FAILED {where} - {type(error).__name__}: {error.what}")
-        counts = Counter({"passed": follower.seen["passed"], "skipped": follower.seen["skipped"]})
-        counts["failed"] = follower.seen["failed"] + follower.seen["error"] + 1
-        return Outcome(kernel.name, FAILED_STATUS, counts, error)
+        return Outcome(kernel.name, FAILED_STATUS, follower.counts_so_far(), error)
     follower.close()
     return Outcome(kernel.name, done.status, follower.counts)
 
@@ -157,7 +169,17 @@ def run_on(
 def closing_line(outcomes: Sequence[Outcome], seconds: float) -> str:
     """Sum up, in the form in which pytest closes."""
     total: Counter[str] = sum((outcome.counts for outcome in outcomes), Counter())
-    order = ("failed", "passed", "skipped", "deselected", "xfailed", "xpassed", "warning", "error")
+    order = (
+        "failed",
+        "passed",
+        "skipped",
+        "deselected",
+        "xfailed",
+        "xpassed",
+        "warning",
+        "error",
+        "not run",
+    )
     words = [f"{total[word]} {word}" for word in order if total[word]] or ["no tests ran"]
     return f" {', '.join(words)} in {seconds:.2f}s ".center(80, "=")
 

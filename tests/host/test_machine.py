@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -131,13 +132,13 @@ BOOT_AND_WAIT = """
 import sys
 from pathlib import Path
 from harness import CHECKOUT, KERNEL
-from ksmlab.vm.console import Console
+from ksmlab.vm.config import MachineConfig
 from ksmlab.vm.kernels import KernelStore, cache_root, load_specs
 from ksmlab.vm.machine import Machine
 kernel = KernelStore(load_specs(CHECKOUT / "vm/kernels.toml"), cache_root()).get(KERNEL)
-machine = Machine(kernel, on_log=lambda line: print("pid", machine.pid, flush=True))
+config = MachineConfig(log_level=7)
+machine = Machine(kernel, config, on_log=lambda line: print(machine.pid, flush=True))
 with machine:
-    print("booted", flush=True)
     machine.run(["sleep", "1000"])
 """
 
@@ -154,12 +155,9 @@ def test_the_vm_ends_with_whoever_booted_it(number: signal.Signals) -> None:
     )
     assert process.stdout is not None
     try:
-        leader = 0
         # The first line of the kernel's log comes early in the boot: that is soon enough for this.
-        for line in process.stdout:
-            if line.startswith("pid "):
-                leader = int(line.split()[1])
-                break
+        assert select.select([process.stdout], [], [], 120)[0]
+        leader = int(process.stdout.readline())
         assert any(name.startswith("qemu") for name in group(leader).values())
         process.send_signal(number)
         assert gone(leader), group(leader)

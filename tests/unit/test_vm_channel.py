@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ksmlab.vm.channel import READY, Channel, ChannelClosed, Limit, Output, Overdue
+from ksmlab.vm.channel import (
+    READY,
+    Channel,
+    ChannelClosed,
+    Limit,
+    Output,
+    Overdue,
+    before_partial_mark,
+)
 from ksmlab.vm.config import SESSION_SCRIPT, guest_script
 from ksmlab.vm.console import Console
 from ksmlab.vm.errors import CommandTimeout
@@ -197,6 +205,21 @@ def test_error_output_is_the_log() -> None:
     assert lines == ["log"]
     assert list(console.log.lines) == ["log"]
     console.close()
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [
+        b"\x1evm-session ready\x1e",
+        b"\x1e" + b"0f" * 16 + b" begin\x1e",
+        b"\x1e" + b"0f" * 16 + b" end 255\x1e",
+    ],
+)
+def test_a_mark_may_come_in_pieces_of_any_size(mark: bytes) -> None:
+    for size in range(1, len(mark)):
+        assert before_partial_mark(b"text\n" + mark[:size]) == len(b"text\n")
+    assert before_partial_mark(b"\x1e stray\n") == len(b"\x1e stray\n")
+    assert before_partial_mark(b"plain") == len(b"plain")
 
 
 def test_output_decodes_across_pieces() -> None:

@@ -133,9 +133,11 @@ def test_a_volatile_page_waits(area: Area, scanning: KsmSysfs) -> None:
             """Change all pages, to equal content, until kksmd has gone round once more."""
             nonlocal turn
             goal = scanning.full_scans + 1
-            while scanning.full_scans < goal:
+            while True:
                 turn += 1
                 arena.fill(content.equal(64, key=turn))
+                if scanning.full_scans >= goal:
+                    break
 
         for _ in range(5):
             change_until_scanned()

@@ -422,6 +422,7 @@ def test_a_hole_of_1_tib_costs_less_than_a_second(area: Area, scanning: KsmSysfs
     Path("/proc/sys/vm/overcommit_memory").write_text("1")
     address = libc.map_anonymous(3 * tib, noreserve=True)
     libc.unmap(address, tib)
+    libc.advise(address + tib, 2 * tib, mmap.MADV_NOHUGEPAGE)
     try:
         ends = (address + tib, address + 3 * tib - PAGE_SIZE)
         for at in ends:

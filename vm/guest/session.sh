@@ -35,7 +35,8 @@ while IFS=' ' read -r verb token payload; do
 			unset verb token payload
 			stty sane
 			eval "$script"
-			exec bash
+			# The same shell for everyone: no start-up files of the host.
+			exec bash --norc
 		) 2>&1
 		;;
 	esac
