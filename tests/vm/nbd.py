@@ -7,6 +7,7 @@ Source: the protocol in drivers/block/nbd.c and include/uapi/linux/nbd.h.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import socket
@@ -56,10 +57,9 @@ class SlowDisk:
             time.sleep(0.01)
 
     def _serve(self) -> None:
-        try:
+        # The disconnect ends it with an error.
+        with contextlib.suppress(OSError):
             fcntl.ioctl(self._fd, _DO_IT)
-        except OSError:
-            pass  # The disconnect ends it this way.
 
     def wait_read(self, deadline: float) -> tuple[int, int]:
         """Wait until a read is in flight.

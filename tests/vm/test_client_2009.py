@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from clients import Client
+
     from ksmlab.sysfs import KsmSysfs
 
 NPAGES = 1024

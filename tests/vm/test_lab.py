@@ -122,4 +122,3 @@ def test_what_it_refuses(lab: PteLab, arena: Arena) -> None:
     with pytest.raises(OSError) as caught:
         fcntl.ioctl(lab.fileno(), 0xAB81, 0)
     assert caught.value.errno == errno.ENOTTY
-

@@ -66,7 +66,8 @@ def test_kill_9_while_pages_merge(scanning: KsmSysfs) -> None:
     for turn in range(10):
         with child(merged_worker) as process:
             process.receive()
-            scanning.wait_until(lambda s: s.pages_shared >= turn * 40, 60, "some shared")
+            some = turn * 40
+            scanning.wait_until(lambda s, some=some: s.pages_shared >= some, 60, "some shared")
             process.kill()
     nothing_left(scanning)
 
@@ -151,13 +152,19 @@ def test_an_open_descriptor_holds_no_memory(scanning: KsmSysfs) -> None:
             connection.send(arena.address)
             connection.recv()
 
-    with scanning.settings(run=0), KsmDevice() as device, device.create_area() as area:
-        with child(body) as process:
-            frames = pagemap.frames(process.pid, process.receive(), NPAGES)
-            assert set(pagemap.map_counts(frames).values()) == {1}
-            process.kill()
-            freed = [flags for flags in pagemap.page_flags(frames).values() if PageFlag.ANON not in flags]
-            assert len(freed) > NPAGES * 9 // 10
+    with (
+        scanning.settings(run=0),
+        KsmDevice() as device,
+        device.create_area() as area,
+        child(body) as process,
+    ):
+        frames = pagemap.frames(process.pid, process.receive(), NPAGES)
+        assert set(pagemap.map_counts(frames).values()) == {1}
+        process.kill()
+        freed = [
+            flags for flags in pagemap.page_flags(frames).values() if PageFlag.ANON not in flags
+        ]
+        assert len(freed) > NPAGES * 9 // 10
 
 
 def test_no_unload_while_an_area_is_open(unloaded: Modules) -> None:

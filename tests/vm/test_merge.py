@@ -220,9 +220,7 @@ def test_two_equal_parts_of_one_huge_page(area: Area, scanning: KsmSysfs) -> Non
         assert arena.verify() == []
 
 
-def test_merged_pages_do_not_become_huge_and_later_ones_do(
-    area: Area, scanning: KsmSysfs
-) -> None:
+def test_merged_pages_do_not_become_huge_and_later_ones_do(area: Area, scanning: KsmSysfs) -> None:
     """A collapse passes merged pages by, and finds nothing amiss once they are private again."""
     with Arena(2 * HUGE, huge=True) as arena:
         arena.fill(content.equal(2 * HUGE))

@@ -127,7 +127,6 @@ def test_a_shorter_sleep_is_felt_at_once(scanning: KsmSysfs) -> None:
         arena.fill(content.equal(16))
         with scanning.settings(sleep=(1 << 32) - 1):
             area.register(arena)
-            scanning.wait_until(lambda s: True, 1, "nothing")
             scanning.sleep = 1000
             scanning.wait_full_scans(2, deadline=20)
 
