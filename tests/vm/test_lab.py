@@ -73,7 +73,9 @@ def test_wrprotect_refuses_a_page_that_is_held(lab: PteLab, arena: Arena) -> Non
         call = lab.call(Op.WRPROTECT, arena.address)
         assert call.result == -errno.EBUSY
         assert call.before == call.after
-        assert call.refs == 2
+        # One of the mapping, one of the pipe; a per-CPU batch may hold another.
+        assert call.refs >= 2
+        assert call.mapcount == 1
     finally:
         os.close(out)
         os.close(into)
