@@ -200,11 +200,12 @@ static void pass_end(void)
 
 	ksm_index_ops->flush(ksm_index);
 	ksm_nodes_prune();
-	c->full_scans++;
 	c->volatile_last = c->volatile_now;
 	c->volatile_now = 0;
 	memcpy(c->skipped_last, c->skipped_now, sizeof(c->skipped_last));
 	memset(c->skipped_now, 0, sizeof(c->skipped_now));
+	/* Last: who sees it counted reads the figures of this pass. */
+	smp_store_release(&c->full_scans, c->full_scans + 1);
 	trace_devksm_pass_end(c->full_scans, c->shared, c->kernel_pages);
 }
 

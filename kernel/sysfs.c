@@ -62,7 +62,10 @@ static ssize_t run_store(struct kobject *kobj, struct kobj_attribute *attr, cons
 	err = mutex_lock_interruptible(&ksm_run_lock);
 	if (err)
 		return -EINTR;
+	/* kksmd looks at it before each step: who has written 0 sees no further one. */
+	mutex_lock(&ksm_lock);
 	WRITE_ONCE(ksm_settings.run, run);
+	mutex_unlock(&ksm_lock);
 	if (run == KSM_RUN_UNMERGE) {
 		err = ksm_unmerge_all();
 		if (err)

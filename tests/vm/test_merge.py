@@ -123,28 +123,29 @@ def test_the_first_and_the_last_page_of_a_region(area: Area, scanning: KsmSysfs)
         assert len(set(frames)) == 17
 
 
+def one_pass(ksm: KsmSysfs) -> None:
+    """Have kksmd go round once: it sleeps for an hour, and a new length of sleep wakes it."""
+    passes = ksm.full_scans
+    ksm.sleep = ksm.sleep ^ 1 | 0xFFFFFFF0
+    ksm.wait_until(lambda s: s.full_scans > passes, 60, "one pass")
+
+
 def test_a_volatile_page_waits(area: Area, scanning: KsmSysfs) -> None:
     """Pages that differ at every visit are counted, and never merge, equal or not."""
-    with Arena(64, huge=False) as arena:
+    with Arena(64, huge=False) as arena, scanning.settings(sleep=0xFFFFFFF0):
+        passes = scanning.full_scans
         area.register(arena)
-        turn = 0
-
-        def change_until_scanned() -> None:
-            """Change all pages, to equal content, until kksmd has gone round once more."""
-            nonlocal turn
-            goal = scanning.full_scans + 1
-            while True:
-                turn += 1
-                arena.fill(content.equal(64, key=turn))
-                if scanning.full_scans >= goal:
-                    break
-
-        for _ in range(5):
-            change_until_scanned()
+        scanning.wait_until(lambda s: s.full_scans > passes, 60, "the first pass")
+        for turn in range(1, 6):
+            arena.fill(content.equal(64, key=turn))
+            one_pass(scanning)
             assert distinct(arena) == 64
-        assert scanning.pages_volatile > 0
+            if turn > 1:
+                assert scanning.pages_volatile == 64
         # Once they rest, they merge.
-        scanning.wait_until(lambda s: s.pages_shared == 63, 60, "63 pages shared")
+        one_pass(scanning)
+        assert scanning.pages_volatile == 0
+        assert scanning.pages_shared == 63
         assert arena.verify() == []
 
 
