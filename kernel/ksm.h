@@ -301,9 +301,13 @@ void ksm_node_unlink(struct ksm_item *item);
 bool ksm_node_drop_if_unused(struct ksm_node *node);
 void ksm_nodes_prune(void);
 
-/* scan.c */
+/* visit.c */
 int ksm_index_init(void);
 void ksm_index_exit(void);
+void ksm_skip(struct mm_struct *mm, unsigned long addr, unsigned long pages, enum ksm_skip why);
+void ksm_visit(struct ksm_region *region, unsigned long addr, struct page *page);
+
+/* scan.c */
 int ksm_scan_init(void);
 void ksm_scan_exit(void);
 void ksm_scan_wake(void);

@@ -13,14 +13,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 from clients import Client
+from equal import NPAGES
 from modules import Modules
 
+from ksmlab import content
+from ksmlab.device import KsmDevice
 from ksmlab.lab import MODULE_DIR_VARIABLE
+from ksmlab.memory import Arena
 from ksmlab.sysfs import KsmSysfs
 from ksmlab.vm.splat import parse_kmsg, scan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
+
+    from ksmlab.device import Area
 
 RECORD_BYTES = 8192
 
@@ -130,3 +136,18 @@ def start_client() -> Iterator[Callable[..., Client]]:
             return client
 
         yield start
+
+
+@pytest.fixture
+def area() -> Iterator[Area]:
+    """An area with nothing in it; it is closed after the test."""
+    with KsmDevice() as device, device.create_area() as area:
+        yield area
+
+
+@pytest.fixture
+def arena() -> Iterator[Arena]:
+    """NPAGES small pages, all alike."""
+    with Arena(NPAGES, huge=False) as arena:
+        arena.fill(content.equal(NPAGES))
+        yield arena

@@ -31,12 +31,6 @@ TASK_SIZE = (1 << ADDRESS_BITS) - PAGE_SIZE
 
 
 @pytest.fixture
-def area() -> Iterator[Area]:
-    with KsmDevice() as device, device.create_area() as area:
-        yield area
-
-
-@pytest.fixture
 def arena() -> Iterator[Arena]:
     with Arena(64) as arena:
         yield arena

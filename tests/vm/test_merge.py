@@ -16,19 +16,12 @@ from ksmlab.libc import PAGE_SIZE
 from ksmlab.memory import MADV_COLLAPSE, Arena
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from multiprocessing.connection import Connection
 
     from ksmlab.device import Area
     from ksmlab.sysfs import KsmSysfs
 
 HUGE = 512
-
-
-@pytest.fixture
-def area() -> Iterator[Area]:
-    with KsmDevice() as device, device.create_area() as area:
-        yield area
 
 
 def distinct(arena: Arena, first: int = 0, count: int | None = None) -> int:

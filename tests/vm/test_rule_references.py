@@ -8,21 +8,17 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-import pytest
+from equal import NPAGES, all_merged
 from nbd import SlowDisk
 
 from ksmlab import content, pagemap
-from ksmlab.device import KsmDevice
 from ksmlab.libc import PAGE_SIZE
-from ksmlab.memory import Arena
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from ksmlab.device import Area
+    from ksmlab.memory import Arena
     from ksmlab.sysfs import KsmSysfs
 
-NPAGES = 64
 PINNED = 7
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -30,19 +26,6 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 class _Iovec(ctypes.Structure):
     _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
-
-
-@pytest.fixture
-def area() -> Iterator[Area]:
-    with KsmDevice() as device, device.create_area() as area:
-        yield area
-
-
-@pytest.fixture
-def arena() -> Iterator[Arena]:
-    with Arena(NPAGES, huge=False) as arena:
-        arena.fill(content.equal(NPAGES))
-        yield arena
 
 
 def wait_for_all_but_one(ksm: KsmSysfs, arena: Arena) -> None:
@@ -84,7 +67,7 @@ def test_an_o_direct_read_in_flight_reaches_its_page(
     assert arena.verify() == [PINNED]
     # Nobody holds it any more: with equal content again, it merges.
     arena.write(PINNED, arena.expected(0))
-    scanning.wait_until(lambda s: s.pages_shared == NPAGES - 1, 60, "all pages shared")
+    all_merged(scanning)
 
 
 def test_vmsplice_keeps_what_was_spliced(area: Area, arena: Arena, scanning: KsmSysfs) -> None:
@@ -99,7 +82,7 @@ def test_vmsplice_keeps_what_was_spliced(area: Area, arena: Arena, scanning: Ksm
     finally:
         os.close(out)
         os.close(into)
-    scanning.wait_until(lambda s: s.pages_shared == NPAGES - 1, 60, "all pages shared")
+    all_merged(scanning)
     assert arena.verify() == []
 
 
@@ -108,7 +91,7 @@ def test_vmsplice_of_a_merged_page_keeps_the_content(
 ) -> None:
     """The pipe holds the kernel page, and keeps it when everybody else has let go."""
     area.register(arena)
-    scanning.wait_until(lambda s: s.pages_shared == NPAGES - 1, 60, "all pages shared")
+    all_merged(scanning)
     wanted = arena.expected(PINNED)
     out, into = os.pipe()
     try:
@@ -149,7 +132,7 @@ def test_a_long_term_pin_of_a_merged_page_makes_it_private(
 ) -> None:
     """A ring that takes a merged page must get one that stays the owner's."""
     area.register(arena)
-    scanning.wait_until(lambda s: s.pages_shared == NPAGES - 1, 60, "all pages shared")
+    all_merged(scanning)
     params = ctypes.create_string_buffer(120)
     ring = _libc.syscall(425, 4, params)
     assert ring >= 0
@@ -170,7 +153,7 @@ def test_pages_with_a_write_protected_entry_merge(
     """Read-only by mprotect, read-only since a fork: neither is a reference."""
     arena.protect(mmap.PROT_READ, 0, NPAGES // 2)
     area.register(arena)
-    scanning.wait_until(lambda s: s.pages_shared == NPAGES - 1, 60, "all pages shared")
+    all_merged(scanning)
     arena.protect(mmap.PROT_READ | mmap.PROT_WRITE)
     arena.fill(content.unique(NPAGES))
     assert arena.verify() == []
