@@ -6,6 +6,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import signal
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -257,3 +258,34 @@ def test_a_region_needs_no_memory_behind_it(area: Area, scanning: KsmSysfs) -> N
         )
         area.remove()
         assert pagemap.distinct(pagemap.frames(None, address, 256)) == 256
+
+
+def test_remove_that_a_signal_interrupts_can_be_called_again(
+    area: Area, scanning: KsmSysfs
+) -> None:
+    """EINTR, with what is left registered and merged as before; and then it ends the job."""
+    npages = 8192
+    remove = ctypes.CDLL(None, use_errno=True).ioctl
+    with Arena(npages) as arena:
+        arena.fill(content.equal(npages))
+        area.register(arena)
+        scanning.wait_until(lambda s: s.pages_shared == npages - 1, 60, "all pages shared")
+        old = signal.signal(signal.SIGALRM, lambda *_: None)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+            result = remove(area.fileno(), ctypes.c_ulong(0xAB21), 0)
+            error = ctypes.get_errno()
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        finally:
+            signal.signal(signal.SIGALRM, old)
+        assert (result, error) == (-1, errno.EINTR)
+        info = fdinfo(area)
+        assert info["ksm-regions"] == 1
+        frames = pagemap.frames(None, arena.address, npages)
+        shared = frames.count(max(set(frames), key=frames.count))
+        assert 0 < shared <= npages
+        assert arena.verify() == []
+        area.remove()
+        assert fdinfo(area) == {"ksm-regions": 0, "ksm-pages": 0, "ksm-merged": 0}
+        assert pagemap.distinct(pagemap.frames(None, arena.address, npages)) == npages
+        assert arena.verify() == []

@@ -83,7 +83,8 @@ def rounds(client: Client) -> list[int]:
 
 def merged(client: Client, guests: list[Guest]) -> int:
     """Count the pages that both guests have in the same frame, while they run."""
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+    # Whoever has just ended has no page tables, or no file in /proc, any more.
+    with contextlib.suppress(OSError):
         pairs = zip(*(guest.frames() for guest in guests), strict=True)
         return sum(one == other != 0 for one, other in pairs)
     ended(client)
