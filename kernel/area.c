@@ -135,7 +135,7 @@ static int adopt_all(struct ksm_region *region, bool yield)
 				item = ksm_item_get(region, spot.addr);
 				if (!item)
 					err = -ENOMEM;
-				else if (item->state != KSM_ITEM_MERGED)
+				else
 					ksm_node_adopt(item, spot.page);
 			}
 			put_page(spot.page);
@@ -227,8 +227,9 @@ static int remove_all(struct ksm_area *area, bool force)
  * ksm_area_remove - remove all regions of an area
  * @area: the area
  *
- * Return: 0; -EINTR or -ENOMEM, and the regions that are left are registered as
- * before.
+ * Return: 0; -EINTR, -ENOMEM, or -EFAULT (a page cannot be copied, since its memory
+ * is broken or userfaultfd is in the way), and the regions that are left are
+ * registered as before.
  */
 int ksm_area_remove(struct ksm_area *area)
 {

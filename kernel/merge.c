@@ -191,7 +191,7 @@ static int fault_away(struct mm_struct *mm, unsigned long addr, struct page *kpa
 		fault = handle_mm_fault(vma, addr, KSM_BREAK_FAULT, NULL);
 		if (fault & VM_FAULT_OOM)
 			return -ENOMEM;
-		if (fault & (VM_FAULT_SIGBUS | VM_FAULT_SIGSEGV))
+		if (fault & VM_FAULT_ERROR)
 			return -EFAULT;
 		cond_resched();
 	}

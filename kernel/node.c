@@ -88,19 +88,25 @@ void ksm_node_link(struct ksm_node *node, struct ksm_item *item)
 }
 
 /**
- * ksm_node_adopt - link an item whose page is a kernel page already
- * @item: the item, KSM_ITEM_PLAIN
- * @page: the page it maps, not anonymous
+ * ksm_node_adopt - have an item follow its page-table entry
+ * @item: the item, in any state
+ * @page: the page that its address maps now
  *
- * Fork and mremap bring kernel pages to places where kksmd put none.
+ * Fork and mremap bring kernel pages to places where kksmd put none, or another.
  *
- * Return: true when @page is the kernel page of a node; false when it is not ours.
+ * Return: true when @page is the kernel page of a node, and @item is linked to it;
+ * false when it is not, and @item is KSM_ITEM_PLAIN.
  */
 bool ksm_node_adopt(struct ksm_item *item, struct page *page)
 {
-	struct ksm_entry *entry = ksm_index_ops->find_stable(ksm_index, page);
+	struct ksm_entry *entry = NULL;
 	struct ksm_node *node;
 
+	if (item->state == KSM_ITEM_MERGED && item->node->kpage == page)
+		return true;
+	ksm_item_forget(item, KSM_BREAK_WRITTEN);
+	if (!PageAnon(page))
+		entry = ksm_index_ops->find_stable(ksm_index, page);
 	if (!entry)
 		return false;
 	node = container_of(entry, struct ksm_node, entry);

@@ -149,13 +149,10 @@ void ksm_visit(struct ksm_region *region, unsigned long addr, struct page *page)
 		ksm_skip(region->mm, addr, 1, KSM_SKIP_NO_MEMORY);
 		goto put;
 	}
-	if (item->state == KSM_ITEM_MERGED && item->node->kpage == page)
+	if (ksm_node_adopt(item, page))
 		goto put;
-	ksm_item_forget(item, KSM_BREAK_WRITTEN);
-
 	if (!PageAnon(page)) {
-		if (!ksm_node_adopt(item, page))
-			skip_item(item, KSM_SKIP_NOT_ANON);
+		skip_item(item, KSM_SKIP_NOT_ANON);
 		goto put;
 	}
 

@@ -101,6 +101,32 @@ def test_merged_pages_that_the_scan_has_not_met_are_unmerged_too(
     assert arena.verify() == []
 
 
+def test_mremap_of_merged_pages_over_pages_that_wait_in_the_index(
+    area: Area, arena: Arena, scanning: KsmSysfs
+) -> None:
+    """The pass stands still in the middle: what it has seen last is in the unstable index."""
+    half = NPAGES // 2
+    area.register(arena)
+    all_merged(scanning)
+    with KsmDevice() as device, device.create_area() as second, Arena(NPAGES, huge=False) as other:
+        other.fill(content.unique(NPAGES, first=500))
+        second.register(other)
+        scanning.wait_full_scans(2)
+        # A batch is all of the first region and half of the second; then comes a long sleep.
+        with scanning.settings(pages_to_scan=NPAGES + half, sleep=0xFFFFFFF0):
+            passes = scanning.full_scans
+            scanning.sleep = 0xFFFFFFF1
+            scanning.wait_until(lambda s: s.full_scans > passes, 60, "the end of a pass")
+            scanning.sleep = 0xFFFFFFF0
+            libc.move(arena.address, half * PAGE_SIZE, other.address)
+            second.remove()
+            frames = pagemap.frames(None, other.address, NPAGES)
+            assert pagemap.distinct(frames) == NPAGES
+            area.remove()
+        assert ctypes.string_at(other.address, PAGE_SIZE) == arena.expected(0)
+        assert other.verify(half) == []
+
+
 def test_mprotect_while_scanning(area: Area, arena: Arena, scanning: KsmSysfs) -> None:
     area.register(arena)
     for prot in (mmap.PROT_READ, libc.PROT_NONE, mmap.PROT_READ | mmap.PROT_WRITE) * 3:

@@ -142,6 +142,22 @@ def test_nothing_to_scan_a_batch_costs_nothing(scanning: KsmSysfs) -> None:
         scanning.wait_full_scans(1)
 
 
+def test_kksmd_freezes_while_it_scans(scanning: KsmSysfs) -> None:
+    """A suspend that stops after the freezing of tasks: one that does not freeze fails it."""
+    with KsmDevice() as device, device.create_area() as area, Arena(8192) as arena:
+        arena.fill(content.unique(8192))
+        with scanning.settings(sleep=0):
+            area.register(arena)
+            scanning.wait_full_scans(1)
+            test = Path("/sys/power/pm_test")
+            test.write_text("freezer")
+            try:
+                Path("/sys/power/state").write_text("freeze")
+            finally:
+                test.write_text("none")
+            scanning.wait_full_scans(1)
+
+
 def kksmd_pid() -> int:
     """Return the process id of kksmd."""
     for comm in Path("/proc").glob("[0-9]*/comm"):
