@@ -26,7 +26,7 @@ class Child:
     def __init__(self, body: Callable[[Connection], None]) -> None:
         """Fork, and run ``body`` in the child."""
         self._here, there = _fork.Pipe()
-        self._process = _fork.Process(target=body, args=(there,), daemon=True)
+        self._process = _fork.Process(target=body, args=(there,))
         self._process.start()
         there.close()
         assert self._process.pid is not None

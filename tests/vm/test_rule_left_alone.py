@@ -5,14 +5,13 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
-import subprocess
 import time
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from equal import NPAGES, all_merged
+from swap import swap
 
 from ksmlab import content, libc, pagemap
 from ksmlab.libc import PAGE_SIZE
@@ -44,26 +43,6 @@ def kernel_ksm(modules: Modules) -> Iterator[Path]:
         finally:
             (theirs / "run").write_text("2")
             (theirs / "run").write_text("0")
-
-
-@contextmanager
-def swap(tmp_path: Path) -> Iterator[None]:
-    """64 MiB of swap on a RAM disk: a loop device over a file in /tmp."""
-    image = tmp_path / "swap"
-    image.write_bytes(bytes(64 << 20))
-    subprocess.run(["modprobe", "loop"], check=True)
-    loop = subprocess.run(
-        ["losetup", "--find", "--show", image], check=True, capture_output=True, text=True
-    ).stdout.strip()
-    try:
-        subprocess.run(["mkswap", loop], check=True, capture_output=True)
-        subprocess.run(["swapon", loop], check=True)
-        try:
-            yield
-        finally:
-            subprocess.run(["swapoff", loop], check=True)
-    finally:
-        subprocess.run(["losetup", "--detach", loop], check=True)
 
 
 def left_alone(ksm: KsmSysfs, reason: str, pages: int) -> None:
