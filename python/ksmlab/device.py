@@ -96,6 +96,10 @@ _REMOVE = {
         "free memory and call remove() again",
     ),
     errno.EINTR: _Advice("a signal interrupted the removal", "call remove() again"),
+    errno.EFAULT: _Advice(
+        "a page cannot be copied: its memory is broken, or userfaultfd protects it",
+        "end the protection and call remove() again, or close the area",
+    ),
     errno.ENOTTY: _Advice("the file is no KSM area", "use the descriptor that create_area() made"),
 }
 

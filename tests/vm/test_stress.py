@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from ksmlab.sysfs import KsmSysfs
 
-SECONDS = 20.0
+SECONDS = float(os.environ.get("STRESS", "20"))
 PROCESSES = 4
 #: Two huge pages and a half.
 NPAGES = 1280

@@ -114,6 +114,8 @@ struct ksm_memory_region_v16 {
  *
  *  -ENOMEM: no memory for the copies
  *  -EINTR: a signal came in between
+ *  -EFAULT: a page cannot be copied: its memory is broken, or userfaultfd
+ *	protects it
  */
 #define KSM_REMOVE_MEMORY_REGION	_IO(KSMIO, 0x21)
 
