@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from ksmlab.sysfs import KsmSysfs
 
-SECONDS = float(os.environ.get("STRESS", "20"))
+SECONDS = 20.0
 PROCESSES = 4
 #: Two huge pages and a half.
 NPAGES = 1280
