@@ -11,13 +11,13 @@ import fcntl
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, Self, overload
+from typing import TYPE_CHECKING, Protocol, overload
 
 from ksmlab import abi
+from ksmlab.closing import Closing
 
 if TYPE_CHECKING:
     import ctypes
-    from types import TracebackType
 
 DEVICE = Path("/dev/ksm")
 
@@ -113,7 +113,7 @@ def _explain(
     return kind(number, f"{what}: {advice.happened}. {untouched} Next: {advice.next}.")
 
 
-class Descriptor:
+class Descriptor(Closing):
     """A file descriptor that closes itself."""
 
     def __init__(self, fd: int) -> None:
@@ -140,19 +140,6 @@ class Descriptor:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
-
-    def __enter__(self) -> Self:
-        """Return this object, for a with statement."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the descriptor."""
-        self.close()
 
 
 def open_device(path: Path) -> int:

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from ksmlab import libc
+from ksmlab.closing import Closing
 from ksmlab.content import EVERY_LINE, Content, unique
 from ksmlab.libc import PAGE_SIZE
 
 if TYPE_CHECKING:
     from array import array
     from collections.abc import Sequence
-    from types import TracebackType
 
 #: Pages that are compared at a time: one huge page.
 _CHUNK = 512
@@ -26,7 +26,7 @@ MADV_PAGEOUT = 21
 _ZERO_PAGE = bytes(PAGE_SIZE)
 
 
-class Arena:
+class Arena(Closing):
     """Anonymous memory of this process, and what it should hold.
 
     A context manager; leaving it unmaps the memory. Views that page_view() gave must not be
@@ -270,16 +270,3 @@ class Arena:
         if self._open:
             self._open = False
             libc.unmap(self._mapping, self.size + self._room)
-
-    def __enter__(self) -> Self:
-        """Return this object, for a with statement."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Unmap the memory."""
-        self.close()

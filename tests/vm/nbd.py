@@ -16,10 +16,8 @@ import subprocess
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
 
-if TYPE_CHECKING:
-    from types import TracebackType
+from ksmlab.closing import Closing
 
 _SET_SOCK, _SET_BLKSIZE, _DO_IT, _CLEAR_SOCK = 0xAB00, 0xAB01, 0xAB03, 0xAB04
 _SET_SIZE_BLOCKS, _DISCONNECT = 0xAB07, 0xAB08
@@ -30,7 +28,7 @@ _READ, _WRITE = 0, 1
 BLOCK = 4096
 
 
-class SlowDisk:
+class SlowDisk(Closing):
     """/dev/nbd0, whose reads wait for answer(); writes are thrown away at once."""
 
     def __init__(self, blocks: int) -> None:
@@ -81,15 +79,8 @@ class SlowDisk:
         """Let a read end with this data."""
         self._server.sendall(_REPLY.pack(_REPLY_MAGIC, 0, handle) + data)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Disconnect the device."""
         fcntl.ioctl(self._fd, _DISCONNECT)
         self._server.close()
         self._worker.join(30)
