@@ -201,7 +201,11 @@ static inline void ksm_shrinker_free(struct shrinker *s)
 }
 #endif
 
-/* c9f4c45c8ec3 and siblings (6.6): x86 shadow stacks; 9651fcedf7b9 (6.11): droppable memory. */
+/*
+ * 54007f818206 ("mm: Introduce VM_SHADOW_STACK for shadow stack memory", 6.6) and
+ * 9651fcedf7b9 ("mm: add MAP_DROPPABLE for designating always lazily freeable
+ * mappings", 6.11).
+ */
 #ifndef VM_SHADOW_STACK
 #define VM_SHADOW_STACK	VM_NONE
 #endif
