@@ -17,6 +17,9 @@ from ksmlab.memory import Arena
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ksmlab.device import Area
+    from ksmlab.sysfs import KsmSysfs
+
 PRESENT, WRITE, ACCESSED, DIRTY = 1 << 0, 1 << 1, 1 << 5, 1 << 6
 
 
@@ -27,12 +30,17 @@ def lab() -> Iterator[PteLab]:
 
 
 @pytest.fixture
-def arena() -> Iterator[Arena]:
-    with Arena(8, huge=False) as arena:
+def arena(area: Area, scanning: KsmSysfs) -> Iterator[Arena]:
+    """Eight pages to which nobody else holds a reference.
+
+    A fresh page is in a per-CPU batch that holds one, until kksmd begins a pass and has all such
+    batches drained; so there is a region, of another page, for it to begin one.
+    """
+    with Arena(1) as other, Arena(8, huge=False) as arena:
         arena.fill(content.unique(8))
-        # A fresh page is in a per-CPU batch that holds a reference: have it drained.
-        with open("/proc/sys/vm/compact_memory", "w") as compact:
-            compact.write("1")
+        area.register(other)
+        scanning.wait_full_scans(1)
+        scanning.run = 0
         yield arena
 
 
