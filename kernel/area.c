@@ -123,8 +123,12 @@ static int adopt_all(struct ksm_region *region, bool yield)
 	while (addr < region->end && !err) {
 		struct ksm_item *item;
 
-		if (!ksm_look(region->mm, addr, region->end, &spot))
+		if (!mmget_not_zero(region->mm))
 			return 0;
+		mmap_read_lock(region->mm);
+		ksm_look(region->mm, addr, region->end, &spot);
+		mmap_read_unlock(region->mm);
+		mmput_async(region->mm);
 		addr = spot.next;
 		if (spot.page) {
 			if (!PageAnon(spot.page)) {

@@ -335,7 +335,7 @@ struct ksm_spot {
 
 /* walk.c */
 enum ksm_skip ksm_vma_refuses(struct vm_area_struct *vma);
-bool ksm_look(struct mm_struct *mm, unsigned long addr, unsigned long end,
+void ksm_look(struct mm_struct *mm, unsigned long addr, unsigned long end,
 	      struct ksm_spot *spot);
 struct page *ksm_item_page(struct ksm_item *item);
 

@@ -10,6 +10,7 @@
 #include <linux/freezer.h>
 #include <linux/kthread.h>
 #include <linux/mm.h>
+#include <linux/sched/mm.h>
 #include <linux/swap.h>
 #include <linux/wait.h>
 
@@ -82,10 +83,14 @@ static void step(void)
 	unsigned long addr = cursor.addr;
 	struct ksm_spot spot;
 
-	if (!ksm_look(mm, addr, region->end, &spot)) {
+	if (!mmget_not_zero(mm)) {
 		ksm_region_free(region);
 		return;
 	}
+	mmap_read_lock(mm);
+	ksm_look(mm, addr, region->end, &spot);
+	mmap_read_unlock(mm);
+	mmput_async(mm);
 
 	cursor.addr = spot.next;
 	ksm_items_forget(region, addr, spot.addr, KSM_BREAK_UNMAPPED);

@@ -121,9 +121,16 @@ unlock:
 	put_pte(first, ptl);
 }
 
-/* With the mmap lock held. */
-static void look(struct mm_struct *mm, unsigned long addr, unsigned long end,
-		 struct ksm_spot *spot)
+/**
+ * ksm_look - find the first page at or after an address
+ * @mm: whose memory; its mmap lock is held
+ * @addr: where to begin
+ * @end: where to end
+ * @spot: what was found; see struct ksm_spot. One look goes no further than one
+ *	page table, or one hole, or one mapping that is to be left alone.
+ */
+void ksm_look(struct mm_struct *mm, unsigned long addr, unsigned long end,
+	      struct ksm_spot *spot)
 {
 	struct vm_area_struct *vma = find_vma(mm, addr);
 	unsigned long next;
@@ -155,28 +162,6 @@ static void look(struct mm_struct *mm, unsigned long addr, unsigned long end,
 }
 
 /**
- * ksm_look - find the first page at or after an address
- * @mm: whose memory; it may be dead
- * @addr: where to begin
- * @end: where to end
- * @spot: what was found; see struct ksm_spot. One look goes no further than one
- *	page table, or one hole, or one mapping that is to be left alone.
- *
- * Return: false when the mm has no users any more, and @spot is not set.
- */
-bool ksm_look(struct mm_struct *mm, unsigned long addr, unsigned long end,
-	      struct ksm_spot *spot)
-{
-	if (!mmget_not_zero(mm))
-		return false;
-	mmap_read_lock(mm);
-	look(mm, addr, end, spot);
-	mmap_read_unlock(mm);
-	mmput_async(mm);
-	return true;
-}
-
-/**
  * ksm_item_page - the page that an item stands for, if it is there now
  * @item: the item
  *
@@ -184,10 +169,15 @@ bool ksm_look(struct mm_struct *mm, unsigned long addr, unsigned long end,
  */
 struct page *ksm_item_page(struct ksm_item *item)
 {
+	struct mm_struct *mm = ksm_item_mm(item);
 	unsigned long addr = ksm_item_addr(item);
 	struct ksm_spot spot;
 
-	if (!ksm_look(ksm_item_mm(item), addr, addr + PAGE_SIZE, &spot))
+	if (!mmget_not_zero(mm))
 		return NULL;
+	mmap_read_lock(mm);
+	ksm_look(mm, addr, addr + PAGE_SIZE, &spot);
+	mmap_read_unlock(mm);
+	mmput_async(mm);
 	return spot.page;
 }
