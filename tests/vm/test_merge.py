@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import kksmd
 import pytest
 from children import child
 
@@ -116,27 +117,20 @@ def test_the_first_and_the_last_page_of_a_region(area: Area, scanning: KsmSysfs)
         assert len(set(frames)) == 17
 
 
-def one_pass(ksm: KsmSysfs) -> None:
-    """Have kksmd go round once: it sleeps for an hour, and a new length of sleep wakes it."""
-    passes = ksm.full_scans
-    ksm.sleep = ksm.sleep ^ 1 | 0xFFFFFFF0
-    ksm.wait_until(lambda s: s.full_scans > passes, 60, "one pass")
-
-
 def test_a_volatile_page_waits(area: Area, scanning: KsmSysfs) -> None:
     """Pages that differ at every visit are counted, and never merge, equal or not."""
-    with Arena(64, huge=False) as arena, scanning.settings(sleep=0xFFFFFFF0):
+    with Arena(64, huge=False) as arena, scanning.settings(sleep=kksmd.LONG):
         passes = scanning.full_scans
         area.register(arena)
         scanning.wait_until(lambda s: s.full_scans > passes, 60, "the first pass")
         for turn in range(1, 6):
             arena.fill(content.equal(64, key=turn))
-            one_pass(scanning)
+            kksmd.one_batch(scanning)
             assert distinct(arena) == 64
             if turn > 1:
                 assert scanning.pages_volatile == 64
         # Once they rest, they merge.
-        one_pass(scanning)
+        kksmd.one_batch(scanning)
         assert scanning.pages_volatile == 0
         assert scanning.pages_shared == 63
         assert arena.verify() == []
