@@ -1,14 +1,8 @@
-"""What every test in a VM gets: the driver loaded, and a slice of the kernel's log of its own.
-
-A test fails if the kernel complained while it ran, however green its asserts; and if its log could
-not be read.
-"""
+"""What every test in a VM gets: the driver, loaded."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,96 +12,18 @@ from modules import Modules
 
 from ksmlab import content
 from ksmlab.device import KsmDevice
-from ksmlab.lab import MODULE_DIR_VARIABLE
 from ksmlab.memory import Arena
 from ksmlab.sysfs import KsmSysfs
-from ksmlab.vm.splat import parse_kmsg, scan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Iterator
 
     from ksmlab.device import Area
-
-RECORD_BYTES = 8192
-
-
-class KernelLog:
-    """Everything that the kernel has logged since the last look, from /dev/kmsg."""
-
-    def __init__(self) -> None:
-        self._descriptor = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
-        os.lseek(self._descriptor, 0, os.SEEK_END)
-
-    def take(self) -> list[str]:
-        """Give the new lines.
-
-        Raises:
-            RuntimeError: The kernel overwrote records before they were read.
-        """
-        lines: list[str] = []
-        lost = False
-        while True:
-            try:
-                record = os.read(self._descriptor, RECORD_BYTES)
-            except BlockingIOError:
-                break
-            except OSError as error:
-                if error.errno != errno.EPIPE:
-                    raise
-                lost = True
-                continue
-            lines += parse_kmsg(record.decode(errors="replace")).text.split("\n")
-        if lost:
-            raise RuntimeError("the kernel overwrote records of its log before they were read")
-        return lines
-
-
-KERNEL_LOG = pytest.StashKey[KernelLog]()
-
-
-def pytest_sessionstart(session: pytest.Session) -> None:
-    session.config.stash[KERNEL_LOG] = KernelLog()
-
-
-def check_log(item: pytest.Item, when: str) -> None:
-    """Fail the test if the kernel complained since the last look."""
-    lines = item.config.stash[KERNEL_LOG].take()
-    if lines:
-        item.add_report_section(when, "kernel log", "\n".join(lines))
-    if splats := scan(lines):
-        shown = "\n\n".join("\n".join(splat.lines) for splat in splats)
-        pytest.fail(
-            f"the kernel complained: {'; '.join(map(str, splats))}\n\n{shown}", pytrace=False
-        )
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    try:
-        result = yield
-    except BaseException as error:
-        # The test's own failure comes first; what the kernel said goes with it.
-        try:
-            check_log(item, "call")
-        except pytest.fail.Exception as complaint:
-            error.add_note(str(complaint))
-        raise
-    check_log(item, "call")
-    return result
-
-
-@pytest.hookimpl(wrapper=True, trylast=True)
-def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
-    result = yield
-    check_log(item, "teardown")
-    return result
 
 
 @pytest.fixture(scope="session")
 def modules() -> Modules:
     """Our modules; they are loaded already."""
-    if MODULE_DIR_VARIABLE not in os.environ:
-        pytest.exit(f"{MODULE_DIR_VARIABLE} is not set: these run in a VM (make test-vm)", 2)
     return Modules()
 
 

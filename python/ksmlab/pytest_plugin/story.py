@@ -1,0 +1,172 @@
+"""The story of one test in a VM, as the host hears it: what state it is in, and how it ended.
+
+    ordered -> setup -> call -> teardown -> done
+        any of them ----------------------> lost
+
+Nothing here waits, reads or prints: events go in, reports come out. So the same code runs on stored events.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ksmlab.pytest_plugin.kernel_log import slice_of
+from ksmlab.vm.errors import GuestEnded, GuestMemory, Hang, KernelPanic, LostVM, VmError
+from ksmlab.vm.splat import clean, panic_section
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ksmlab.pytest_plugin.wire import Frame
+
+OUT_OF_MEMORY = re.compile(r"Out of memory: Killed process \d+ \((?P<name>[^)]*)\)")
+KILLED = 128 + 9
+AGAIN = "The VM is booted again for the next test."
+
+
+class State(enum.Enum):
+    """Where a test is; the names of the phases are pytest's."""
+
+    SETUP = "setup"
+    CALL = "call"
+    TEARDOWN = "teardown"
+    DONE = "done"
+    LOST = "lost"
+
+
+@dataclass(frozen=True)
+class Said:
+    """The guest's pytest sent a frame."""
+
+    frame: Frame
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The guest's pytest ended by itself, with that status; the VM is still there."""
+
+    status: int
+
+
+@dataclass(frozen=True)
+class Gone:
+    """The VM went away."""
+
+    error: VmError
+
+
+@dataclass(frozen=True)
+class Late:
+    """Nothing of all that came before the deadline of `seconds`."""
+
+    seconds: float
+
+
+Event = Said | Ended | Gone | Late
+
+
+class Story:
+    """Follow one test.
+
+    Args:
+        nodeid: Which.
+    """
+
+    def __init__(self, nodeid: str) -> None:
+        """Begin in the setup, which is what a guest does first."""
+        self.nodeid = nodeid
+        self.state = State.SETUP
+        self.phase = State.SETUP
+        self.lost_by: Ended | Gone | Late | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more belongs to this test."""
+        return self.state in {State.DONE, State.LOST}
+
+    def take(self, event: Event) -> Frame | None:
+        """Take one event.
+
+        Returns:
+            A serialised report to be passed on, if the event was one.
+
+        Raises:
+            ValueError: It makes no sense here: a report of another test, or anything after the end.
+        """
+        if self.over:
+            raise ValueError(f"{event} after the end of {self.nodeid}")
+        if not isinstance(event, Said):
+            self.lost_by = event
+            self.state = State.LOST
+            return None
+        frame = event.frame
+        if frame.get("id") != self.nodeid:
+            raise ValueError(f"a frame of {frame.get('id')!r} came while {self.nodeid} ran")
+        if frame["is"] == "done":
+            self.state = State.DONE
+            return None
+        report: Frame = frame["report"]
+        self._passed(report)
+        return report
+
+    def _passed(self, report: Frame) -> None:
+        """Go to the phase after the one that a report is of."""
+        if report["when"] == "setup" and report["outcome"] == "passed":
+            self._enter(State.CALL)
+        elif report["when"] != "teardown":
+            self._enter(State.TEARDOWN)
+
+    def _enter(self, phase: State) -> None:
+        self.state = self.phase = phase
+
+    def loss(self, log: Sequence[str]) -> LostVM:
+        """Say how the VM was lost.
+
+        Args:
+            log: The kernel's log, as the host read it from the console.
+        """
+        lines = [clean(line) for line in slice_of(log, self.nodeid)]
+        during = f"in the {self.phase.value} of {self.nodeid}"
+        shown = "\n".join(lines)
+        match self.lost_by:
+            case Ended(status):
+                killed = status == KILLED and any(map(OUT_OF_MEMORY.search, lines))
+                if killed:
+                    return GuestMemory(
+                        f"The guest ran out of memory {during}, and its kernel killed the tests.",
+                        untouched=AGAIN,
+                        hint="Give the VM more memory (--vm-memory), or the test less to do.",
+                        log=shown,
+                    )
+                return GuestEnded(
+                    f"pytest in the VM ended with status {status} {during}.",
+                    untouched=AGAIN,
+                    hint="What it printed last is in the section of the console.",
+                    log=shown,
+                )
+            case Late(seconds):
+                return Hang(
+                    f"Nothing came from the VM for {seconds:.0f} s {during}.",
+                    untouched=AGAIN,
+                    hint="It hangs, or it needs a longer deadline: "
+                    "@pytest.mark.vm_deadline(seconds), or --vm-deadline.",
+                    log=shown,
+                )
+            case Gone(KernelPanic()):
+                return KernelPanic(
+                    f"The kernel panicked {during}.",
+                    untouched=AGAIN,
+                    hint="The log of the test is in the section of the kernel's log.",
+                    log=panic_section(lines),
+                )
+            case Gone(error):
+                return LostVM(
+                    f"{error.what.rstrip('.')}, {during}.",
+                    untouched=AGAIN,
+                    hint=error.hint,
+                    log=shown,
+                )
+        raise ValueError(f"{self.nodeid} is not lost")
