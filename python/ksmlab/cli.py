@@ -15,7 +15,8 @@ from ksmlab import doctor as doctor_module
 from ksmlab import lab as lab_module
 from ksmlab import lint, vmtests
 from ksmlab.progress import Progress
-from ksmlab.vm import accel
+from ksmlab.vm import accel, keep
+from ksmlab.vm.attach import attach
 from ksmlab.vm.config import Deadlines, MachineConfig
 from ksmlab.vm.errors import VmError
 from ksmlab.vm.interact import interact
@@ -177,6 +178,35 @@ def vm_run(
         if verbose:
             lab.progress.say("\n".join(machine.log))
     raise typer.Exit(done.status)
+
+
+NameArgument = Annotated[
+    str | None, typer.Argument(help="As `pytest --vm-keep` said; the newest if not given.")
+]
+
+
+@vm_app.command("attach")
+def vm_attach(name: NameArgument = None) -> None:
+    """Open a shell in a VM that `pytest --vm-keep` has left up. Ctrl-] leaves it, and the VM stays up."""
+    made = keep.find(name)
+    print(f"{made.name} ({made.kernel}): {made.why}. Ctrl-] leaves; the VM stays up.")
+    print(f"a debugger: {made.gdb_command}\nits end: ksmlab vm end {made.name}")
+    attach(made)
+
+
+@vm_app.command("kept")
+def vm_kept() -> None:
+    """List the VMs that are kept."""
+    for made in keep.kept():
+        print(f"{made.name}  {made.kernel}  {made.why}")
+
+
+@vm_app.command("end")
+def vm_end(name: NameArgument = None) -> None:
+    """End a VM that is kept."""
+    made = keep.find(name)
+    made.end()
+    print(f"{made.name} has ended")
 
 
 @app.command("lint-kernel")

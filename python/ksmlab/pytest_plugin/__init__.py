@@ -41,6 +41,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--vm-boot", action="append", default=[], metavar="ARG", help="an argument for the kernel"
     )
+    group.addoption(
+        "--vm-record", metavar="DIR", help="store what came from the VM during each test (JSON)"
+    )
     group.addoption("--vm-memory", metavar="SIZE", help="the VM's memory, as QEMU takes it")
     group.addoption("--vm-cpus", type=int, default=2, metavar="N", help="virtual CPUs")
     group.addoption(

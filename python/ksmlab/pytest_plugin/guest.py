@@ -7,15 +7,20 @@ The host sends the set-up first; then a line for each test; then "finish". Repor
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ksmlab.pytest_plugin.watch import Watch
-from ksmlab.pytest_plugin.wire import REPORTS, Frame, Line
+from ksmlab.pytest_plugin.wire import REPORTS, SHELL, Frame, Line
 
 #: Set in the guest only.
 IN_GUEST = pytest.StashKey[bool]()
+#: Those that talk to a person, or write down what the next run wants to know.
+HOST_PLUGINS = ("terminalreporter", "lfplugin", "nfplugin", "stepwiseplugin")
 #: Options that only mean something to the pytest that a person talks to, and what they are in the guest.
 LOCAL_OPTIONS: dict[str, Any] = {
     "basetemp": None,
@@ -63,8 +68,14 @@ class Guest:
     def pytest_configure(self, config: pytest.Config) -> None:
         """Leave talking to the host, and watch the kernel's log."""
         self.config = config
-        config.pluginmanager.unregister(name="terminalreporter")
+        for name in HOST_PLUGINS:
+            if config.pluginmanager.has_plugin(name):
+                config.pluginmanager.unregister(name=name)
         config.pluginmanager.register(Watch(self.setup), "vm-watch")
+        if self.setup["keep"]:
+            # It outlives this pytest.
+            argv = [sys.executable, "-m", "ksmlab.vm.guest_shell", SHELL]
+            subprocess.Popen(argv, start_new_session=True)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Pass on that a file could not be collected here, though it could on the host."""
@@ -91,7 +102,17 @@ class Guest:
         """Pass a report on."""
         config = self.config
         data = config.hook.pytest_report_to_serializable(config=config, report=report)
-        self.line.send({"is": "report", "id": report.nodeid, "report": data})
+        frame = {"is": "report", "id": report.nodeid, "report": data}
+        if self.setup["keep"]:
+            frame["sections"] = {name: sections(name) for name in self.setup["objects"]}
+        self.line.send(frame)
+
+
+def sections(module: str, sysfs: Path = Path("/sys/module")) -> dict[str, str]:
+    """Give the addresses of a module's sections; nothing if it is not loaded."""
+    return {
+        path.name: path.read_text().strip() for path in (sysfs / module / "sections").glob("[.]*")
+    }
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -14,8 +14,11 @@ from ksmlab.vm.errors import LostVM
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from _pytest.terminal import TerminalReporter
+
     from ksmlab.pytest_plugin.leg import Leg
     from ksmlab.pytest_plugin.wire import Frame
+    from ksmlab.vm.keep import Kept
 
 #: So many VMs in a row that come to nothing, and the rest of their kernel's tests are not tried.
 HOPELESS = 2
@@ -40,6 +43,7 @@ class Host:
         self._files: dict[str, list[str]] = {}
         self._failed_boots: dict[str, int] = {}
         self._why: dict[str, LostVM] = {}
+        self.kept: list[Kept] = []
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Note which files each kernel's guest has to collect."""
@@ -59,8 +63,15 @@ class Host:
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         last = nextitem is None or self._kernel_of(nextitem) != kernel
         following = None if last or nextitem is None else nextitem.nodeid
-        for report in self._reports(item, kernel, following):
+        story = Story(item.nodeid)
+        failed = False
+        for report in self._reports(item, story, kernel, following):
             item.ihook.pytest_runtest_logreport(report=report)
+            failed = failed or report.failed
+        if failed and item.config.option.vm_keep:
+            self._keep(item, story)
+        if self._leg is not None and story.lost_by is not None:
+            self._leg.close()
         item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
         if last:
             self._end()
@@ -81,10 +92,27 @@ class Host:
             self._leg.finish()
             self._leg = None
 
+    def _keep(self, item: pytest.Item, story: Story) -> None:
+        """Leave the VM up, end the session, and say how to get into it."""
+        if self._leg is None:
+            return
+        made = self._leg.keep(f"{item.nodeid} failed", story.sections)
+        if made is None:
+            return
+        item.session.shouldstop = f"the VM of {item.nodeid} is kept"
+        self.kept.append(made)
+
+    def pytest_terminal_summary(self, terminalreporter: TerminalReporter) -> None:
+        """Say how to get into a VM that was kept."""
+        for made in self.kept:
+            terminalreporter.section(f"the VM {made.name} is kept: {made.why}")
+            terminalreporter.write_line(f"a shell in it:  ksmlab vm attach {made.name}")
+            terminalreporter.write_line(f"a debugger:     {made.gdb_command}")
+            terminalreporter.write_line(f"its end:        ksmlab vm end {made.name}")
+
     def _reports(
-        self, item: pytest.Item, kernel: str, following: str | None
+        self, item: pytest.Item, story: Story, kernel: str, following: str | None
     ) -> Iterator[pytest.TestReport]:
-        story = Story(item.nodeid)
         began = time.time()
         leg: Leg | None = None
         try:
@@ -97,8 +125,6 @@ class Host:
         except LostVM as lost:
             yield lost_report(item, story, lost, leg, began)
             yield empty_teardown(item)
-            if leg is not None:
-                leg.close()
         except LookupError as error:
             yield failed_report(item, "setup", str(error), [], began)
             yield empty_teardown(item)
@@ -129,8 +155,9 @@ def report_of(item: pytest.Item, frame: Frame) -> pytest.TestReport:
     )
     # JSON has no tuples; pytest asks for some.
     report.location = item.location
-    if isinstance(report.longrepr, list):
-        path, line, reason = report.longrepr
+    longrepr: object = report.longrepr
+    if isinstance(longrepr, list):
+        path, line, reason = longrepr
         report.longrepr = (path, line, reason)
     report.user_properties = [(name, value) for name, value in report.user_properties]
     return report

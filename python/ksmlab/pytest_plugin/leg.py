@@ -13,10 +13,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ksmlab.pytest_plugin.kernel_log import slice_of
 from ksmlab.pytest_plugin.story import Ended, Event, Gone, Late, Said
 from ksmlab.pytest_plugin.wire import REPORTS, SHELL, Frame, Line
 from ksmlab.vm.config import Deadlines, MachineConfig
 from ksmlab.vm.errors import KernelPanic, LostVM, VmError
+from ksmlab.vm.keep import Kept, keep
 from ksmlab.vm.machine import Machine
 from ksmlab.vm.ports import Ports
 
@@ -37,8 +39,7 @@ CONSOLE_LINES = 200
 # The log of a test may be long, and the kernel must not hold back what tests write to it. A kernel that hangs with
 # interrupts off panics when it is sent an NMI, and says what each CPU was at.
 BOOT_ARGS = ("log_buf_len=8M", "printk.devkmsg=on", "unknown_nmi_panic", "panic_print=0x40")
-# The host's files are read-only there, and the cache of the last run is the host's to keep.
-GUEST_OPTIONS = ("-p", "ksmlab.pytest_plugin.guest", "-o", "cache_dir=/tmp/pytest-cache")
+GUEST_OPTIONS = ("-p", "ksmlab.pytest_plugin.guest")
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Plan:
         memory: The VM's, as QEMU takes it; the kernel's own wish if None.
         cpus: Virtual CPUs.
         deadline: Seconds for a test that does not say how long it may take; stretched under emulation.
+        record: Where the story of each test is stored, if it is.
         keep: Whether a person may want to look at the VM after a failure.
         environment: What the tests' environment has in the guest.
         objects: Files with debug information, by module name.
@@ -65,6 +67,7 @@ class Plan:
     memory: str | None = None
     cpus: int = 2
     deadline: float = TEST_SECONDS
+    record: Path | None = None
     keep: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
     objects: Mapping[str, Path] = field(default_factory=dict)
@@ -166,9 +169,11 @@ class Leg:
                 event = Late(seconds)
             if (report := story.take(event)) is not None:
                 yield report
+        if isinstance(story.lost_by, Late):
+            self._interrupt()
+        if self.plan.record is not None:
+            story.record(self.plan.record, slice_of(self.log, nodeid))
         if story.lost_by is not None:
-            if isinstance(story.lost_by, Late):
-                self._interrupt()
             raise story.loss(self.log)
 
     def finish(self) -> None:
@@ -185,6 +190,28 @@ class Leg:
         self._stack.close()
         self._machine = self._line = self._socket = self._ports = None
 
+    def keep(self, why: str, sections: dict[str, dict[str, str]]) -> Kept | None:
+        """Leave the VM up for a person; there is none here afterwards.
+
+        Args:
+            why: What they are told about it.
+            sections: Addresses of the modules' sections.
+
+        Returns:
+            What they find it by; None if there is nothing left of it.
+        """
+        machine, ports = self._machine, self._ports
+        if machine is None or ports is None or not machine.alive:
+            return None
+        objects = {name: str(path) for name, path in self.plan.objects.items()}
+        made = keep(machine, ports, why, objects, sections)
+        # Nothing of it is to be closed any more, but the line for reports.
+        self._stack.pop_all()
+        if self._socket is not None:
+            _hang_up(self._socket)
+        self._machine = self._line = self._socket = self._ports = None
+        return made
+
     def _boot(self) -> None:
         plan = self.plan
         self._events = queue.Queue()
@@ -197,6 +224,7 @@ class Leg:
             cwd=plan.cwd,
             boot_args=(*BOOT_ARGS, *plan.boot_args),
             qemu_options=ports.qemu_options,
+            hold=plan.keep,
             deadlines=Deadlines(command=TEST_SECONDS, session=SESSION_SECONDS),
         )
         if plan.memory:
@@ -222,6 +250,7 @@ class Leg:
                 "kernel": self.kernel.name,
                 "files": files,
                 "allow": allow,
+                "keep": self.plan.keep,
                 "objects": {name: str(path) for name, path in self.plan.objects.items()},
             }
         )

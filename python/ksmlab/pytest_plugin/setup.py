@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ksmlab.pytest_plugin.leg import Leg, Plan
@@ -14,8 +15,6 @@ from ksmlab.vm.errors import VmError
 from ksmlab.vm.kernels import KernelStore, cache_root, load_specs
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import pytest
 
     from ksmlab.vm.kernels import Kernel
@@ -116,6 +115,7 @@ class Setup:
             memory=option.vm_memory,
             cpus=option.vm_cpus,
             deadline=option.vm_deadline,
+            record=Path(option.vm_record).absolute() if option.vm_record else None,
             keep=option.vm_keep,
             environment=environment,
             objects=objects,

@@ -9,6 +9,7 @@ Nothing here waits, reads or prints: events go in, reports come out. So the same
 from __future__ import annotations
 
 import enum
+import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from ksmlab.vm.splat import clean, panic_section
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from ksmlab.pytest_plugin.wire import Frame
 
@@ -68,6 +70,35 @@ class Late:
 Event = Said | Ended | Gone | Late
 
 
+def to_json(event: Event) -> Frame:
+    """Put an event down, for a stored story."""
+    match event:
+        case Said(frame):
+            return {"said": frame}
+        case Ended(status):
+            return {"ended": status}
+        case Gone(error):
+            return {"gone": type(error).__name__, "what": error.what, "hint": error.hint}
+        case Late(seconds):
+            return {"late": seconds}
+
+
+def from_json(data: Frame) -> Event:
+    """Take up an event that `to_json` put down.
+
+    Raises:
+        KeyError: It is none.
+    """
+    if "said" in data:
+        return Said(data["said"])
+    if "ended" in data:
+        return Ended(data["ended"])
+    if "late" in data:
+        return Late(data["late"])
+    kind = KernelPanic if data["gone"] == KernelPanic.__name__ else LostVM
+    return Gone(kind(data["what"], hint=data["hint"]))
+
+
 class Story:
     """Follow one test.
 
@@ -81,6 +112,8 @@ class Story:
         self.state = State.SETUP
         self.phase = State.SETUP
         self.lost_by: Ended | Gone | Late | None = None
+        self.sections: dict[str, dict[str, str]] = {}
+        self.events: list[Event] = []
 
     @property
     def over(self) -> bool:
@@ -98,6 +131,7 @@ class Story:
         """
         if self.over:
             raise ValueError(f"{event} after the end of {self.nodeid}")
+        self.events.append(event)
         if not isinstance(event, Said):
             self.lost_by = event
             self.state = State.LOST
@@ -108,6 +142,7 @@ class Story:
         if frame["is"] == "done":
             self.state = State.DONE
             return None
+        self.sections = frame.get("sections", {})
         report: Frame = frame["report"]
         self._passed(report)
         return report
@@ -121,6 +156,22 @@ class Story:
 
     def _enter(self, phase: State) -> None:
         self.state = self.phase = phase
+
+    def record(self, directory: Path, log: Sequence[str]) -> None:
+        """Store the story, so that it can be told again without a VM.
+
+        Args:
+            directory: Where to; the file is called as the test is.
+            log: The kernel's log, as the host read it from the console.
+        """
+        directory.mkdir(parents=True, exist_ok=True)
+        name = re.sub(r"\W+", "_", self.nodeid.rsplit("/", 1)[-1]).strip("_")
+        stored = {
+            "nodeid": self.nodeid,
+            "events": [to_json(event) for event in self.events],
+            "log": list(log),
+        }
+        (directory / f"{name}.json").write_text(json.dumps(stored, indent=1) + "\n")
 
     def loss(self, log: Sequence[str]) -> LostVM:
         """Say how the VM was lost.

@@ -54,14 +54,10 @@ class Watch:
         self._before = self._log.take()
         self._leaks = kmemleak_on()
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_logstart(self, nodeid: str) -> None:
-        """Begin a slice."""
-        self._log.mark(nodeid)
-
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None]:
-        """Check after the setup; the first one is charged with what came before it."""
+        """Begin a slice; check after the setup. The first one is charged with what came before it."""
+        self._log.mark(item.nodeid)
         before, self._before = self._before, []
         try:
             result = yield

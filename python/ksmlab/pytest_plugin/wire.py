@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ksmlab.vm.guest_shell import find_port
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -13,21 +14,8 @@ if TYPE_CHECKING:
 #: The port that test reports come by, and the one that `ksmlab vm attach` talks to.
 REPORTS = "reports"
 SHELL = "shell"
-SYSFS = Path("/sys/class/virtio-ports")
 
 Frame = dict[str, Any]
-
-
-def find_port(name: str, sysfs: Path = SYSFS, dev: Path = Path("/dev")) -> Path:
-    """Give a port's device in the guest; udev need not have run.
-
-    Raises:
-        FileNotFoundError: The VM has no such port.
-    """
-    for described in sysfs.glob("*/name"):
-        if described.read_text().strip() == name:
-            return dev / described.parent.name
-    raise FileNotFoundError(f"this VM has no virtio-serial port called {name}")
 
 
 class Line:

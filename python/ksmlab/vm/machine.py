@@ -166,6 +166,11 @@ class Machine:
         return self.channel.console.process.pid
 
     @property
+    def alive(self) -> bool:
+        """Whether QEMU still runs."""
+        return self._channel is not None and self._channel.console.process.poll() is None
+
+    @property
     def log(self) -> list[str]:
         """The kernel's log so far, one line each, at config.log_level."""
         return list(self.channel.console.log.lines)
@@ -239,8 +244,9 @@ class Machine:
     def lost(self) -> VmError:
         """Say why the VM is gone. Call it when its console has closed or its kernel has panicked."""
         console = self.channel.console
-        console.wait_gone(PANIC_SECONDS)
-        self.close()
+        if not (self.config.hold and self._panicked.is_set()):
+            console.wait_gone(PANIC_SECONDS)
+            self.close()
         log = self.log
         if any(PANIC in line for line in log):
             return KernelPanic(

@@ -14,6 +14,8 @@ from ksmlab.vm.errors import VmError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+#: Of the names of the directories that VMs have their sockets in.
+PREFIX = "ksmlab-vm-"
 QMP = "qmp"
 GDB = "gdb"
 CONNECT_SECONDS = 10.0
@@ -30,7 +32,7 @@ class Ports:
 
     def __init__(self, names: Sequence[str], *, gdb: bool = False) -> None:
         """Make the directory; QEMU makes the sockets."""
-        self.directory = Path(tempfile.mkdtemp(prefix="ksmlab-vm-"))
+        self.directory = Path(tempfile.mkdtemp(prefix=PREFIX))
         self._names = tuple(names)
         self._gdb = gdb
 
