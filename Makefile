@@ -21,12 +21,12 @@ demo: $(STAMP) ## merge real pages in a VM, and prove it
 	@$(KSMLAB) demo --kernel $(KERNEL)
 
 test: $(STAMP) ## unit tests here, then the VM tests on every kernel
-	@$(BIN)/python -m pytest tests/unit
+	@$(BIN)/python -m pytest tests/unit tests/index
 	@$(BIN)/python -m pytest tests/host
 	@$(KSMLAB) test-vm $(TESTS)
 
-test-unit: $(STAMP) ## the unit tests only (seconds)
-	@$(BIN)/python -m pytest tests/unit
+test-unit: $(STAMP) ## the unit tests, and the indexes compiled for the host (half a minute)
+	@$(BIN)/python -m pytest tests/unit tests/index
 
 test-host: $(STAMP) ## the tests of the VM harness only
 	@$(BIN)/python -m pytest tests/host
