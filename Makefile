@@ -4,6 +4,7 @@ PYTHON ?= python3
 KERNEL ?= debian-6.1
 KDIR ?=
 TESTS ?=
+MUTANTS ?=
 
 VENV := .venv
 STAMP := $(VENV)/.ready
@@ -11,25 +12,28 @@ BIN := $(VENV)/bin
 KSMLAB := $(BIN)/ksmlab
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-host test-vm shell build kernels lint doctor clean
+.PHONY: help demo test test-unit test-host mutants test-vm shell build kernels lint doctor clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "Variables: KERNEL=$(KERNEL) (demo, shell), KDIR=a kernel build directory (build), TESTS=pytest arguments (test-vm)"
+	@echo "Variables: KERNEL=$(KERNEL) (demo, shell), KDIR=a kernel build directory (build), TESTS=pytest arguments (test-vm), MUTANTS=words or --help (mutants)"
 
 demo: $(STAMP) ## merge real pages in a VM, and prove it
 	@$(KSMLAB) demo --kernel $(KERNEL)
 
 test: $(STAMP) ## unit tests here, then the VM tests on every kernel
-	@$(BIN)/python -m pytest tests/unit
+	@$(BIN)/python -m pytest tests/unit tests/index
 	@$(BIN)/python -m pytest tests/host
 	@$(KSMLAB) test-vm $(TESTS)
 
-test-unit: $(STAMP) ## the unit tests only (seconds)
-	@$(BIN)/python -m pytest tests/unit
+test-unit: $(STAMP) ## the unit tests, and the indexes compiled for the host (half a minute)
+	@$(BIN)/python -m pytest tests/unit tests/index
 
 test-host: $(STAMP) ## the tests of the VM harness only
 	@$(BIN)/python -m pytest tests/host
+
+mutants: $(STAMP) ## put each deliberate bug into the driver; each must be caught (half an hour)
+	@PYTHONPATH=tests/host $(BIN)/python tests/host/mutant_run.py $(MUTANTS)
 
 test-vm: $(STAMP) ## the VM tests only
 	@$(KSMLAB) test-vm $(TESTS)

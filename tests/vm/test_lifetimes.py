@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from children import child
+from test_merge import one_pass
 
 from ksmlab import content, pagemap
 from ksmlab.device import Area, KsmDevice
@@ -140,6 +141,62 @@ def test_the_descriptor_passed_to_another_process(scanning: KsmSysfs) -> None:
     ours.close()
     theirs.close()
     nothing_left(scanning)
+
+
+def test_a_search_comes_upon_nodes_that_nobody_maps(scanning: KsmSysfs) -> None:
+    """They stand in the index until the scan gets to where they were mapped; the search is there first."""
+    with (
+        scanning.settings(sleep=0xFFFFFFF0),
+        KsmDevice() as device,
+        device.create_area() as first,
+        device.create_area() as second,
+        Arena(16, huge=False) as alone,
+        Arena(NPAGES, huge=False) as pairs,
+    ):
+        alone.fill(content.unique(16, first=1 << 32))
+        pairs.fill(content.groups(NPAGES, 2))
+        first.register(alone)
+        second.register(pairs)
+        for _ in range(4):
+            one_pass(scanning)
+        assert scanning.kernel_pages_allocated == NPAGES // 2
+        pairs.discard()
+        assert scanning.kernel_pages_allocated == NPAGES // 2
+        one_pass(scanning)
+        assert scanning.kernel_pages_allocated == 0
+        assert alone.verify() == []
+
+
+def test_register_while_another_process_removes(scanning: KsmSysfs) -> None:
+    """Each takes the lock of the area and the one of the driver: neither waits for ever."""
+    npages = 8 * NPAGES
+    with (
+        KsmDevice() as device,
+        device.create_area() as area,
+        Arena(npages, huge=False) as arena,
+        Arena(64) as other,
+    ):
+        arena.fill(content.equal(npages))
+        area.register(arena)
+        scanning.wait_until(lambda s: s.pages_shared == npages - 1, 60, "all shared")
+
+        def body(connection: Connection) -> None:
+            connection.send("here")
+            connection.recv()
+            area.remove()
+            connection.send("removed")
+            connection.recv()
+
+        with child(body) as process:
+            process.receive()
+            process.send("go")
+            for page in range(64):
+                area.register(other.page_address(page), 1)
+            assert process.receive() == "removed"
+        # What was registered first may have been removed with the rest.
+        area.remove()
+        area.register(other)
+        assert arena.verify() == []
 
 
 def test_an_open_descriptor_holds_no_memory(scanning: KsmSysfs) -> None:
