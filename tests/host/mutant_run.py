@@ -7,7 +7,9 @@ Before them, the same tests have to pass on the driver as it is: the control.
 from __future__ import annotations
 
 import argparse
+import os
 import re
+import subprocess
 import sys
 import tempfile
 import threading
@@ -22,16 +24,12 @@ from mutants import MUTANTS, Mutant, make
 from rich.console import Console
 from rich.table import Table
 
-from ksmlab.lab import Lab
-from ksmlab.progress import Progress
-from ksmlab.vm import accel
-from ksmlab.vm.build import build_modules
-from ksmlab.vmtests import run_on
+from ksmlab.lab import CHECKOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-FAILED_TEST = re.compile(r"^(?:FAILED|ERROR) (tests/vm/\S+\.py(?:::\S+)?)")
+FAILED_TEST = re.compile(r"^(?:FAILED|ERROR|LOST) (tests/vm/\S+\.py(?:::\S+)?)")
 #: The driver as it is, tried with everything that the mutants are tried with.
 CONTROL = "the driver as it is"
 #: A regular expression that matches nothing.
@@ -125,17 +123,18 @@ def run(
         directory: for the build.
 
     Returns:
-        pytest's exit status, 1 for a VM that was lost, and all lines.
+        pytest's exit status and all lines.
     """
-    lab = Lab(Progress())
-    kernel = lab.kernel(kernel_name)
-    built = build_modules(source, kernel.build_dir, directory / kernel_name)
-    lines: list[str] = []
-    outcome = run_on(
-        kernel, built, ["-x", "--tb=short", *tests], accel.probe(), lab, lines.append,
-        lambda _: None, boot_args=boot_args,
+    argv = [sys.executable, "-m", "pytest", "-x", "--tb=short", "-p", "no:cacheprovider", *tests]
+    argv += ["--kernel", kernel_name, "-o", f"vm_modules={source}", "-o", f"vm_build={directory}"]
+    argv += [f"--vm-boot={argument}" for argument in boot_args]
+    # What another pytest has told its own children is not for this one.
+    env = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
+    done = subprocess.run(
+        argv, cwd=CHECKOUT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL, text=True, errors="replace", check=False,
     )  # fmt: skip
-    return outcome.status, lines
+    return done.returncode, done.stdout.splitlines()
 
 
 def control(kernel: str, mutants: Sequence[Mutant], directory: Path) -> Trial:
@@ -144,7 +143,7 @@ def control(kernel: str, mutants: Sequence[Mutant], directory: Path) -> Trial:
     tests = sorted({mutant.test for mutant in here})
     boot_args = sorted({argument for mutant in here for argument in mutant.boot_args})
     start = time.monotonic()
-    source = Lab(Progress()).checkout / "kernel"
+    source = CHECKOUT / "kernel"
     status, lines = run(source, tests, boot_args, kernel, directory)
     return Trial.of(CONTROL, kernel, "", NEVER, status, lines, time.monotonic() - start)
 
@@ -159,7 +158,7 @@ def trial(mutant: Mutant, kernel: str, directory: Path) -> Trial:
     """
     start = time.monotonic()
     directory.mkdir(parents=True, exist_ok=True)
-    make(mutant, Lab(Progress()).checkout / "kernel", directory / "source")
+    make(mutant, CHECKOUT / "kernel", directory / "source")
     status, lines = run(directory / "source", [mutant.test], mutant.boot_args, kernel, directory)
     seconds = time.monotonic() - start
     return Trial.of(mutant.name, kernel, mutant.test, mutant.sign, status, lines, seconds)
@@ -246,7 +245,7 @@ def run_all(
 
     def told(work: Callable[[], Trial]) -> Trial:
         done = work()
-        log = keep(done, Lab(Progress()).checkout / "build/mutants")
+        log = keep(done, CHECKOUT / "build/mutants")
         with printing:
             console.print(
                 f"{done.kernel}: {done.mutant}: {done.verdict} ({done.seconds:.0f} s), {log}",

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -221,14 +221,13 @@ class Leg:
         self._stack.callback(ports.close)
         config = MachineConfig(
             cpus=plan.cpus,
+            memory=plan.memory,
             cwd=plan.cwd,
             boot_args=(*BOOT_ARGS, *plan.boot_args),
             qemu_options=ports.qemu_options,
             hold=plan.keep,
             deadlines=Deadlines(command=TEST_SECONDS, session=SESSION_SECONDS),
         )
-        if plan.memory:
-            config = replace(config, memory=plan.memory)
         self._machine = machine = Machine(self.kernel, config, accel=self._accel)
         self._scale = machine.config.deadlines.command / TEST_SECONDS
         self._stack.enter_context(machine)

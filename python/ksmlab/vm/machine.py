@@ -91,7 +91,9 @@ class Machine:
         self.kernel = kernel
         self.accel = accel or accel_module.probe()
         config = config or MachineConfig()
-        self.config = replace(config, deadlines=config.deadlines.under(self.accel))
+        self.config = replace(
+            config, deadlines=config.deadlines.under(self.accel, kernel.spec.slow)
+        )
         self._on_log = on_log
         self._channel: Channel | None = None
         self._panicked = threading.Event()
