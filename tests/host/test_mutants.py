@@ -37,7 +37,7 @@ def run(mutant: Mutant, name: str, how: Accel, directory: Path) -> tuple[Outcome
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "-"))
 def test_a_mutant_is_caught_on_every_kernel(mutant: Mutant, how: Accel, tmp_path: Path) -> None:
     make(mutant, CHECKOUT / "kernel", tmp_path / "source")
-    names = Lab(Progress()).kernel_names
+    names = Lab(Progress()).stock_names
     with ThreadPoolExecutor(len(names)) as pool:
         results = pool.map(lambda name: run(mutant, name, how, tmp_path), names)
     for name, (outcome, lines) in zip(names, results, strict=True):
