@@ -21,6 +21,28 @@ if TYPE_CHECKING:
     from ksmlab.device import Area
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("stress test")
+    group.addoption(
+        "--stress-seconds",
+        type=float,
+        default=20.0,
+        help="how long the stress test goes (default 20; the long run is 600)",
+    )
+    group.addoption(
+        "--stress-seed",
+        default="",
+        help="repeat the chance of an earlier run of the stress test; it prints its seed",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Give the stress test a deadline that follows from its length: set-up and unloading come on top."""
+    for item in items:
+        if item.get_closest_marker("stress"):
+            item.add_marker(pytest.mark.vm_deadline(2 * config.getoption("--stress-seconds") + 120))
+
+
 @pytest.fixture(scope="session")
 def modules() -> Modules:
     """Our modules; they are loaded already."""
