@@ -38,6 +38,7 @@ PASSED = {
     "test_runs_in_the_vm",
     "test_parametrised",
     "test_excused_warning",
+    "test_warns",
     "test_after_a_crash",
 }
 
@@ -126,6 +127,11 @@ def test_skips_have_their_reasons(run: Run) -> None:
         "test_skips_itself": "found out in the VM",
         "test_expected_to_fail": "known to fail",
     }
+
+
+def test_warnings_are_counted_and_shown(run: Run) -> None:
+    assert "1 warning" in run.output.splitlines()[-1]
+    assert "RuntimeWarning: the test warns" in run.output
 
 
 def test_properties_and_times_reach_the_junit_file(run: Run) -> None:

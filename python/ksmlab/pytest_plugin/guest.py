@@ -10,12 +10,15 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ksmlab.pytest_plugin.watch import Watch
 from ksmlab.pytest_plugin.wire import REPORTS, SHELL, Frame, Line
+
+if TYPE_CHECKING:
+    import warnings
 
 #: Set in the guest only.
 IN_GUEST = pytest.StashKey[bool]()
@@ -97,6 +100,22 @@ class Guest:
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
             self.line.send({"is": "done", "id": item.nodeid})
         return True
+
+    def pytest_warning_recorded(
+        self, warning_message: warnings.WarningMessage, when: str, nodeid: str
+    ) -> None:
+        """Pass a test's warning on; what is warned of at collection, the host has seen itself."""
+        if when == "runtest":
+            self.line.send(
+                {
+                    "is": "warning",
+                    "id": nodeid,
+                    "category": warning_message.category.__name__,
+                    "text": str(warning_message.message),
+                    "filename": warning_message.filename,
+                    "lineno": warning_message.lineno,
+                }
+            )
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Pass a report on."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import builtins
 import time
+import warnings
 from typing import TYPE_CHECKING
 
 import pytest
@@ -68,6 +70,8 @@ class Host:
         for report in self._reports(item, story, kernel, following):
             item.ihook.pytest_runtest_logreport(report=report)
             failed = failed or report.failed
+        for frame in story.warnings:
+            record_warning(item, frame)
         if failed and item.config.option.vm_keep:
             self._keep(item, story)
         if self._leg is not None and story.lost_by is not None:
@@ -146,6 +150,26 @@ class Host:
             self._why[kernel] = error
             raise
         return self._leg
+
+
+def record_warning(item: pytest.Item, frame: Frame) -> None:
+    """Publish a warning of a test; its category, which the host may not know, stands in its text."""
+    found = getattr(builtins, frame["category"], None)
+    kind: type[Warning] = UserWarning
+    text = f"{frame['category']}: {frame['text']}"
+    if isinstance(found, type) and issubclass(found, Warning):
+        kind, text = found, frame["text"]
+    message = warnings.WarningMessage(
+        message=kind(text), category=kind, filename=frame["filename"], lineno=frame["lineno"]
+    )
+    item.config.hook.pytest_warning_recorded.call_historic(
+        kwargs={
+            "warning_message": message,
+            "when": "runtest",
+            "nodeid": item.nodeid,
+            "location": None,
+        }
+    )
 
 
 def report_of(item: pytest.Item, frame: Frame) -> pytest.TestReport:

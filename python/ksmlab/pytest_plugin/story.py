@@ -113,6 +113,7 @@ class Story:
         self.phase = State.SETUP
         self.lost_by: Ended | Gone | Late | None = None
         self.sections: dict[str, dict[str, str]] = {}
+        self.warnings: list[Frame] = []
         self.events: list[Event] = []
 
     @property
@@ -141,6 +142,9 @@ class Story:
             raise ValueError(f"a frame of {frame.get('id')!r} came while {self.nodeid} ran")
         if frame["is"] == "done":
             self.state = State.DONE
+            return None
+        if frame["is"] == "warning":
+            self.warnings.append(frame)
             return None
         self.sections = frame.get("sections", {})
         report: Frame = frame["report"]

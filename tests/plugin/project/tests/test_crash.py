@@ -2,6 +2,7 @@
 
 import os
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,11 @@ def test_warning_of_the_kernel(vm_modules):
 
 def test_excused_warning():
     Path("/dev/kmsg").write_text("<4>WARNING: at the excused place in the code\n")
+
+
+@pytest.mark.filterwarnings("default")
+def test_warns():
+    warnings.warn("the test warns", RuntimeWarning, stacklevel=1)
 
 
 @LOST
