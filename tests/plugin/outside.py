@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 CHECKOUT = HERE.parents[1]
 KERNEL = os.environ.get("KERNEL", "debian-6.1")
-RUN_SECONDS = 900.0
+RUN_SECONDS = 2400.0
 
 
 @dataclass(frozen=True)

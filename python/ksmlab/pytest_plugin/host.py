@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import copy
 import time
 import warnings
 from typing import TYPE_CHECKING
@@ -174,8 +175,9 @@ def record_warning(item: pytest.Item, frame: Frame) -> None:
 
 def report_of(item: pytest.Item, frame: Frame) -> pytest.TestReport:
     """Make a report of what came over the line."""
+    # What was serialised is taken apart in its place; the story keeps it as it came.
     report: pytest.TestReport = item.config.hook.pytest_report_from_serializable(
-        config=item.config, data=frame
+        config=item.config, data=copy.deepcopy(frame)
     )
     # JSON has no tuples; pytest asks for some.
     report.location = item.location
