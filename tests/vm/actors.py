@@ -12,6 +12,7 @@ import mmap
 import os
 import random
 import time
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -167,8 +168,10 @@ class Actor:
         pid = os.fork()
         if not pid:
             status = 1
-            with contextlib.suppress(BaseException):
+            try:
                 status = self.childhood()
+            except OSError:
+                traceback.print_exc()
             os._exit(status)
         if self.random.randrange(4):
             status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

@@ -32,9 +32,10 @@ from ksmlab.memory import Arena
 from ksmlab.sysfs import KsmSysfs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from multiprocessing.connection import Connection
 
+    from children import Child
     from modules import Modules
 
 STAGES = 4
@@ -76,6 +77,7 @@ def load_beside(tmp_path: Path) -> Iterator[None]:
     finally:
         process.terminate()
         process.wait(PATIENCE)
+    assert "fail:" not in log.read_text(), log.read_text()
 
 
 class Heir:
@@ -90,17 +92,19 @@ class Heir:
 
     def live_on(self, connection: Connection) -> None:
         """In a forked child: let go of the driver, but not of the pages."""
-        self.area.close()
-        self.device.close()
+        self.let_go()
         connection.send("let go")
         connection.recv()
         connection.send(self.arena.verify())
         connection.recv()
 
-    def close(self) -> None:
+    def let_go(self) -> None:
+        """Close the descriptors, which hold the module."""
         self.area.close()
         self.device.close()
-        assert self.arena.verify() == []
+
+    def close(self) -> None:
+        self.let_go()
         self.arena.close()
 
 
@@ -113,35 +117,31 @@ def one_round(modules: Modules, seed: str, seconds: float, image: Path) -> tuple
     modules.load("ksm")
     ksm = KsmSysfs.find()
     ksm.pages_to_scan, ksm.sleep, ksm.max_kernel_pages, ksm.run = 2000, 1000, 0, 1
-    stages = [Stage(number, seed, image, numa.nodes()) for number in range(STAGES)]
     until = time.monotonic() + seconds
-    heir = Heir()
-    with contextlib.ExitStack() as stack:
-        knobs = stack.enter_context(child(lambda to: (heir_closed(heir), turn_knobs(to, seed))))
-        on_stage = [
-            stack.enter_context(
-                child(lambda to, stage=stage: (heir_closed(heir), play(stage, to, until)))
-            )
-            for stage in stages
-        ]
-        said = [process.receive(seconds + PATIENCE) for process in on_stage]
-        wrong = [words for words in said if isinstance(words, str)]
-        assert not wrong, "\n".join(wrong)
-        turns = knobs.ask("end", PATIENCE)
-        assert isinstance(turns, int), turns
+    with contextlib.closing(Heir()) as heir:
+        with contextlib.ExitStack() as stack:
 
-    with child(heir.live_on) as process:
-        process.receive(PATIENCE)
-        heir.close()
-        modules.unload()
-        assert process.ask(deadline=PATIENCE) == []
+            def start(body: Callable[[Connection], None]) -> Child:
+                # The copies that a fork makes of the heir's descriptors hold the module, too.
+                return stack.enter_context(child(lambda to: (heir.let_go(), body(to))))
+
+            knobs = start(lambda to: turn_knobs(to, seed))
+            nodes = numa.nodes()
+            stages = [Stage(number, seed, image, nodes) for number in range(STAGES)]
+            played = [start(lambda to, on=stage: play(on, to, until)) for stage in stages]
+            said = [process.receive(seconds + PATIENCE) for process in played]
+            wrong = [words for words in said if isinstance(words, str)]
+            assert not wrong, "\n".join(wrong)
+            turns = knobs.ask("end", PATIENCE)
+            assert isinstance(turns, int), turns
+
+        with child(heir.live_on) as process:
+            process.receive(PATIENCE)
+            heir.let_go()
+            assert heir.arena.verify() == []
+            modules.unload()
+            assert process.ask(deadline=PATIENCE) == []
     return sum(lives for lives, _ in said), sum(steps for _, steps in said), turns
-
-
-def heir_closed(heir: Heir) -> None:
-    """In a forked child: the copies of the descriptors would hold the module."""
-    heir.area.close()
-    heir.device.close()
 
 
 @pytest.mark.stress
