@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import copy
+import dataclasses
 import time
 import warnings
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ import pytest
 from ksmlab.pytest_plugin.story import Story
 from ksmlab.vm.decode import decode
 from ksmlab.vm.errors import LostVM
+from ksmlab.vm.keep import Kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -21,11 +23,12 @@ if TYPE_CHECKING:
 
     from ksmlab.pytest_plugin.leg import Leg
     from ksmlab.pytest_plugin.wire import Frame
-    from ksmlab.vm.keep import Kept
 
 #: So many VMs in a row that come to nothing, and the rest of their kernel's tests are not tried.
 HOPELESS = 2
 DEADLINE_MARK = "vm_deadline"
+#: What a worker's output has them under.
+KEPT = "vm_kept"
 
 
 class Host:
@@ -83,9 +86,17 @@ class Host:
         return True
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionfinish(self) -> None:
-        """End the VM, after -x for example."""
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """End the VM, after -x for example; a worker tells which VMs it has kept."""
         self._end()
+        output = getattr(session.config, "workeroutput", None)
+        if output is not None:
+            output[KEPT] = [dataclasses.asdict(made) for made in self.kept]
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: object) -> None:
+        """Hear from a worker of pytest-xdist which VMs it has kept."""
+        self.kept += [Kept(**made) for made in getattr(node, "workeroutput", {}).get(KEPT, [])]
 
     def pytest_unconfigure(self) -> None:
         """End the VM, whatever happened."""
