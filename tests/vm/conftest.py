@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -60,6 +61,29 @@ class KernelLog:
         if lost:
             raise RuntimeError("the kernel overwrote records of its log before they were read")
         return lines
+
+
+#: Sequences of the fuzzer in one part, which is one test with one deadline.
+FUZZ_PART = 10
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("fuzz", "the fuzzer of tests/vm/test_fuzz.py")
+    group.addoption("--fuzz-examples", type=int, default=FUZZ_PART, help="how many sequences")
+    group.addoption("--fuzz-seed", type=int, default=None, help="play the same ones again")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "fuzz_part" not in metafunc.fixturenames:
+        return
+    examples = metafunc.config.getoption("fuzz_examples")
+    seed = metafunc.config.getoption("fuzz_seed")
+    parts = [min(FUZZ_PART, examples - begun) for begun in range(0, examples, FUZZ_PART)]
+    seeds = [
+        random.randrange(1 << 32) if seed is None else seed + part for part in range(len(parts))
+    ]
+    ids = [f"part{part}" for part in range(len(parts))]
+    metafunc.parametrize("fuzz_part", list(zip(parts, seeds, strict=True)), ids=ids)
 
 
 KERNEL_LOG = pytest.StashKey[KernelLog]()
