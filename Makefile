@@ -44,7 +44,7 @@ shell: $(STAMP) ## an interactive VM with the driver loaded
 build: $(STAMP) ## build the modules for every kernel, or for KDIR=…
 	@$(KSMLAB) build $(if $(KDIR),--kdir '$(KDIR)')
 
-kernels: $(STAMP) ## fetch the newest revision of every kernel
+kernels: $(STAMP) ## fetch the newest revision of the distribution's kernels
 	@$(KSMLAB) kernels fetch
 
 lint: $(STAMP) ## ruff, mypy, gcc W=1, sparse, checkpatch

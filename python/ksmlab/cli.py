@@ -12,8 +12,8 @@ import typer
 from rich.console import Console
 
 from ksmlab import doctor as doctor_module
+from ksmlab import kernels_cli, lint, vmtests
 from ksmlab import lab as lab_module
-from ksmlab import lint, vmtests
 from ksmlab.progress import Progress
 from ksmlab.vm import accel
 from ksmlab.vm.config import Deadlines, MachineConfig
@@ -37,13 +37,16 @@ app = typer.Typer(
     help="Build the /dev/ksm driver, boot it in a VM, drive it, and prove what it did.",
 )  # fmt: skip
 vm_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Use the VMs directly.")
-kernels_app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="The kernels of vm/kernels.toml."
-)
 app.add_typer(vm_app, name="vm")
-app.add_typer(kernels_app, name="kernels")
+app.add_typer(kernels_cli.app, name="kernels")
 
-KernelOption = Annotated[str, typer.Option("--kernel", help="One of `ksmlab kernels list`.")]
+KernelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--kernel",
+        help="One of `ksmlab kernels list`; classic-6.1 if it is built, else debian-6.1.",
+    ),
+]
 ModuleOption = Annotated[
     bool, typer.Option("--module/--no-module", help="Build and load the driver first.")
 ]
@@ -74,13 +77,14 @@ def write_out(piece: str) -> None:
 
 @contextlib.contextmanager
 def booted(
-    lab: lab_module.Lab, name: str, *, module: bool, config: MachineConfig
+    lab: lab_module.Lab, name: str | None, *, module: bool, config: MachineConfig
 ) -> Iterator[Machine]:
     """Fetch, build and boot what is asked for, showing each step; end the machine after the block.
 
     Gives a booted machine, with the driver loaded if `module`.
     """
-    kernel = lab.kernel(name)
+    kernel = lab.kernel(name or lab.default_kernel())
+    name = kernel.name
     built = lab.build(kernel) if module else None
     how = accel.probe()
     lab.progress.say(how.why)
@@ -94,7 +98,11 @@ def booted(
 
 
 @app.command()
-def demo(kernel: KernelOption = lab_module.DEFAULT_KERNEL) -> None:
+def demo(
+    kernel: Annotated[
+        str, typer.Option("--kernel", help="One of `ksmlab kernels list`.")
+    ] = lab_module.STOCK_KERNEL,
+) -> None:
     """Merge real pages of three processes in a VM, and prove it by page-frame numbers."""
     lab = lab_module.Lab(Progress())
     config = MachineConfig(cwd=lab.checkout)
@@ -110,7 +118,7 @@ def demo(kernel: KernelOption = lab_module.DEFAULT_KERNEL) -> None:
 
 
 @app.command()
-def shell(kernel: KernelOption = lab_module.DEFAULT_KERNEL, *, module: ModuleOption = True) -> None:
+def shell(kernel: KernelOption = None, *, module: ModuleOption = True) -> None:
     """Give an interactive VM with the driver loaded."""
     lab = lab_module.Lab(Progress())
     # A person may take all day.
@@ -131,14 +139,12 @@ def build(
         Path | None, typer.Option("--kdir", help="Build for this kernel build directory instead.")
     ] = None,
 ) -> None:
-    """Build the modules: for every kernel of vm/kernels.toml, for one, or for a build directory of your own."""
+    """Build the modules: for each of the distribution's kernels, for one, or for a build directory of your own."""
     lab = lab_module.Lab(Progress())
     if kdir is not None:
         builds = [lab.build_for(kdir)]
     else:
-        builds = [
-            lab.build(lab.kernel(name)) for name in ([kernel] if kernel else lab.kernel_names)
-        ]
+        builds = [lab.build(lab.kernel(name)) for name in ([kernel] if kernel else lab.stock_names)]
     for built in builds:
         for path in built.modules:
             print(path)
@@ -159,10 +165,12 @@ def doctor(
 @vm_app.command("run", context_settings={"ignore_unknown_options": True})
 def vm_run(
     command: Annotated[list[str], typer.Argument(help="The command, after --.")],
-    kernel: KernelOption = lab_module.DEFAULT_KERNEL,
+    kernel: KernelOption = None,
     *,
     module: ModuleOption = True,
-    memory: Annotated[str, typer.Option(help="As QEMU takes it.")] = "2G",
+    memory: Annotated[
+        str | None, typer.Option(help="As QEMU takes it; what the kernel needs, if not given.")
+    ] = None,
     cpus: Annotated[int, typer.Option(help="Virtual CPUs.")] = 2,
     timeout: Annotated[float, typer.Option(help="Seconds that the command may take.")] = 600,
     verbose: Annotated[
@@ -194,29 +202,9 @@ def run_vm_tests(
         list[str] | None, typer.Option("--kernel", help="Only this kernel; may be repeated.")
     ] = None,
 ) -> None:
-    """Run tests/vm inside VMs: every kernel, or the ones named."""
+    """Run tests/vm inside VMs: the distribution's kernels, or the ones named."""
     lab = lab_module.Lab(Progress())
-    raise typer.Exit(vmtests.run_all(lab, kernel or lab.kernel_names, arguments or []))
-
-
-@kernels_app.command("list")
-def kernels_list() -> None:
-    """List the kernels, and which of them are here."""
-    lab = lab_module.Lab(Progress())
-    for name in lab.kernel_names:
-        found = lab.store.find(name)
-        print(f"{name:15} {f'{found.release} ({found.version})' if found else 'not fetched yet'}")
-
-
-@kernels_app.command("fetch")
-def kernels_fetch(
-    names: Annotated[list[str] | None, typer.Argument(help="All, if none is named.")] = None,
-) -> None:
-    """Fetch the newest revision of kernels."""
-    lab = lab_module.Lab(Progress())
-    for name in names or lab.kernel_names:
-        with lab.progress.step(f"{name}: fetching"):
-            lab.store.fetch(name, lab.progress.note)
+    raise typer.Exit(vmtests.run_all(lab, kernel or lab.stock_names, arguments or []))
 
 
 def main() -> NoReturn:

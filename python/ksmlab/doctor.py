@@ -81,6 +81,15 @@ NEEDS: tuple[Need, ...] = (
     Need(
         "libelf", "the kernel's build tools load it", "libelf1", lambda: has_library("libelf.so.1")
     ),
+    command("flex", "builds kernels", "flex"),
+    command("bison", "builds kernels", "bison"),
+    command("bc", "builds kernels", "bc"),
+    Need(
+        "libelf headers",
+        "a kernel's build checks its objects with a tool that wants them",
+        "libelf-dev",
+        Path("/usr/include/gelf.h").is_file,
+    ),
     command("apt-get", "fetches kernels, without root", "apt"),
     command("dpkg", "unpacks kernels, without root", "dpkg"),
     command("depmod", "indexes a kernel's modules, loads ours", "kmod"),
@@ -89,7 +98,7 @@ NEEDS: tuple[Need, ...] = (
     command("setsid", "gives a VM a terminal of its own", "util-linux"),
     command("sparse", "checks the driver's sources (make lint)", "sparse"),
     command("perl", "runs the kernel's checkpatch (make lint)", "perl"),
-    command("xz", "unpacks checkpatch (make lint)", "xz-utils"),
+    command("xz", "unpacks kernel sources", "xz-utils"),
 )
 
 

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from ksmlab.vm.machine import Machine
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-DEFAULT_KERNEL = "debian-6.1"
+# What is shown runs on an unmodified kernel of the distribution; what is tried again and again, on one that boots fast.
+STOCK_KERNEL = "debian-6.1"
+QUICK_KERNEL = "classic-6.1"
 MODULE_DIR_VARIABLE = "KSMLAB_MODULE_DIR"
 
 
@@ -53,15 +55,30 @@ class Lab:
     @property
     def kernel_names(self) -> list[str]:
         """All kernels of vm/kernels.toml."""
-        return sorted(self.store.specs)
+        return list(self.store.specs)
+
+    @property
+    def stock_names(self) -> list[str]:
+        """The distribution's own kernels."""
+        return [name for name, spec in self.store.specs.items() if not spec.built]
+
+    @property
+    def built_names(self) -> list[str]:
+        """The kernels that are built here."""
+        return [name for name, spec in self.store.specs.items() if spec.built]
+
+    def default_kernel(self) -> str:
+        """Give the kernel of the inner loop: the one that boots fastest, if it is built."""
+        return QUICK_KERNEL if self.store.find(QUICK_KERNEL) else STOCK_KERNEL
 
     def kernel(self, name: str) -> Kernel:
-        """Give a kernel, fetched now if it is not here."""
+        """Give a kernel, fetched or built now if it is not here."""
         found = self.store.find(name)
         if found is not None:
             return found
-        with self.progress.step(f"{name}: fetching the kernel"):
-            return self.store.get(name, self.progress.note)
+        built = self.store.spec(name).built
+        with self.progress.step(f"{name}: {'building' if built else 'fetching'} the kernel"):
+            return self.store.get(name, self.progress.say if built else self.progress.note)
 
     def build(
         self,

@@ -84,12 +84,12 @@ def check_style(lab: Lab) -> None:
 
 
 def lint_kernel(lab: Lab) -> None:
-    """Do all of it, for every kernel.
+    """Do all of it, for each of the distribution's kernels.
 
     Raises:
         BuildError: Something is complained about.
         FetchError: checkpatch or a kernel cannot be had.
     """
     check_style(lab)
-    for name in lab.kernel_names:
+    for name in lab.stock_names:
         check_build(lab, name)

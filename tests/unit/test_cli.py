@@ -50,6 +50,10 @@ def test_every_command_has_help() -> None:
         ["test-vm"],
         ["vm", "run"],
         ["kernels"],
+        ["kernels", "list"],
+        ["kernels", "fetch"],
+        ["kernels", "build"],
+        ["kernels", "rm"],
     ):
         result = runner.invoke(cli.app, [*words, "--help"])
         assert result.exit_code == 0, words
@@ -65,7 +69,7 @@ def test_an_unknown_kernel_is_an_error_and_no_traceback() -> None:
     )
     assert done.returncode == cli.HARNESS_FAILED
     assert "error: There is no kernel called none." in done.stderr
-    assert "There are: debian-6.1" in done.stderr
+    assert "There are: classic-6.1, debian-6.1," in done.stderr
     assert "Traceback" not in done.stderr
     assert not done.stdout
 

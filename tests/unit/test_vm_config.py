@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,19 @@ def test_deadlines_stretch_under_emulation() -> None:
     deadlines = Deadlines(boot=1, command=2, session=3)
     assert deadlines.under(KVM) == deadlines
     assert deadlines.under(TCG) == Deadlines(boot=4, command=8, session=12)
+    assert deadlines.under(KVM, slow=3) == Deadlines(boot=3, command=6, session=9)
+    assert deadlines.under(TCG, slow=3) == Deadlines(boot=12, command=24, session=36)
+
+
+@pytest.mark.parametrize(
+    ("own", "asked", "given"), [(None, None, "2G"), ("3G", None, "3G"), ("3G", "1G", "1G")]
+)
+def test_memory_is_what_is_asked_for_or_what_the_kernel_needs(
+    own: str | None, asked: str | None, given: str
+) -> None:
+    kernel = replace(KERNEL, spec=replace(KERNEL.spec, memory=own))
+    argv = vng_command(kernel, MachineConfig(memory=asked), KVM, "vng")
+    assert argv[argv.index("--memory") + 1] == given
 
 
 def test_judging_the_probe() -> None:

@@ -20,8 +20,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BUILD_SECONDS = 900
-# Type information for BPF tools wants pahole, and some headers' packages cannot make it: the same everywhere is better.
-DEFAULTS = {"CONFIG_DEBUG_INFO_BTF_MODULES": ""}
+DEFAULTS = {
+    # Type information for BPF tools wants pahole, and some headers' packages cannot make it: nowhere, then.
+    "CONFIG_DEBUG_INFO_BTF_MODULES": "",
+    # An oops in a module is told by its lines, also where the kernel has no debug information.
+    "KCFLAGS": "-g",
+}
 # What a kernel build leaves among its sources: never copied, never deleted.
 MADE_BY_KBUILD = (".o", ".ko", ".mod", ".mod.c", ".cmd", ".symvers", ".order", ".tmp", ".d")
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 DATA = Path(__file__).resolve().parents[3] / "vm"
 SESSION_SCRIPT = DATA / "guest/session.sh"
 EMULATION_FACTOR = 4
+USUAL_MEMORY = "2G"
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,15 @@ class Deadlines:
     command: float = 120
     session: float = 900
 
-    def under(self, accel: Accel) -> Deadlines:
-        """Give the deadlines for an accelerator: longer where the CPU is emulated."""
-        if accel.kvm:
-            return self
-        return Deadlines(
-            *(EMULATION_FACTOR * value for value in (self.boot, self.command, self.session))
-        )
+    def under(self, accel: Accel, slow: float = 1) -> Deadlines:
+        """Give the deadlines for an accelerator and a kernel: longer where the CPU is emulated, or checks itself.
+
+        Args:
+            accel: How the machine is run.
+            slow: How many times as long as on an ordinary kernel things take on this one.
+        """
+        factor = slow * (1 if accel.kvm else EMULATION_FACTOR)
+        return Deadlines(*(factor * value for value in (self.boot, self.command, self.session)))
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class MachineConfig:
 
     Attributes:
         cpus: Virtual CPUs.
-        memory: Its size, as QEMU takes it.
+        memory: Its size, as QEMU takes it; what the kernel's table says, or else 2G, if it is not given.
         boot_args: More arguments for the kernel's command line.
         writable: Directories of the host's that the guest may write to; no spaces in the paths.
         qemu_options: More options for QEMU.
@@ -61,7 +64,7 @@ class MachineConfig:
     """
 
     cpus: int = 2
-    memory: str = "2G"
+    memory: str | None = None
     boot_args: tuple[str, ...] = ()
     writable: tuple[Path, ...] = ()
     qemu_options: tuple[str, ...] = ()
@@ -96,8 +99,9 @@ def vng_command(kernel: Kernel, config: MachineConfig, accel: Accel, vng: str) -
         *config.boot_args,
     ]
     qemu = ["-no-reboot", *accel.qemu_options, *config.qemu_options]
+    memory = config.memory or kernel.spec.memory or USUAL_MEMORY
     argv = [vng, "--run", str(kernel.image), "--force-9p", "--disable-monitor", "--user", "root"]
-    argv += ["--cpus", str(config.cpus), "--memory", config.memory, "--cwd", str(config.cwd)]
+    argv += ["--cpus", str(config.cpus), "--memory", memory, "--cwd", str(config.cwd)]
     argv += ["--shell", str(SESSION_SCRIPT), *accel.vng_options]
     for argument in boot:
         argv += ["--append", argument]

@@ -21,7 +21,7 @@ from ksmlab.vm.errors import FetchError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ksmlab.vm.kernels import Kernel, KernelSpec
+    from ksmlab.vm.specs import Kernel, KernelSpec
 
     Report = Callable[[str], None]
 
@@ -116,7 +116,16 @@ def prepare(kernel: Kernel) -> None:
         FetchError: They do not make a whole kernel.
     """
     relocate_headers(kernel.build_dir / "Makefile")
-    # The links to /usr/src point out of the entry.
+    index_modules(kernel)
+
+
+def index_modules(kernel: Kernel) -> None:
+    """Make a kernel's modules usable where they are: their link to the headers, and modprobe's index.
+
+    Raises:
+        FetchError: This is not a whole kernel, or depmod is not here.
+    """
+    # The links that came with the modules point out of the entry.
     for link in ("build", "source"):
         (kernel.modules_dir / link).unlink(missing_ok=True)
     (kernel.modules_dir / "build").symlink_to(os.path.relpath(kernel.build_dir, kernel.modules_dir))
@@ -132,7 +141,7 @@ def prepare(kernel: Kernel) -> None:
     )
     if done.returncode or not kernel.image.is_file():
         raise FetchError(
-            f"The packages of {kernel.release} do not make a whole kernel.",
+            f"{kernel.release} is not a whole kernel.",
             untouched=UNTOUCHED,
             log=done.stderr,
         )

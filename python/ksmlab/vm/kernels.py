@@ -1,4 +1,4 @@
-"""Kernels by name: found in a private cache, or fetched into it from the host's own archive.
+"""Kernels by name: found in a private cache, or fetched or built into it out of the host's own archive.
 
 An entry of the cache is never changed once it is there, so a VM never sees its kernel change.
 """
@@ -7,23 +7,30 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import tomllib
-from dataclasses import dataclass
+import shutil
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ksmlab.vm.apt import PrivateApt
-from ksmlab.vm.errors import VmError
+from ksmlab.vm.apt import UNTOUCHED, PrivateApt
+from ksmlab.vm.errors import FetchError, VmError
 from ksmlab.vm.fetch import ENTRY, fetch_scripts, make_kernel, resolve
+from ksmlab.vm.kernel_build import build_kernel, estimate, recipe, say_seconds
 from ksmlab.vm.lock import file_lock
+from ksmlab.vm.source import fetch_source, find_source
+from ksmlab.vm.specs import Kernel, KernelSpec, load_specs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     Report = Callable[[str], None]
 
+__all__ = ["Kernel", "KernelSpec", "KernelStore", "cache_root", "load_specs"]
+
 WAITING = "another process is fetching: waiting for it"
+BUILDING = "another process is building it: waiting for it"
+# Longer than any build takes.
+BUILD_LOCK_SECONDS = 4 * 3600
 
 
 def cache_root() -> Path:
@@ -34,79 +41,6 @@ def cache_root() -> Path:
     if own := os.environ.get("KSMLAB_CACHE"):
         return Path(own).absolute()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ksmlab"
-
-
-@dataclass(frozen=True)
-class KernelSpec:
-    """One table of kernels.toml; the file itself explains the fields."""
-
-    name: str
-    series: str
-    flavour: str
-    packages: tuple[str, ...]
-    pin: str | None = None
-    boot: tuple[str, ...] = ()
-
-    def matches(self, release: str) -> bool:
-        """Say whether a kernel release such as 6.12.117+deb12-amd64 is one that this table stands for."""
-        return re.match(
-            rf"{re.escape(self.series)}(?!\d)", release
-        ) is not None and release.endswith(f"-{self.flavour}")
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """A kernel that is here, ready to boot and to build for.
-
-    Attributes:
-        spec: The table that it was fetched for.
-        release: What `uname -r` says in the guest.
-        version: The version of the package that it comes from.
-        root: The directory that the packages are unpacked in.
-    """
-
-    spec: KernelSpec
-    release: str
-    version: str
-    root: Path
-
-    @property
-    def name(self) -> str:
-        """The name in kernels.toml."""
-        return self.spec.name
-
-    @property
-    def image(self) -> Path:
-        """The bootable image."""
-        return self.root / "boot" / f"vmlinuz-{self.release}"
-
-    @property
-    def modules_dir(self) -> Path:
-        """The kernel's own modules, as modprobe wants them."""
-        return self.root / "lib/modules" / self.release
-
-    @property
-    def build_dir(self) -> Path:
-        """The directory to build modules against, what `make -C` takes."""
-        return self.root / "usr/src" / f"linux-headers-{self.release}"
-
-
-def load_specs(path: Path) -> dict[str, KernelSpec]:
-    """Read kernels.toml.
-
-    Raises:
-        VmError: A table lacks a field, or has one that is not known.
-    """
-    specs = {}
-    for name, table in tomllib.loads(path.read_text()).items():
-        lists = {key: tuple(table[key]) for key in ("packages", "boot") if key in table}
-        try:
-            specs[name] = KernelSpec(**{"name": name, **table, **lists})
-        except TypeError as error:
-            raise VmError(
-                f"{path}: table {name}: {error}.", hint="The file's own head says what a table has."
-            ) from error
-    return specs
 
 
 class KernelStore:
@@ -140,19 +74,110 @@ class KernelStore:
             ) from None
 
     def find(self, name: str) -> Kernel | None:
-        """Give the newest entry of that name (the pinned one, if it is pinned), None if there is none here."""
+        """Give the newest entry of that name, None if there is none here.
+
+        It is the pinned one, if the name is pinned. Of a kernel that is built here it is one that was made with today's
+        fragments and compiler.
+        """
         spec = self.spec(name)
-        found = []
-        for entry in self._shelf(spec).glob(f"*/{ENTRY}"):
-            facts = json.loads(entry.read_text())
-            if spec.pin in (None, facts["version"]):
-                kernel = Kernel(spec, facts["release"], facts["version"], entry.parent)
-                found.append((entry.stat().st_mtime, kernel))
+        wanted = recipe(spec) if spec.built else None
+        found = [
+            (when, kernel)
+            for when, kernel, made_by in self._entries(spec)
+            if spec.pin in (None, kernel.version) and made_by == wanted
+        ]
         return max(found, key=lambda pair: pair[0])[1] if found else None
 
     def get(self, name: str, report: Report = print) -> Kernel:
-        """Give the kernel of that name, fetching it if it is not here."""
-        return self.find(name) or self.fetch(name, report, refresh=False)
+        """Give the kernel of that name, fetching or building it if it is not here."""
+        found = self.find(name)
+        if found is not None:
+            return found
+        if self.spec(name).built:
+            return self.build(name, report, refresh=False)
+        return self.fetch(name, report, refresh=False)
+
+    def entries(self, name: str) -> list[Kernel]:
+        """Give all entries of that name, also those that are no longer used, the newest first."""
+        found = self._entries(self.spec(name))
+        return [kernel for _, kernel, _ in sorted(found, key=lambda entry: -entry[0])]
+
+    def remove(self, name: str, report: Report = print, *, unused: bool = False) -> int:
+        """Remove the entries of a kernel from the cache, and the sources that nobody needs then.
+
+        A VM that runs one of them loses its modules.
+
+        Args:
+            name: The table in kernels.toml.
+            report: Called if another process has to be waited for.
+            unused: Keep the entry that `find` gives.
+
+        Returns:
+            How many were removed.
+        """
+        with file_lock(self._lock(self.spec(name)), on_wait=lambda: report(WAITING)):
+            kept = self.find(name) if unused else None
+            gone = [kernel for kernel in self.entries(name) if kernel != kept]
+            for kernel in gone:
+                # At once, so that nobody sees half of an entry.
+                with tempfile.TemporaryDirectory(dir=kernel.root.parent, prefix=".tmp-") as away:
+                    kernel.root.rename(Path(away) / "root")
+        if not unused:
+            self._drop_sources(self.spec(name).source)
+        return len(gone)
+
+    def _drop_sources(self, source: str | None) -> None:
+        """Remove packed sources that no kernel in the cache was built from."""
+        users = [spec.name for spec in self.specs.values() if spec.source == source]
+        if source is not None and not any(map(self.entries, users)):
+            with file_lock(self.cache / "fetch.lock"):
+                shutil.rmtree(self.cache / "sources" / source, ignore_errors=True)
+
+    def build(self, name: str, report: Report = print, *, refresh: bool = True) -> Kernel:
+        """Build a kernel of the newest revision of its sources, unless that is here.
+
+        Args:
+            name: The table in kernels.toml.
+            report: Called with a line for each step; one of them says how long it takes.
+            refresh: Ask the archive for the newest sources even if some are here already.
+
+        Raises:
+            FetchError: The sources cannot be had; the cache is as it was.
+            BuildError: It does not build, or an option did not survive; the cache is as it was.
+        """
+        spec = self.spec(name)
+        if spec.source is None:
+            raise VmError(
+                f"{name} is the distribution's own build.", hint=f"ksmlab kernels fetch {name}"
+            )
+        with file_lock(
+            self._lock(spec), timeout=BUILD_LOCK_SECONDS, on_wait=lambda: report(BUILDING)
+        ):
+            kernel = self.find(name)
+            if kernel is not None and not refresh:
+                return kernel
+            source = None if refresh else find_source(self.cache, spec.source, spec.pin)
+            if source is None:
+                apt = PrivateApt(self.cache / "apt")
+                source = fetch_source(
+                    self.cache, apt, spec.source, spec.pin, report, on_wait=lambda: report(WAITING)
+                )
+            if not spec.of_series(source.version):
+                raise FetchError(
+                    f"{source.name} {source.version} is not of the series {spec.series}.",
+                    untouched=UNTOUCHED,
+                    hint=f"See the table {name} in vm/kernels.toml.",
+                )
+            if kernel is not None and kernel.version == source.version:
+                report(f"{name}: {source.version} is here already")
+                return kernel
+            cpus = os.cpu_count() or 1
+            report(
+                f"{name}: building {source.version} takes about {say_seconds(estimate(spec, cpus))} on {cpus} CPUs"
+            )
+            made_by = recipe(spec)
+            place = self._shelf(spec) / f"{source.version}-{made_by}"
+            return build_kernel(Kernel(spec, "", source.version, place), source, made_by, report)
 
     def fetch(self, name: str, report: Report = print, *, refresh: bool = True) -> Kernel:
         """Fetch the newest revision of a kernel, with what is needed to build modules for it.
@@ -166,8 +191,10 @@ class KernelStore:
             FetchError: It cannot be had; the cache is as it was.
         """
         spec = self.spec(name)
+        if spec.built:
+            raise VmError(f"{name} is built here.", hint=f"ksmlab kernels build {name}")
         with file_lock(
-            self.cache / "fetch.lock",
+            self._lock(spec),
             on_wait=lambda: report(WAITING),
         ):
             kernel = self.find(name)
@@ -209,6 +236,19 @@ class KernelStore:
             if not place.is_dir():
                 fetch_scripts(PrivateApt(self.cache / "apt"), meta_package, members, place, report)
         return place
+
+    def _entries(self, spec: KernelSpec) -> list[tuple[float, Kernel, str | None]]:
+        """Give all entries of a table: when each was made, the kernel, and the hash of what it was made by."""
+        found = []
+        for entry in self._shelf(spec).glob(f"[!.]*/{ENTRY}"):
+            facts = json.loads(entry.read_text())
+            kernel = Kernel(spec, facts["release"], facts["version"], entry.parent)
+            found.append((entry.stat().st_mtime, kernel, facts.get("recipe")))
+        return found
+
+    def _lock(self, spec: KernelSpec) -> Path:
+        """Give the lock for changing the shelf: the archive's one, or one of the shelf's own for builds."""
+        return self.cache / (f"build-{spec.name}.lock" if spec.built else "fetch.lock")
 
     def _shelf(self, spec: KernelSpec) -> Path:
         return self.cache / "kernels" / spec.name

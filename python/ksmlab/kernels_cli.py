@@ -1,0 +1,101 @@
+"""ksmlab kernels: the kernels of vm/kernels.toml, and what of them is in the cache."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ksmlab.lab import Lab
+from ksmlab.progress import Progress
+from ksmlab.vm.kernel_build import estimate, say_seconds
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ksmlab.vm.kernels import Kernel
+
+MEBIBYTE = 1 << 20
+BLOCK = 512
+
+app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="The kernels of vm/kernels.toml."
+)
+
+
+def size_on_disk(root: Path) -> int:
+    """Give the bytes that a directory takes on disk; a file with several names counts once."""
+    inodes = {}
+    for path in root.rglob("*"):
+        facts = path.lstat()
+        inodes[facts.st_ino] = facts.st_blocks * BLOCK
+    return sum(inodes.values())
+
+
+def state(lab: Lab, name: str) -> tuple[str, Kernel | None]:
+    """Say how a kernel is: fetched, built, or what it takes to have it; with the entry that is in use, if any."""
+    spec = lab.store.spec(name)
+    kernel = lab.store.find(name)
+    if kernel is not None:
+        return ("built" if spec.built else "fetched"), kernel
+    if not spec.built:
+        return "not here", None
+    takes = say_seconds(estimate(spec, os.cpu_count() or 1))
+    old = "of other fragments or another compiler" if lab.store.entries(name) else "not here"
+    return f"{old} (to build: {takes})", None
+
+
+@app.command("list")
+def list_kernels() -> None:
+    """List the kernels: which of them are here, their release, and what they take on disk."""
+    lab = Lab(Progress())
+    for name in lab.kernel_names:
+        how, kernel = state(lab, name)
+        taken = sum(size_on_disk(entry.root) for entry in lab.store.entries(name)) // MEBIBYTE
+        known = f"{kernel.release:24} {kernel.version:22} {taken:5} MiB" if kernel else ""
+        print(f"{name:12} {how:8} {known}".rstrip())
+
+
+@app.command()
+def fetch(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="If none is named, all of the distribution's own."),
+    ] = None,
+) -> None:
+    """Fetch the newest revision of the distribution's own kernels."""
+    lab = Lab(Progress())
+    for name in names or lab.stock_names:
+        with lab.progress.step(f"{name}: fetching"):
+            lab.store.fetch(name, lab.progress.note)
+
+
+@app.command()
+def build(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="If none is named, all that are built here.")
+    ] = None,
+) -> None:
+    """Build kernels of the newest revision of their sources. What is here already is not built again."""
+    lab = Lab(Progress())
+    for name in names or lab.built_names:
+        with lab.progress.step(f"{name}: building"):
+            lab.store.build(name, lab.progress.say)
+
+
+@app.command()
+def rm(
+    names: Annotated[list[str], typer.Argument(help="Kernels that no VM runs now.")],
+    *,
+    old: Annotated[
+        bool, typer.Option("--old", help="Only entries that are no longer used.")
+    ] = False,
+) -> None:
+    """Remove kernels from the cache."""
+    lab = Lab(Progress())
+    for name in names:
+        lab.store.spec(name)
+    for name in names:
+        removed = lab.store.remove(name, lab.progress.note, unused=old)
+        print(f"{name}: {removed} {'entry' if removed == 1 else 'entries'} removed")

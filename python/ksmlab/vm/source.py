@@ -1,0 +1,97 @@
+"""Kernel sources out of the archive's linux-source packages, kept in the cache as the package has them: packed."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ksmlab.vm.apt import UNTOUCHED, PrivateApt
+from ksmlab.vm.errors import FetchError
+from ksmlab.vm.lock import file_lock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A kernel's sources.
+
+    Attributes:
+        name: The package, such as linux-source-6.1, and the directory in the tar file.
+        version: The package's version.
+        tar: The packed tree.
+    """
+
+    name: str
+    version: str
+    tar: Path
+
+
+def find_source(cache: Path, name: str, pin: str | None = None) -> Source | None:
+    """Give the sources that were fetched last (or the pinned ones), None if there are none here."""
+    tars = [
+        tar
+        for tar in (cache / "sources" / name).glob(f"[!.]*/{name}.tar.xz")
+        if pin in (None, tar.parent.name)
+    ]
+    if not tars:
+        return None
+    newest = max(tars, key=lambda tar: tar.stat().st_mtime)
+    return Source(name, newest.parent.name, newest)
+
+
+def fetch_source(
+    cache: Path, apt: PrivateApt, name: str, pin: str | None, report: Report, *, on_wait: Callable[[], None]
+) -> Source:  # fmt: skip
+    """Fetch the newest revision of a source package, unless that one is here.
+
+    Args:
+        cache: The directory of everything fetched.
+        apt: Where from.
+        name: The package.
+        pin: The exact version, instead of the newest.
+        report: Called with a line for each step.
+        on_wait: Called if another process is fetching.
+
+    Raises:
+        FetchError: It cannot be had; the cache is as it was.
+    """
+    shelf = cache / "sources" / name
+    with file_lock(cache / "fetch.lock", on_wait=on_wait):
+        report(f"asking the archive for {name}")
+        apt.update()
+        package = apt.show(name, pin)
+        if package is None:
+            raise FetchError(
+                f"The archive has no {name}{f' of version {pin}' if pin else ''}.",
+                untouched=UNTOUCHED,
+                hint="Another release of Debian has it, or its pin is gone from the archive: see vm/kernels.toml.",
+            )
+        found = find_source(cache, name, package.version)
+        if found is not None:
+            # It is the newest again, whatever was fetched since.
+            found.tar.touch()
+            return found
+        shelf.mkdir(parents=True, exist_ok=True)
+        report(f"fetching {name} {package.version} ({package.size / 1e6:.0f} MB)")
+        with tempfile.TemporaryDirectory(dir=shelf, prefix=".tmp-") as scratch:
+            root = shelf / scratch / "root"
+            apt.unpack(package, root)
+            packed = root / "usr/src" / f"{name}.tar.xz"
+            if not packed.is_file():
+                raise FetchError(
+                    f"{name} {package.version} has an unknown form: there is no {packed.name} in it.",
+                    untouched=UNTOUCHED,
+                    hint="The distribution changed its packages: see python/ksmlab/vm/source.py.",
+                )
+            place = root.parent / package.version
+            place.mkdir()
+            packed.rename(place / packed.name)
+            (place / packed.name).touch()
+            place.rename(shelf / package.version)
+    return Source(name, package.version, shelf / package.version / f"{name}.tar.xz")

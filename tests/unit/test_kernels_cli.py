@@ -1,0 +1,93 @@
+"""ksmlab kernels: what is here, what it takes, and what is removed; on a cache with entries that were made by hand."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from typer.testing import CliRunner
+
+from ksmlab import kernels_cli
+from ksmlab.lab import QUICK_KERNEL, STOCK_KERNEL, Lab
+from ksmlab.progress import Progress
+from ksmlab.vm.fetch import ENTRY
+from ksmlab.vm.kernel_build import recipe
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def lab(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Lab:
+    monkeypatch.setenv("KSMLAB_CACHE", str(tmp_path))
+    return Lab(Progress())
+
+
+def put(lab: Lab, name: str, version: str, made_by: str | None = None) -> Path:
+    """Make an entry with one file of 2 MiB."""
+    root = lab.store.cache / "kernels" / name / f"{version}-{made_by}"
+    root.mkdir(parents=True)
+    facts = {"release": f"{version}-{name}", "version": version}
+    (root / ENTRY).write_text(json.dumps(facts | ({"recipe": made_by} if made_by else {})))
+    (root / "vmlinux").write_bytes(os.urandom(2 << 20))
+    return root
+
+
+def listed(name: str) -> str:
+    output = CliRunner().invoke(kernels_cli.app, ["list"]).output
+    (line,) = [line for line in output.splitlines() if line.startswith(f"{name} ")]
+    return line
+
+
+def test_a_list_of_all_kernels(lab: Lab) -> None:
+    put(lab, STOCK_KERNEL, "6.1.5-1")
+    put(lab, QUICK_KERNEL, "6.1.6-1", recipe(lab.store.spec(QUICK_KERNEL)))
+    put(lab, "debug-6.1", "6.1.6-1", "0123456789ab")
+    assert listed(STOCK_KERNEL).split()[1:4] == ["fetched", "6.1.5-1-debian-6.1", "6.1.5-1"]
+    assert listed(QUICK_KERNEL).split()[1:3] == ["built", "6.1.6-1-classic-6.1"]
+    assert listed(QUICK_KERNEL).endswith(" 2 MiB")
+    assert listed("debian-6.12").split(maxsplit=1)[1] == "not here"
+    assert "of other fragments or another compiler (to build: " in listed("debug-6.1")
+    assert "not here (to build: " in listed("debug-6.12")
+
+
+def test_a_file_with_two_names_counts_once(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(os.urandom(1 << 20))
+    once = kernels_cli.size_on_disk(tmp_path)
+    os.link(tmp_path / "a", tmp_path / "b")
+    assert kernels_cli.size_on_disk(tmp_path) == once >= 1 << 20
+
+
+def test_rm(lab: Lab) -> None:
+    current = put(lab, QUICK_KERNEL, "6.1.6-1", recipe(lab.store.spec(QUICK_KERNEL)))
+    old = put(lab, QUICK_KERNEL, "6.1.6-1", "0123456789ab")
+    runner = CliRunner()
+    assert runner.invoke(kernels_cli.app, ["rm", "--old", QUICK_KERNEL]).output == (
+        f"{QUICK_KERNEL}: 1 entry removed\n"
+    )
+    assert current.is_dir()
+    assert not old.exists()
+    runner.invoke(kernels_cli.app, ["rm", QUICK_KERNEL])
+    assert not current.exists()
+
+
+def test_rm_of_an_unknown_kernel_removes_nothing(lab: Lab) -> None:
+    root = put(lab, STOCK_KERNEL, "6.1.5-1")
+    assert CliRunner().invoke(kernels_cli.app, ["rm", STOCK_KERNEL, "none"]).exception
+    assert root.is_dir()
+
+
+def test_the_quick_kernel_is_the_default_once_it_is_built(lab: Lab) -> None:
+    assert lab.default_kernel() == STOCK_KERNEL
+    put(lab, QUICK_KERNEL, "6.1.6-1", "0123456789ab")
+    assert lab.default_kernel() == STOCK_KERNEL, "it is of other fragments"
+    put(lab, QUICK_KERNEL, "6.1.6-1", recipe(lab.store.spec(QUICK_KERNEL)))
+    assert lab.default_kernel() == QUICK_KERNEL
+
+
+def test_names(lab: Lab) -> None:
+    assert lab.stock_names == ["debian-6.1", "debian-6.12"]
+    assert lab.built_names == ["classic-6.1", "debug-6.1", "debug-6.12"]
+    assert sorted(lab.kernel_names) == sorted(lab.stock_names + lab.built_names)
