@@ -26,6 +26,7 @@ from ksmlab.lab import Lab
 from ksmlab.progress import Progress
 from ksmlab.vm import accel
 from ksmlab.vm.build import build_modules
+from ksmlab.vm.errors import VmError
 from ksmlab.vmtests import run_on
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ FAILED_TEST = re.compile(r"^(?:FAILED|ERROR) (tests/vm/\S+\.py(?:::\S+)?)")
 CONTROL = "the driver as it is"
 #: A regular expression that matches nothing.
 NEVER = r"(?!)"
+#: The status of a trial that could not be made.
+HARNESS_FAILED = 125
 LINES_SHOWN = 40
 SIGN_SHOWN = 90
 #: Of the tables, where the output is no terminal.
@@ -128,16 +131,21 @@ def run(
         directory: for the build.
 
     Returns:
-        pytest's exit status, 1 for a VM that was lost, and all lines.
+        pytest's exit status, 1 for a VM that was lost, HARNESS_FAILED if there was none; and all
+        lines.
     """
-    lab = Lab(Progress())
-    kernel = lab.kernel(kernel_name)
-    built = build_modules(source, kernel.build_dir, directory / kernel_name)
     lines: list[str] = []
-    outcome = run_on(
-        kernel, built, ["-x", "--tb=short", *tests], accel.probe(), lab, lines.append,
-        lambda _: None, boot_args=boot_args,
-    )  # fmt: skip
+    try:
+        lab = Lab(Progress())
+        kernel = lab.kernel(kernel_name)
+        built = build_modules(source, kernel.build_dir, directory / kernel_name)
+        outcome = run_on(
+            kernel, built, ["-x", "--tb=short", *tests], accel.probe(), lab, lines.append,
+            lambda _: None, boot_args=boot_args,
+        )  # fmt: skip
+    except VmError as error:
+        # The other trials go on; this one has not been run.
+        return HARNESS_FAILED, [*lines, *str(error).splitlines(), *error.log.splitlines()]
     return outcome.status, lines
 
 
