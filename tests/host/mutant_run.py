@@ -107,7 +107,10 @@ class Trial:
             return "passed" if self.good else "FAILED"
         if self.good:
             return "caught"
-        return "SURVIVED" if not self.failed else "NOT AS MEANT"
+        if self.failed:
+            return "NOT AS MEANT"
+        # Another status than 0 and 1 is pytest's own trouble; so is a failure that is no test's.
+        return "SURVIVED" if self.status == 0 else "NOT RUN"
 
 
 def run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from ksmlab.device import Area
 
 
+#: Sequences of the fuzzer in one part, which is one test with one deadline.
+FUZZ_PART = 10
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("stress test")
     group.addoption(
@@ -34,6 +39,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="",
         help="repeat the chance of an earlier run of the stress test; it prints its seed",
     )
+    group = parser.getgroup("fuzz", "the fuzzer of tests/vm/test_fuzz.py")
+    group.addoption("--fuzz-examples", type=int, default=FUZZ_PART, help="how many sequences")
+    group.addoption("--fuzz-seed", type=int, default=None, help="play the same ones again")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -41,6 +49,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("stress"):
             item.add_marker(pytest.mark.vm_deadline(2 * config.getoption("--stress-seconds") + 120))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "fuzz_part" not in metafunc.fixturenames:
+        return
+    examples = metafunc.config.getoption("fuzz_examples")
+    seed = metafunc.config.getoption("fuzz_seed")
+    parts = [min(FUZZ_PART, examples - begun) for begun in range(0, examples, FUZZ_PART)]
+    seeds = [
+        random.randrange(1 << 32) if seed is None else seed + part for part in range(len(parts))
+    ]
+    ids = [f"part{part}" for part in range(len(parts))]
+    metafunc.parametrize("fuzz_part", list(zip(parts, seeds, strict=True)), ids=ids)
 
 
 @pytest.fixture(scope="session")
