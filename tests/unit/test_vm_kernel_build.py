@@ -259,8 +259,9 @@ def test_one_builds_and_the_other_waits_and_uses_it(
     apt = use(monkeypatch, FakeApt())
     context = multiprocessing.get_context("spawn")
     begun, go, ready = tmp_path / "begun", tmp_path / "go", context.Event()
-    os.mkfifo(go)
-    hook = f"touch {begun}; read line < {go}; touch {tmp_path}/built-by-the-other"
+    # It runs for each of the two targets, perhaps one after the other.
+    wait = f"until test -e {go}; do sleep 0.05; done"
+    hook = f"touch {begun}; {wait}; touch {tmp_path}/built-by-the-other"
     process = context.Process(target=_build, args=(spec, store.cache, hook, ready))
     process.start()
     lines: list[str] = []
@@ -269,7 +270,7 @@ def test_one_builds_and_the_other_waits_and_uses_it(
         lines.append(line)
         if line == kernels_module.BUILDING:
             assert store.find("k") is None, "half of a kernel is none"
-            go.write_text("on\n")
+            go.touch()
 
     try:
         wait_for(begun)
