@@ -57,6 +57,7 @@ class Watch:
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None]:
         """Begin a slice; check after the setup. The first one is charged with what came before it."""
+        __tracebackhide__ = True
         self._log.mark(item.nodeid)
         before, self._before = self._before, []
         try:
@@ -72,6 +73,7 @@ class Watch:
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None]:
         """Check after the test itself."""
+        __tracebackhide__ = True
         try:
             result = yield
         except BaseException as error:
@@ -85,6 +87,7 @@ class Watch:
         self, item: pytest.Item, nextitem: pytest.Item | None
     ) -> Generator[None]:
         """Check after the teardown; after the last test of a file, look for leaks, too."""
+        __tracebackhide__ = True
         try:
             result = yield
         except BaseException as error:
