@@ -53,13 +53,13 @@ def test_x_stops_and_lf_goes_on_from_there(project: Project) -> None:
 
 def test_workers_have_a_vm_each(project: Project) -> None:
     run = project.run("-n2", "-k", QUICK)
-    assert re.search(r"2 failed, 3 passed, 1 skipped", run.output.splitlines()[-1])
+    assert re.search(r"1 failed, 3 passed, 1 skipped.*1 error", run.output.splitlines()[-1])
     assert {"gw0", "gw1"} <= set(re.findall(r"^\[(gw\d)\]", run.output, re.MULTILINE))
 
 
 def test_a_kept_vm_has_a_shell_and_a_debugger(project: Project) -> None:
     before = {each.name for each in keep.kept()}
-    run = project.run("--vm-keep", "-k", "test_fails")
+    run = project.run("--vm-keep", "-k", "test_fails and not setup")
     (name,) = {each.name for each in keep.kept()} - before
     kept = keep.find(name)
     try:

@@ -29,7 +29,6 @@ LOST = {
 }
 FAILED = {
     "test_fails",
-    "test_fails_in_the_setup",
     "test_warning_of_the_kernel",
     "test_log_cannot_be_read",
 }
@@ -94,13 +93,14 @@ def test_every_test_has_a_line_with_its_outcome(run: Run) -> None:
     assert {name for name, (outcome, _) in seen.items() if outcome == "FAILED"} == FAILED
     assert {name for name, (outcome, _) in seen.items() if outcome == "PASSED"} == PASSED
     assert seen["test_expected_to_fail"][0] == "XFAIL"
+    assert seen["test_fails_in_the_setup"][0] == "ERROR"
     assert {name: why for name, (outcome, why) in seen.items() if outcome == "LOST VM"} == LOST
     assert run.status == 1
 
 
 def test_the_counts_tell_a_lost_vm_from_a_failed_test(run: Run) -> None:
-    # A fixture that is not there makes an error of the setup.
     closing = run.output.splitlines()[-1]
+    assert "1 error" in closing
     assert f"{len(LOST)} lost" in closing
     assert f"{len(FAILED)} failed" in closing
     assert f"{len(PASSED) + 1} passed, 2 skipped" in closing

@@ -33,8 +33,13 @@ def test_fails(noisy):
     assert number == 3, "not three"
 
 
-def test_fails_in_the_setup(request):
-    request.getfixturevalue("there_is_no_such_fixture")
+@pytest.fixture
+def broken():
+    raise OSError("the fixture is broken")
+
+
+def test_fails_in_the_setup(broken):
+    raise AssertionError
 
 
 @pytest.mark.skip(reason="not today")
