@@ -42,7 +42,7 @@ def test_an_unknown_kernel_is_a_usage_error(project: Project) -> None:
 
 
 def test_x_stops_and_lf_goes_on_from_there(project: Project) -> None:
-    first = project.run("-k", QUICK, "-x", "-p", "no:randomly")
+    first = project.run("-k", QUICK, "-x")
     assert "stopping after 1 failures" in first.output
     assert "1 failed, 1 passed" in first.output.splitlines()[-1]
     again = project.run("--lf")
