@@ -201,8 +201,10 @@ def test_rm(monkeypatch: pytest.MonkeyPatch, store: KernelStore, spec: KernelSpe
     kernel = store.get("k", lambda _: None)
     assert store.remove("k", unused=True) == 1
     assert store.entries("k") == [kernel]
+    assert (store.cache / "sources" / NAME).is_dir()
     assert store.remove("k") == 1
     assert shelf(store) == []
+    assert not (store.cache / "sources" / NAME).exists()
     assert store.remove("k") == 0
 
 
@@ -213,6 +215,14 @@ def test_fetch_and_build_are_not_the_same(store: KernelStore) -> None:
     stock = KernelStore({"d": KernelSpec("d", "6.1", "amd64", ("p",))}, store.cache)
     with pytest.raises(VmError, match="own build"):
         stock.build("d")
+
+
+def test_a_source_of_another_series_is_refused(
+    monkeypatch: pytest.MonkeyPatch, store: KernelStore
+) -> None:
+    use(monkeypatch, FakeApt("6.12.1-1"))
+    with pytest.raises(FetchError, match=r"6\.12\.1-1 is not of the series 6\.1\."):
+        store.get("k", lambda _: None)
 
 
 def test_a_tool_that_is_missing(monkeypatch: pytest.MonkeyPatch, store: KernelStore) -> None:

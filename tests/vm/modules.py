@@ -8,10 +8,27 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from ksmlab.lab import MODULE_DIR_VARIABLE, MODULES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+MM_KSM = Path("/sys/kernel/mm/ksm")
+
+
+def kernel_has_ksm() -> bool:
+    """Say whether the kernel has a KSM of its own, whoever has its directory: it counts what it copies."""
+    return "\ncow_ksm " in Path("/proc/vmstat").read_text()
+
+
+def kernels_own_ksm() -> Path:
+    """Give the directory of the kernel's own KSM; the test is skipped where there is none."""
+    if not kernel_has_ksm():
+        pytest.skip("this kernel has no KSM of its own (CONFIG_KSM)")
+    return MM_KSM
 
 
 class Modules:

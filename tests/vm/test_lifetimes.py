@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from children import child
+from modules import MM_KSM, kernel_has_ksm, kernels_own_ksm
 
 from ksmlab import content, pagemap
 from ksmlab.device import Area, KsmDevice
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from conftest import Modules
 
 NPAGES = 512
-KERNELS_OWN = Path("/sys/kernel/mm/ksm")
 
 
 @pytest.fixture
@@ -207,28 +207,34 @@ def test_a_kernel_page_outlives_the_module(unloaded: Modules) -> None:
         assert process.ask() == []
 
 
-def test_sysfs_auto_leaves_the_kernels_own_alone(unloaded: Modules) -> None:
-    theirs = set(os.listdir(KERNELS_OWN))
-    assert "merge_across_nodes" in theirs
+@pytest.fixture
+def theirs(unloaded: Modules) -> Path:
+    """The directory of the kernel's own KSM, which nobody has taken over."""
+    return kernels_own_ksm()
+
+
+def test_sysfs_auto_leaves_the_kernels_own_alone(unloaded: Modules, theirs: Path) -> None:
+    files = set(os.listdir(theirs))
+    assert "merge_across_nodes" in files
     unloaded.insmod("ksm", "sysfs=auto")
     assert KsmSysfs.find().directory == Path("/sys/kernel/mm/ksm_dev")
-    assert set(os.listdir(KERNELS_OWN)) == theirs
+    assert set(os.listdir(theirs)) == files
     unloaded.unload()
     assert not Path("/sys/kernel/mm/ksm_dev").exists()
 
 
-def test_takeover_gives_back_what_it_took(unloaded: Modules) -> None:
-    theirs = set(os.listdir(KERNELS_OWN))
+def test_takeover_gives_back_what_it_took(unloaded: Modules, theirs: Path) -> None:
+    files = set(os.listdir(theirs))
     unloaded.insmod("ksm", "sysfs=takeover")
-    assert KsmSysfs.find().directory == KERNELS_OWN
-    assert "merge_across_nodes" not in os.listdir(KERNELS_OWN)
+    assert KsmSysfs.find().directory == theirs
+    assert "merge_across_nodes" not in os.listdir(theirs)
     unloaded.unload()
-    assert set(os.listdir(KERNELS_OWN)) == theirs
-    (KERNELS_OWN / "run").write_text("0")
+    assert set(os.listdir(theirs)) == files
+    (theirs / "run").write_text("0")
 
 
-def test_takeover_refuses_while_the_kernels_own_runs(unloaded: Modules) -> None:
-    run = KERNELS_OWN / "run"
+def test_takeover_refuses_while_the_kernels_own_runs(unloaded: Modules, theirs: Path) -> None:
+    run = theirs / "run"
     run.write_text("1")
     try:
         with pytest.raises(RuntimeError, match=r"busy"):
@@ -237,6 +243,24 @@ def test_takeover_refuses_while_the_kernels_own_runs(unloaded: Modules) -> None:
         assert run.read_text() == "1\n"
     finally:
         run.write_text("0")
+
+
+@pytest.mark.parametrize("mode", ["auto", "takeover"])
+def test_a_free_name_is_taken_and_left_free(unloaded: Modules, mode: str) -> None:
+    """As in 2009: with no KSM in the kernel there is nothing to take over, nor to give back."""
+    if kernel_has_ksm():
+        pytest.skip("this kernel has a KSM of its own, which has the name")
+    assert not MM_KSM.exists()
+    unloaded.insmod("ksm", f"sysfs={mode}")
+    ksm = KsmSysfs.find()
+    assert ksm.directory == MM_KSM
+    with KsmDevice() as device, device.create_area() as area, Arena(NPAGES) as arena:
+        arena.fill(content.equal(NPAGES))
+        area.register(arena)
+        with ksm.settings(run=1, sleep=500, pages_to_scan=2000):
+            ksm.wait_until(lambda s: s.pages_shared == NPAGES - 1, 60, "all shared")
+    unloaded.unload()
+    assert not MM_KSM.exists()
 
 
 def test_an_unknown_sysfs_mode_is_refused(unloaded: Modules) -> None:

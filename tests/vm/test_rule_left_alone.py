@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from equal import NPAGES, all_merged
+from modules import kernels_own_ksm
 from swap import swap
 
 from ksmlab import content, libc, pagemap
@@ -32,7 +33,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 @pytest.fixture
 def kernel_ksm(modules: Modules) -> Iterator[Path]:
     """The kernel's own KSM at work beside ours: its directory in /sys."""
-    theirs = Path("/sys/kernel/mm/ksm")
+    theirs = kernels_own_ksm()
     with modules.without():
         modules.insmod("ksm", "sysfs=auto")
         (theirs / "pages_to_scan").write_text("2000")

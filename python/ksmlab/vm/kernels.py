@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ksmlab.vm.apt import PrivateApt
-from ksmlab.vm.errors import VmError
+from ksmlab.vm.apt import UNTOUCHED, PrivateApt
+from ksmlab.vm.errors import FetchError, VmError
 from ksmlab.vm.fetch import ENTRY, fetch_scripts, make_kernel, resolve
 from ksmlab.vm.kernel_build import build_kernel, estimate, recipe, say_seconds
 from ksmlab.vm.lock import file_lock
@@ -102,7 +103,9 @@ class KernelStore:
         return [kernel for _, kernel, _ in sorted(found, key=lambda entry: -entry[0])]
 
     def remove(self, name: str, report: Report = print, *, unused: bool = False) -> int:
-        """Remove the entries of a kernel from the cache. A VM that runs one of them loses its modules.
+        """Remove the entries of a kernel from the cache, and the sources that nobody needs then.
+
+        A VM that runs one of them loses its modules.
 
         Args:
             name: The table in kernels.toml.
@@ -119,7 +122,16 @@ class KernelStore:
                 # At once, so that nobody sees half of an entry.
                 with tempfile.TemporaryDirectory(dir=kernel.root.parent, prefix=".tmp-") as away:
                     kernel.root.rename(Path(away) / "root")
+        if not unused:
+            self._drop_sources(self.spec(name).source)
         return len(gone)
+
+    def _drop_sources(self, source: str | None) -> None:
+        """Remove packed sources that no kernel in the cache was built from."""
+        users = [spec.name for spec in self.specs.values() if spec.source == source]
+        if source is not None and not any(map(self.entries, users)):
+            with file_lock(self.cache / "fetch.lock"):
+                shutil.rmtree(self.cache / "sources" / source, ignore_errors=True)
 
     def build(self, name: str, report: Report = print, *, refresh: bool = True) -> Kernel:
         """Build a kernel of the newest revision of its sources, unless that is here.
@@ -149,6 +161,12 @@ class KernelStore:
                 apt = PrivateApt(self.cache / "apt")
                 source = fetch_source(
                     self.cache, apt, spec.source, spec.pin, report, on_wait=lambda: report(WAITING)
+                )
+            if not spec.of_series(source.version):
+                raise FetchError(
+                    f"{source.name} {source.version} is not of the series {spec.series}.",
+                    untouched=UNTOUCHED,
+                    hint=f"See the table {name} in vm/kernels.toml.",
                 )
             if kernel is not None and kernel.version == source.version:
                 report(f"{name}: {source.version} is here already")

@@ -36,9 +36,11 @@ class KernelSpec:
 
     def matches(self, release: str) -> bool:
         """Say whether a kernel release such as 6.12.117+deb12-amd64 is one that this table stands for."""
-        return re.match(
-            rf"{re.escape(self.series)}(?!\d)", release
-        ) is not None and release.endswith(f"-{self.flavour}")
+        return self.of_series(release) and release.endswith(f"-{self.flavour}")
+
+    def of_series(self, version: str) -> bool:
+        """Say whether a version is one of the series."""
+        return re.match(rf"{re.escape(self.series)}(?!\d)", version) is not None
 
 
 @dataclass(frozen=True)

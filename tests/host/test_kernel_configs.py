@@ -1,0 +1,54 @@
+"""Every option that a fragment wants is in the kernel that was built; of those that are built on this host."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ksmlab.lab import Lab
+from ksmlab.progress import Progress
+from ksmlab.vm.kconfig import lost, options
+from ksmlab.vm.kernel_build import fragments_of
+
+if TYPE_CHECKING:
+    from ksmlab.vm.kernels import Kernel
+
+LAB = Lab(Progress())
+#: What the kernel keeps of its configuration, between these marks (kernel/configs.c).
+IN_IMAGE = re.compile(rb"IKCFG_ST(.*?)IKCFG_ED", re.DOTALL)
+
+
+@pytest.fixture(params=LAB.built_names)
+def kernel(request: pytest.FixtureRequest) -> Kernel:
+    found = LAB.store.find(request.param)
+    if found is None:
+        pytest.skip(f"not built here (ksmlab kernels build {request.param})")
+    return found
+
+
+def test_every_wanted_option_survived(kernel: Kernel) -> None:
+    missing = lost(fragments_of(kernel.spec), kernel.config.read_text())
+    assert not missing, "\n".join(map(str, missing))
+
+
+def test_the_configuration_is_that_of_the_image(kernel: Kernel) -> None:
+    """What /proc/config.gz says in the guest is what the file beside the image says."""
+    found = IN_IMAGE.search(kernel.vmlinux.read_bytes())
+    assert found
+    text = gzip.decompress(found[1]).decode()
+    assert options(text) == options(kernel.config.read_text())
+
+
+def test_modules_of_it_have_their_lines(kernel: Kernel) -> None:
+    built = LAB.build(kernel)
+    assert b".debug_line" in built.module("ksm").read_bytes()
+
+
+def test_what_the_guest_needs_to_boot_is_built_in(kernel: Kernel) -> None:
+    """No module is loaded before there is a root file system, so there is no initramfs."""
+    builtin = (kernel.modules_dir / "modules.builtin").read_text()
+    for name in ("9p", "9pnet_virtio", "virtio_pci", "virtio_console", "overlay", "kvm_amd"):
+        assert f"/{name}.ko" in builtin, name
