@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
 KMEMLEAK = Path("/sys/kernel/debug/kmemleak")
 #: kmemleak reports nothing that is younger than 5 s (mm/kmemleak.c).
 YOUNG_SECONDS = 6.0
+ACCOUNTED = (
+    "MemFree", "Buffers", "Cached", "SwapCached", "AnonPages", "Slab", "KernelStack", "PageTables",
+    "SecPageTables", "Percpu", "VmallocUsed",
+)  # fmt: skip
 
 
 def _tell(command: str) -> bool:
@@ -27,6 +32,22 @@ def _tell(command: str) -> bool:
             return False
         raise
     return True
+
+
+def unaccounted_pages() -> int:
+    """Return how many pages are in use that no figure of /proc/meminfo names.
+
+    What the kernel allocates by the page and not by the object is among them.
+    """
+    # Into the figures goes what each CPU still keeps to itself.
+    Path("/proc/sys/vm/stat_refresh").write_text("1")
+    pairs = (line.split()[:2] for line in Path("/proc/meminfo").read_text().splitlines())
+    kib = {name.rstrip(":"): int(value) for name, value in pairs}
+    aside = re.findall(r"^ +count: +(\d+)", Path("/proc/zoneinfo").read_text(), re.MULTILINE)
+    assert aside
+    return (kib["MemTotal"] - sum(kib.get(name, 0) for name in ACCOUNTED)) // 4 - sum(
+        map(int, aside)
+    )
 
 
 @contextmanager

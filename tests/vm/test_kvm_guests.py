@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 DEADLINE = 120.0
 #: Seconds in which each guest has to come round; it takes one or two.
-STANDSTILL = 60.0
+STANDSTILL = 90.0
 #: Rounds of each guest after its memory has merged; each reads all of it.
 ROUNDS = 60
 #: Each guest has 1/61 of its pages changed at any moment; they merge again later.
