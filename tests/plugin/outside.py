@@ -58,14 +58,14 @@ class Project:
 
     def run(
         self, *arguments: str, kernels: tuple[str, ...] = (KERNEL,),
-        on_line: Callable[[str, int], None] = lambda _line, _pid: None,
+        on_line: Callable[[str], None] = lambda _line: None,
     ) -> Run:  # fmt: skip
         """Run pytest there.
 
         Args:
             arguments: More arguments.
             kernels: The --kernel options.
-            on_line: Called with each line of its output and its process id.
+            on_line: Called with each line of its output.
         """
         junit = self.root / "junit.xml"
         junit.unlink(missing_ok=True)
@@ -85,7 +85,7 @@ class Project:
         with process, process.stdout:
             for line in process.stdout:
                 lines.append(line)
-                on_line(line, process.pid)
+                on_line(line)
         overdue.cancel()
         cases = {}
         if junit.exists():

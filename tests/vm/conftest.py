@@ -14,6 +14,7 @@ from modules import Modules
 from ksmlab import content
 from ksmlab.device import KsmDevice
 from ksmlab.memory import Arena
+from ksmlab.pytest_plugin.fixtures import module_dir
 from ksmlab.sysfs import KsmSysfs
 
 if TYPE_CHECKING:
@@ -67,13 +68,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(scope="session")
 def modules() -> Modules:
     """Our modules; they are loaded already."""
-    return Modules()
+    return Modules(module_dir())
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _driver_loaded(modules: Modules) -> None:
-    modules.unload()
-    modules.load()
+    modules.unload_all()
+    modules.load_usual()
 
 
 @pytest.fixture

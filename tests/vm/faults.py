@@ -37,20 +37,21 @@ SETTINGS = {
     "failslab/verbose": "1",
     "fail_page_alloc/verbose": "1",
 }
-RANDOM = ("probability", "interval", "times", "task-filter")
+#: In this order: once there is a chance, it must be for the right task only.
+RANDOM = ("task-filter", "interval", "times", "probability")
 KINDS = ("failslab", "fail_page_alloc")
 
 
 @contextmanager
 def written(values: dict[Path, str]) -> Iterator[None]:
-    """Have files hold these values in the block, and their old ones after it."""
+    """Have files hold these values in the block, written in this order, and their old ones after it."""
     old = {path: path.read_text().strip() for path in values}
     try:
         for path, value in values.items():
             path.write_text(value)
         yield
     finally:
-        for path, value in old.items():
+        for path, value in reversed(old.items()):
             path.write_text(value)
 
 
@@ -168,8 +169,7 @@ def random_failures(tid: int, percent: int) -> Iterator[None]:
         tid: the task.
         percent: how many of a hundred.
     """
-    chance = dict(zip(RANDOM, (str(percent), "1", "-1", "Y"), strict=True))
-    chance["verbose"] = "0"
+    chance = {"verbose": "0"} | dict(zip(RANDOM, ("Y", "1", "-1", str(percent)), strict=True))
     values = {DEBUGFS / kind / name: value for kind in KINDS for name, value in chance.items()}
     with written({Path(f"/proc/{tid}/make-it-fail"): "1"}), written(values):
         yield

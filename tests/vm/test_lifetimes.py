@@ -226,18 +226,18 @@ def test_an_open_descriptor_holds_no_memory(scanning: KsmSysfs) -> None:
 
 def test_no_unload_while_an_area_is_open(unloaded: Modules) -> None:
     """The device may be closed: it is the area that holds the module."""
-    unloaded.load("ksm")
+    unloaded.load_usual("ksm")
     with KsmDevice() as device:
         area = device.create_area()
     with area, pytest.raises(RuntimeError, match="in use"):
-        unloaded.unload()
+        unloaded.unload_all()
     assert unloaded.loaded() == ["ksm"]
-    unloaded.unload()
+    unloaded.unload_all()
 
 
 def test_a_kernel_page_outlives_the_module(unloaded: Modules) -> None:
     """A child that maps it goes on reading it when the driver is gone."""
-    unloaded.load("ksm")
+    unloaded.load_usual("ksm")
     ksm = KsmSysfs.find()
     with Arena(NPAGES) as arena, ExitStack() as stack:
         arena.fill(content.equal(NPAGES))
@@ -258,7 +258,7 @@ def test_a_kernel_page_outlives_the_module(unloaded: Modules) -> None:
             process = stack.enter_context(child(body))
             process.receive()
         assert len(set(pagemap.frames(process.pid, arena.address, NPAGES))) == 1
-        unloaded.unload()
+        unloaded.unload_all()
         assert unloaded.loaded() == []
         assert len(set(pagemap.frames(process.pid, arena.address, NPAGES))) == 1
         assert process.ask() == []
@@ -273,19 +273,19 @@ def theirs(unloaded: Modules) -> Path:
 def test_sysfs_auto_leaves_the_kernels_own_alone(unloaded: Modules, theirs: Path) -> None:
     files = set(os.listdir(theirs))
     assert "merge_across_nodes" in files
-    unloaded.insmod("ksm", "sysfs=auto")
+    unloaded.load("ksm", "sysfs=auto")
     assert KsmSysfs.find().directory == Path("/sys/kernel/mm/ksm_dev")
     assert set(os.listdir(theirs)) == files
-    unloaded.unload()
+    unloaded.unload_all()
     assert not Path("/sys/kernel/mm/ksm_dev").exists()
 
 
 def test_takeover_gives_back_what_it_took(unloaded: Modules, theirs: Path) -> None:
     files = set(os.listdir(theirs))
-    unloaded.insmod("ksm", "sysfs=takeover")
+    unloaded.load("ksm", "sysfs=takeover")
     assert KsmSysfs.find().directory == theirs
     assert "merge_across_nodes" not in os.listdir(theirs)
-    unloaded.unload()
+    unloaded.unload_all()
     assert set(os.listdir(theirs)) == files
     (theirs / "run").write_text("0")
 
@@ -295,7 +295,7 @@ def test_takeover_refuses_while_the_kernels_own_runs(unloaded: Modules, theirs: 
     run.write_text("1")
     try:
         with pytest.raises(RuntimeError, match=r"busy"):
-            unloaded.insmod("ksm", "sysfs=takeover")
+            unloaded.load("ksm", "sysfs=takeover")
         assert unloaded.loaded() == []
         assert run.read_text() == "1\n"
     finally:
@@ -308,7 +308,7 @@ def test_a_free_name_is_taken_and_left_free(unloaded: Modules, mode: str) -> Non
     if kernel_has_ksm():
         pytest.skip("this kernel has a KSM of its own, which has the name")
     assert not MM_KSM.exists()
-    unloaded.insmod("ksm", f"sysfs={mode}")
+    unloaded.load("ksm", f"sysfs={mode}")
     ksm = KsmSysfs.find()
     assert ksm.directory == MM_KSM
     with KsmDevice() as device, device.create_area() as area, Arena(NPAGES) as arena:
@@ -316,13 +316,13 @@ def test_a_free_name_is_taken_and_left_free(unloaded: Modules, mode: str) -> Non
         area.register(arena)
         with ksm.settings(run=1, sleep=500, pages_to_scan=2000):
             ksm.wait_until(lambda s: s.pages_shared == NPAGES - 1, 60, "all shared")
-    unloaded.unload()
+    unloaded.unload_all()
     assert not MM_KSM.exists()
 
 
 def test_an_unknown_sysfs_mode_is_refused(unloaded: Modules) -> None:
     with pytest.raises(RuntimeError, match=r"[Ii]nvalid"):
-        unloaded.insmod("ksm", "sysfs=takeoff")
+        unloaded.load("ksm", "sysfs=takeoff")
     assert unloaded.loaded() == []
     assert not Path("/dev/ksm").exists()
 
@@ -343,7 +343,7 @@ def free_and_slab() -> tuple[int, int]:
 
 def cycle(modules: Modules) -> None:
     """Load, merge, unload."""
-    modules.load("ksm")
+    modules.load_usual("ksm")
     ksm = KsmSysfs.find()
     with KsmDevice() as device, device.create_area() as area, Arena(NPAGES) as arena:
         arena.fill(content.groups(NPAGES, 2))
@@ -351,7 +351,7 @@ def cycle(modules: Modules) -> None:
         with ksm.settings(run=1, sleep=500, pages_to_scan=2000):
             ksm.wait_until(lambda s: s.pages_shared == NPAGES // 2, 60, "half shared")
         assert arena.verify() == []
-    modules.unload()
+    modules.unload_all()
 
 
 def test_100_cycles_lose_no_memory(unloaded: Modules) -> None:

@@ -69,6 +69,14 @@ class VmModules:
             raise RuntimeError(f"{argv[0]} {argv[1]}: {done.stderr.strip()}")
 
 
+def module_dir() -> Path:
+    """Give the directory with the modules that were built for this kernel; the test fails if there is none."""
+    directory = os.environ.get(MODULE_DIR_VARIABLE)
+    if directory is None:
+        pytest.fail("vm_modules is not set in pytest's configuration: there is nothing to load")
+    return Path(directory)
+
+
 @pytest.fixture(scope="session")
 def vm_kernel(request: pytest.FixtureRequest) -> str:
     """The name of the kernel that the test runs on."""
@@ -78,9 +86,6 @@ def vm_kernel(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def vm_modules() -> Iterator[VmModules]:
     """The project's modules; those that the test loads are unloaded after it."""
-    directory = os.environ.get(MODULE_DIR_VARIABLE)
-    if directory is None:
-        pytest.fail("vm_modules is not set in pytest's configuration: there is nothing to load")
-    modules = VmModules(Path(directory))
+    modules = VmModules(module_dir())
     yield modules
     modules.unload_all()
