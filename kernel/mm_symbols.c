@@ -144,9 +144,17 @@ static unsigned long lookup(const char *name)
 	return static_call(ksm_sc_lookup)(name);
 }
 
+/*
+ * The probe is never armed: its address is all that is wanted. Arming patches the
+ * function, and disarming can fail for want of memory, which would leave a probe
+ * behind that is on this stack.
+ */
 static int find_lookup(void)
 {
-	struct kprobe probe = { .symbol_name = "kallsyms_lookup_name" };
+	struct kprobe probe = {
+		.symbol_name = "kallsyms_lookup_name",
+		.flags = KPROBE_FLAG_DISABLED,
+	};
 	int err = register_kprobe(&probe);
 
 	if (err) {

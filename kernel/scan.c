@@ -170,9 +170,12 @@ static int kksmd_thread(void *unused)
 					sleep != READ_ONCE(ksm_settings.sleep),
 					ns_to_ktime((u64)sleep * NSEC_PER_USEC));
 		} else {
+			bool prune = should_prune();
+
 			wait_event_interruptible_timeout(wait, kthread_should_stop() ||
-							 freezing(current) || should_scan(),
-							 should_prune() ? PRUNE_INTERVAL :
+							 freezing(current) || should_scan() ||
+							 prune != should_prune(),
+							 prune ? PRUNE_INTERVAL :
 							 MAX_SCHEDULE_TIMEOUT);
 			mutex_lock(&ksm_lock);
 			if (should_prune())

@@ -7,6 +7,7 @@
  * idle, and put back when the module goes. What the name has come to be, userspace
  * reads in /sys/module/ksm/parameters/sysfs_dir.
  */
+#include <linux/delay.h>
 #include <linux/kernfs.h>
 #include <linux/kobject.h>
 #include <linux/mm.h>
@@ -22,6 +23,10 @@ struct ksm_settings ksm_settings = {
 	.pages_to_scan = 512,
 	.sleep = 20000,
 };
+
+/* For how long an unload waits for the memory of one directory. */
+#define GIVE_BACK_TRIES		100
+#define GIVE_BACK_WAIT_MS	10
 
 static DEFINE_MUTEX(ksm_run_lock);
 static struct kobject *dir;
@@ -208,13 +213,21 @@ busy:
 	return err;
 }
 
+/* Nobody else can put it back later, so when memory is short there is a wait for some. */
 static void give_back(void)
 {
+	int tries = GIVE_BACK_TRIES;
+
 	if (!taken_over)
 		return;
 	taken_over = false;
-	if (sysfs_create_group(mm_kobj, ksm_kernel_ksm.group))
-		pr_err("ksm: no memory to give /sys/kernel/mm/ksm back to the kernel's KSM\n");
+	while (sysfs_create_group(mm_kobj, ksm_kernel_ksm.group)) {
+		if (!--tries) {
+			pr_err("ksm: no memory to give /sys/kernel/mm/ksm back to the kernel's KSM\n");
+			return;
+		}
+		msleep(GIVE_BACK_WAIT_MS);
+	}
 }
 
 static const char *choose_name(void)

@@ -96,6 +96,7 @@ NEEDS: tuple[Need, ...] = (
     command("qemu-system-x86_64", "runs the VMs", "qemu-system-x86"),
     command("busybox", "starts the VMs (a static one)", "busybox-static"),
     command("setsid", "gives a VM a terminal of its own", "util-linux"),
+    command("stress-ng", "loads the VM beside the stress test", "stress-ng"),
     command("sparse", "checks the driver's sources (make lint)", "sparse"),
     command("perl", "runs the kernel's checkpatch (make lint)", "perl"),
     command("xz", "unpacks kernel sources", "xz-utils"),

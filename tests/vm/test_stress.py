@@ -1,39 +1,50 @@
-"""Everything at once, by chance: processes that write, drop, protect, collapse, fork and die.
+"""Everything at once, by chance, with the module unloaded as soon as nothing holds it.
 
-Each checks its content against what it wrote, all along. The kernel's log is checked as in every
-test. The seed is printed with a failure.
+Actors (actors.py) use their memory in every way there is and die by kill -9, while khugepaged runs
+at full speed, memory is swapped, compacted and moved between nodes, the driver's settings change,
+and stress-ng loads the rest of the system. Every actor checks its content all along; the kernel's
+log is checked as in every test.
+
+--stress-seconds says how long it goes, --stress-seed repeats the chance of an earlier run (not its
+timing). The seed is printed with a failure.
 """
 
 from __future__ import annotations
 
 import contextlib
-import mmap
 import os
 import random
+import shutil
+import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numa
 import pytest
+from actors import NPAGES, Stage, make_disk, play, turn_knobs
 from children import child
-from swap import swap
+from swap import disk, swap
 
 from ksmlab import content
 from ksmlab.device import KsmDevice
-from ksmlab.memory import MADV_COLLAPSE, MADV_PAGEOUT, Arena
+from ksmlab.memory import Arena
+from ksmlab.sysfs import KsmSysfs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from multiprocessing.connection import Connection
 
-    from ksmlab.sysfs import KsmSysfs
+    from children import Child
+    from modules import Modules
 
-SECONDS = 20.0
-PROCESSES = 4
-#: Two huge pages and a half.
-NPAGES = 1280
-ALL = mmap.PROT_READ | mmap.PROT_WRITE
+STAGES = 4
+#: Seconds from one unload of the module to the next.
+ROUND_SECONDS = 25.0
+#: Seconds that a process gets to answer, over and above what it was told to do.
+PATIENCE = 120.0
 KHUGEPAGED = Path("/sys/kernel/mm/transparent_hugepage/khugepaged")
+LOAD = ("--vm", "1", "--vm-bytes", "48M", "--mremap", "1", "--madvise", "1", "--fork", "1")
 
 
 @pytest.fixture
@@ -47,104 +58,109 @@ def khugepaged_at_full_speed() -> Iterator[None]:
         (KHUGEPAGED / name).write_text(value)
 
 
-class Actor:
-    """One process: an arena in a region, and things to do to it."""
+@contextlib.contextmanager
+def load_beside(tmp_path: Path) -> Iterator[None]:
+    """Have stress-ng work on memory in the block, as politely as it can.
 
-    def __init__(self, seed: int) -> None:
-        self.random = random.Random(seed)
-        self.arena = Arena(NPAGES, huge=True)
+    Raises:
+        AssertionError: it is not there, or found something wrong.
+    """
+    program = shutil.which("stress-ng")
+    assert program, "stress-ng is not here; `make doctor` says how to install it"
+    argv = ["nice", "-n", "19", program, *LOAD, "--temp-path", str(tmp_path), "--timeout", "0"]
+    log = tmp_path / "stress-ng.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(argv, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        yield
+        assert process.poll() is None, f"stress-ng ended by itself: {log.read_text()}"
+    finally:
+        process.terminate()
+        process.wait(PATIENCE)
+    assert "fail:" not in log.read_text(), log.read_text()
+
+
+class Heir:
+    """Memory that is registered, merged and unmerged all through a round, and outlives it."""
+
+    def __init__(self) -> None:
+        self.arena = Arena(NPAGES, huge=False)
         self.arena.fill(content.cycle(NPAGES, 50))
         self.device = KsmDevice()
         self.area = self.device.create_area()
         self.area.register(self.arena)
 
-    def span(self) -> tuple[int, int]:
-        """Choose some pages: a first one and a count."""
-        first = self.random.randrange(NPAGES)
-        return first, self.random.randint(1, NPAGES - first)
+    def live_on(self, connection: Connection) -> None:
+        """In a forked child: let go of the driver, but not of the pages."""
+        self.let_go()
+        connection.send("let go")
+        connection.recv()
+        connection.send(self.arena.verify())
+        connection.recv()
 
-    def step(self) -> None:
-        """Do one thing, and check what should be there."""
-        first, count = self.span()
-        match self.random.randrange(9):
-            case 0 | 1:
-                keys = content.cycle(count, self.random.choice([1, 50, count]))
-                self.arena.fill(keys, first)
-            case 2:
-                self.arena.write(first, self.random.randbytes(8), 8 * self.random.randrange(500))
-            case 3:
-                self.arena.discard(first, count)
-            case 4:
-                self.arena.protect(mmap.PROT_READ, first, count)
-                assert self.arena.verify(first, count) == []
-                self.arena.protect(ALL, first, count)
-            case 5:
-                # A range with merged pages in it is refused, and so is one with too little memory.
-                with contextlib.suppress(OSError):
-                    self.arena.advise(MADV_COLLAPSE)
-            case 6:
-                self.arena.advise(MADV_PAGEOUT, first, count)
-            case 7:
-                self.fork()
-            case 8:
-                self.area.remove()
-                assert self.arena.verify() == []
-                self.area.register(self.arena)
-        assert self.arena.verify(first, count) == []
+    def let_go(self) -> None:
+        """Close the descriptors, which hold the module."""
+        self.area.close()
+        self.device.close()
 
-    def fork(self) -> None:
-        """Have a child look at everything, write, and look again."""
-        pid = os.fork()
-        if not pid:
-            wrong = self.arena.verify()
-            self.arena.fill(content.unique(64, first=7777))
-            os._exit(1 if wrong or self.arena.verify() else 0)
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, "a forked child read wrong"
+    def close(self) -> None:
+        self.let_go()
+        self.arena.close()
 
 
-def play(seed: int) -> None:
-    def body(connection: Connection) -> None:
-        actor = Actor(seed)
-        steps = 0
-        while True:
-            try:
-                actor.step()
-            except AssertionError as error:
-                connection.send(f"seed {seed} step {steps}: {error}")
-                return
-            steps += 1
-            if not steps % 10:
-                connection.send(steps)
+def one_round(modules: Modules, seed: str, seconds: float, image: Path) -> tuple[int, int, int]:
+    """Load the module, use it, and unload it with pages of it still mapped.
 
-    # Its life is short, and it ends by kill -9, whatever it is doing.
-    with child(body) as process:
-        end = time.monotonic() + random.Random(seed).uniform(1, 5)
-        while time.monotonic() < end:
-            try:
-                said = process.receive(1)
-            except TimeoutError:
-                continue
-            assert isinstance(said, int), said
+    Returns:
+        How many actors have lived, how many steps they have made, and how often the settings changed.
+    """
+    modules.load_usual("ksm")
+    ksm = KsmSysfs.find()
+    ksm.pages_to_scan, ksm.sleep, ksm.max_kernel_pages, ksm.run = 2000, 1000, 0, 1
+    until = time.monotonic() + seconds
+    with contextlib.closing(Heir()) as heir:
+        with contextlib.ExitStack() as stack:
+
+            def start(body: Callable[[Connection], None]) -> Child:
+                # The copies that a fork makes of the heir's descriptors hold the module, too.
+                return stack.enter_context(child(lambda to: (heir.let_go(), body(to))))
+
+            knobs = start(lambda to: turn_knobs(to, seed))
+            nodes = numa.nodes()
+            stages = [Stage(number, seed, image, nodes) for number in range(STAGES)]
+            played = [start(lambda to, on=stage: play(on, to, until)) for stage in stages]
+            said = [process.receive(seconds + PATIENCE) for process in played]
+            wrong = [words for words in said if isinstance(words, str)]
+            assert not wrong, "\n".join(wrong)
+            turns = knobs.ask("end", PATIENCE)
+            assert isinstance(turns, int), turns
+
+        with child(heir.live_on) as process:
+            process.receive(PATIENCE)
+            heir.let_go()
+            assert heir.arena.verify() == []
+            modules.unload_all()
+            assert process.ask(deadline=PATIENCE) == []
+    return sum(lives for lives, _ in said), sum(steps for _, steps in said), turns
 
 
+@pytest.mark.stress
 @pytest.mark.usefixtures("khugepaged_at_full_speed")
-def test_everything_by_chance(scanning: KsmSysfs, tmp_path: Path) -> None:
-    seed = random.randrange(1 << 32)
-    end = time.monotonic() + SECONDS
-
-    def stage(connection: Connection, number: int) -> None:
-        turn = 0
-        while time.monotonic() < end:
-            play(seed + number * 1000 + turn)
-            turn += 1
-        connection.send("done")
-
-    with swap(tmp_path), contextlib.ExitStack() as stack:
-        actors = [
-            stack.enter_context(child(lambda to, number=number: stage(to, number)))
-            for number in range(PROCESSES)
-        ]
-        assert [actor.receive(SECONDS * 6) for actor in actors] == ["done"] * PROCESSES
-    scanning.wait_until(
-        lambda s: s.kernel_pages_allocated == 0 and s.pages_shared == 0, 60, "nothing left"
-    )
+def test_everything_by_chance(
+    modules: Modules, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    seconds: float = pytestconfig.getoption("--stress-seconds")
+    seed: str = pytestconfig.getoption("--stress-seed") or str(random.randrange(1 << 32))
+    print(f"seed {seed}, {seconds:.0f} s, NUMA nodes {numa.nodes()}, {os.cpu_count()} CPUs")
+    image = tmp_path / "disk"
+    make_disk(image, STAGES)
+    end = time.monotonic() + seconds
+    rounds = lives = steps = turns = 0
+    with modules.without(), swap(tmp_path), disk(image) as device, load_beside(tmp_path):
+        while (left := end - time.monotonic()) > 0:
+            result = one_round(modules, f"{seed} {rounds}", min(left, ROUND_SECONDS), device)
+            rounds += 1
+            lives, steps, turns = lives + result[0], steps + result[1], turns + result[2]
+            print(f"round {rounds}: {lives} lives, {steps} steps, {turns} turns so far", flush=True)
+    assert lives >= STAGES * rounds
+    assert steps > 0, "no actor has done anything"
