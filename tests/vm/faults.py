@@ -37,20 +37,19 @@ SETTINGS = {
     "failslab/verbose": "1",
     "fail_page_alloc/verbose": "1",
 }
-RANDOM = ("probability", "interval", "times", "task-filter")
 KINDS = ("failslab", "fail_page_alloc")
 
 
 @contextmanager
 def written(values: dict[Path, str]) -> Iterator[None]:
-    """Have files hold these values in the block, and their old ones after it."""
+    """Have files hold these values in the block, written in this order, and undone in reverse."""
     old = {path: path.read_text().strip() for path in values}
     try:
         for path, value in values.items():
             path.write_text(value)
         yield
     finally:
-        for path, value in old.items():
+        for path, value in reversed(old.items()):
             path.write_text(value)
 
 
@@ -168,8 +167,14 @@ def random_failures(tid: int, percent: int) -> Iterator[None]:
         tid: the task.
         percent: how many of a hundred.
     """
-    chance = dict(zip(RANDOM, (str(percent), "1", "-1", "Y"), strict=True))
-    chance["verbose"] = "0"
+    # The filter comes first and goes last: without it, everybody's allocations fail.
+    chance = {
+        "task-filter": "Y",
+        "verbose": "0",
+        "interval": "1",
+        "times": "-1",
+        "probability": str(percent),
+    }
     values = {DEBUGFS / kind / name: value for kind in KINDS for name, value in chance.items()}
     with written({Path(f"/proc/{tid}/make-it-fail"): "1"}), written(values):
         yield
