@@ -4,35 +4,57 @@ PYTHON ?= python3
 KERNEL ?= debian-6.1
 KDIR ?=
 TESTS ?=
+MUTANTS ?=
+# VMs side by side; each has two CPUs and keeps one of the host's busy.
+JOBS ?= 2
 
 VENV := .venv
 STAMP := $(VENV)/.ready
 BIN := $(VENV)/bin
 KSMLAB := $(BIN)/ksmlab
+PYTEST := $(BIN)/python -m pytest
+
+# vm/kernels.toml says what they are.
+STOCK := debian-6.1 debian-6.12
+DEBUG := debug-6.1 debug-6.12
+BUILT := classic-6.1 $(DEBUG)
+on = $(addprefix --kernel ,$(1))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-host test-vm shell build kernels lint doctor clean
+.PHONY: help demo test test-debug test-all test-unit test-host mutants test-vm shell build kernels lint doctor clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "Variables: KERNEL=$(KERNEL) (demo, shell), KDIR=a kernel build directory (build), TESTS=pytest arguments (test-vm)"
+	@echo "Variables: KERNEL=$(KERNEL) (demo, shell), KDIR=a kernel build directory (build), TESTS=pytest arguments (test-vm), JOBS=$(JOBS) VMs side by side, MUTANTS=words or --help (mutants)"
 
 demo: $(STAMP) ## merge real pages in a VM, and prove it
 	@$(KSMLAB) demo --kernel $(KERNEL)
 
-test: $(STAMP) ## unit tests here, then the VM tests on every kernel
-	@$(BIN)/python -m pytest tests/unit
-	@$(BIN)/python -m pytest tests/host
-	@$(KSMLAB) test-vm $(TESTS)
+test: $(STAMP) ## everything on the distribution's kernels: a quarter of an hour
+	@$(PYTEST) tests/unit tests/index tests/host tests/plugin -n $(JOBS) --dist loadfile
+	@$(PYTEST) tests/vm -n $(JOBS) $(call on,$(STOCK))
 
-test-unit: $(STAMP) ## the unit tests only (seconds)
-	@$(BIN)/python -m pytest tests/unit
+test-debug: $(STAMP) ## the VM tests on a kernel that finds errors where they are made
+	@$(PYTEST) tests/vm -n $(JOBS) $(call on,debug-6.1)
+
+test-all: test ## and the built kernels, leaks, the long stress and fuzzing, the mutants: hours
+	@$(PYTEST) tests/vm -n $(JOBS) $(call on,$(BUILT))
+	@$(PYTEST) tests/vm -n $(JOBS) $(call on,$(DEBUG)) -m 'not stress and not fuzz' --vm-boot kmemleak=on
+	@$(PYTEST) tests/vm -n $(JOBS) $(call on,$(DEBUG)) -m stress --stress-seconds 600
+	@$(PYTEST) tests/vm -n $(JOBS) $(call on,$(STOCK) $(DEBUG)) -m fuzz --fuzz-examples 500
+	@$(MAKE) --no-print-directory mutants
+
+test-unit: $(STAMP) ## the unit tests, and the indexes compiled for the host (half a minute)
+	@$(PYTEST) tests/unit tests/index
 
 test-host: $(STAMP) ## the tests of the VM harness only
-	@$(BIN)/python -m pytest tests/host
+	@$(PYTEST) tests/host tests/plugin -n $(JOBS) --dist loadfile
 
-test-vm: $(STAMP) ## the VM tests only
-	@$(KSMLAB) test-vm $(TESTS)
+mutants: $(STAMP) ## put each deliberate bug into the driver; each must be caught (half an hour)
+	@PYTHONPATH=tests/host $(BIN)/python tests/host/mutant_run.py $(MUTANTS)
+
+test-vm: $(STAMP) ## the VM tests only, on the quickest kernel that is here
+	@$(PYTEST) tests/vm $(TESTS)
 
 shell: $(STAMP) ## an interactive VM with the driver loaded
 	@$(KSMLAB) shell --kernel $(KERNEL)

@@ -12,10 +12,11 @@ import typer
 from rich.console import Console
 
 from ksmlab import doctor as doctor_module
-from ksmlab import kernels_cli, lint, vmtests
+from ksmlab import kernels_cli, lint
 from ksmlab import lab as lab_module
 from ksmlab.progress import Progress
-from ksmlab.vm import accel
+from ksmlab.vm import accel, keep
+from ksmlab.vm.attach import attach
 from ksmlab.vm.config import Deadlines, MachineConfig
 from ksmlab.vm.errors import VmError
 from ksmlab.vm.interact import interact
@@ -187,24 +188,39 @@ def vm_run(
     raise typer.Exit(done.status)
 
 
+NameArgument = Annotated[
+    str | None, typer.Argument(help="As `pytest --vm-keep` said; the newest if not given.")
+]
+
+
+@vm_app.command("attach")
+def vm_attach(name: NameArgument = None) -> None:
+    """Open a shell in a VM that `pytest --vm-keep` has left up. Ctrl-] leaves it, and the VM stays up."""
+    made = keep.find(name)
+    print(f"{made.name} ({made.kernel}): {made.why}. Ctrl-] leaves; the VM stays up.")
+    print(f"a debugger: {made.gdb_command}\nits end: ksmlab vm end {made.name}")
+    attach(made)
+
+
+@vm_app.command("kept")
+def vm_kept() -> None:
+    """List the VMs that are kept."""
+    for made in keep.kept():
+        print(f"{made.name}  {made.kernel}  {made.why}")
+
+
+@vm_app.command("end")
+def vm_end(name: NameArgument = None) -> None:
+    """End a VM that is kept."""
+    made = keep.find(name)
+    made.end()
+    print(f"{made.name} has ended")
+
+
 @app.command("lint-kernel")
 def lint_kernel() -> None:
     """Check the driver's sources: checkpatch, gcc with W=1, sparse. Nothing may be said."""
     lint.lint_kernel(lab_module.Lab(Progress()))
-
-
-@app.command("test-vm", context_settings={"ignore_unknown_options": True})
-def run_vm_tests(
-    arguments: Annotated[
-        list[str] | None, typer.Argument(help="More arguments for pytest.")
-    ] = None,
-    kernel: Annotated[
-        list[str] | None, typer.Option("--kernel", help="Only this kernel; may be repeated.")
-    ] = None,
-) -> None:
-    """Run tests/vm inside VMs: the distribution's kernels, or the ones named."""
-    lab = lab_module.Lab(Progress())
-    raise typer.Exit(vmtests.run_all(lab, kernel or lab.stock_names, arguments or []))
 
 
 def main() -> NoReturn:

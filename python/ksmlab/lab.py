@@ -23,7 +23,6 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 # What is shown runs on an unmodified kernel of the distribution; what is tried again and again, on one that boots fast.
 STOCK_KERNEL = "debian-6.1"
 QUICK_KERNEL = "classic-6.1"
-MODULE_DIR_VARIABLE = "KSMLAB_MODULE_DIR"
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
-"""Deliberate bugs: edits of the driver's source, and the VM tests that must catch each.
+"""Deliberate bugs: edits of the driver's source, and for each the VM test that must catch it.
 
-A mutant is built from a copy of kernel/, so the checkout stays as it is.
+A mutant is built from a copy of kernel/, so the checkout stays as it is. mutant_run.py runs them.
 """
 
 from __future__ import annotations
@@ -11,6 +11,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+#: Where a mutant is run, unless it says otherwise.
+STOCK = ("debian-6.1", "debian-6.12")
+#: Freed frames and freed objects of the driver's get a content that nobody expects of them.
+ZERO_FRAMES = "init_on_free=1"
+POISON_NODES = "slub_debug=P,devksm_node"
 
 
 @dataclass(frozen=True)
@@ -35,16 +41,18 @@ class Mutant:
     Attributes:
         name: for people.
         edits: what makes it.
-        tests: where it must be caught, as pytest arguments.
+        test: which test must catch it, as pytest names it; a whole file stands for any test in it.
+        sign: a regular expression that the tests' output must match: the failure that is meant.
         boot_args: kernel arguments that make its effect certain.
-        sign: what the tests' output must have in it: the failure that is meant, and no other.
+        kernels: where it must be caught.
     """
 
     name: str
     edits: tuple[Edit, ...]
-    tests: tuple[str, ...]
+    test: str
     sign: str
     boot_args: tuple[str, ...] = ()
+    kernels: tuple[str, ...] = STOCK
 
 
 MUTANTS = (
@@ -57,17 +65,104 @@ MUTANTS = (
             Edit("pte.c", "mmu_notifier_change_pte(mm, addr, pte);", ""),
             Edit("pte.c", "*orig = ptep_clear_flush_notify(", "*orig = ptep_clear_flush("),
         ),
-        tests=("tests/vm/test_kvm_guests.py",),
-        sign="WRONG",
-        boot_args=("init_on_free=1",),
+        test="tests/vm/test_kvm_guests.py::test_guests_read_what_they_wrote",
+        sign=r"guest \d WRONG",
+        boot_args=(ZERO_FRAMES,),
     ),
     # A device writes to a page that nobody maps any more; 6.12 pins such pages, and the rule for
     # exclusive pages catches that, so there a pipe is what finds out.
     Mutant(
         name="references are not counted",
         edits=(Edit("pte.c", "page_ref_count(page) != expected", "false"),),
-        tests=("tests/vm/test_rule_references.py",),
-        sign="FAILED tests/vm/test_rule_references.py::",
+        test="tests/vm/test_rule_references.py",
+        sign=r"all pages but one to be merged",
+    ),
+    # Another CPU goes on writing to the frame from before the merge.
+    Mutant(
+        name="no TLB flush before the compare",
+        edits=(
+            Edit(
+                "pte.c",
+                "*orig = ptep_clear_flush_notify(vma, addr, ptep);",
+                "*orig = ptep_get_and_clear(vma->vm_mm, addr, ptep);",
+            ),
+        ),
+        test="tests/vm/test_tlb.py::test_no_write_goes_to_the_frame_from_before_the_merge",
+        sign=r"writes after a merge are lost",
+    ),
+    Mutant(
+        name="the rss is not moved",
+        edits=(
+            Edit("pte.c", "inc_mm_counter(mm, MM_FILEPAGES);", ""),
+            Edit("pte.c", "dec_mm_counter(mm, MM_ANONPAGES);", ""),
+        ),
+        test="tests/vm/test_merge.py::test_rss_moves_from_anonymous_to_file",
+        sign=r"assert 4\d\d\d < 256",
+    ),
+    Mutant(
+        name="one put_page() too few",
+        edits=(Edit("pte.c", "\tput_page(page);\n\treturn 0;", "\treturn 0;"),),
+        test="tests/vm/test_merge.py::test_the_frames_that_a_merge_saves_are_free",
+        sign=r"of 1024 frames are lost",
+    ),
+    # The kernel page goes back to the allocator while it is mapped, and is the next copy.
+    Mutant(
+        name="one put_page() too many",
+        edits=(
+            Edit(
+                "pte.c",
+                "\tput_page(page);\n\treturn 0;",
+                "\tput_page(page);\n\tput_page(kpage);\n\treturn 0;",
+            ),
+        ),
+        test="tests/vm/test_merge.py::test_a_write_makes_the_page_private_and_equal_again_it_merges",
+        sign=r"free_unref_page|Bad page|page_ref_count|list_add corruption",
+    ),
+    # KVM takes no page of a range that is being invalidated: its guests fault for ever.
+    Mutant(
+        name="invalidate_range_end() is missing",
+        edits=(Edit("pte.c", "mmu_notifier_invalidate_range_end(range);", ""),),
+        test="tests/vm/test_kvm_guests.py::test_guests_read_what_they_wrote",
+        sign=r"guest \d stands still",
+    ),
+    Mutant(
+        name="mm_users held instead of mm_count",
+        edits=(
+            Edit("area.c", "mmgrab(region->mm);", "mmget(region->mm);"),
+            Edit("area.c", "mmdrop(region->mm);", "mmput_async(region->mm);"),
+        ),
+        test="tests/vm/test_lifetimes.py::test_an_open_descriptor_holds_no_memory",
+        sign=r"assert \d+ > \(\(512 \* 9\)",
+    ),
+    # The node that a search compares with is dropped by the search itself.
+    Mutant(
+        name="a node is freed while its page is compared",
+        edits=(
+            Edit(
+                "visit.c",
+                "\t\tpage = container_of(entry, struct ksm_node, entry)->kpage;\n",
+                "\t\tstruct ksm_node *node = container_of(entry, struct ksm_node, entry);\n\n"
+                "\t\tksm_node_drop_if_unused(node);\n"
+                "\t\tpage = node->kpage;\n",
+            ),
+        ),
+        test="tests/vm/test_lifetimes.py::test_a_search_comes_upon_nodes_that_nobody_maps",
+        sign=r"index_order\+0x\w+/0x\w+ \[ksm\]",
+        boot_args=(POISON_NODES,),
+    ),
+    # Two locks, each taken while the other is held: lockdep needs no deadlock to see it.
+    Mutant(
+        name="the order of two locks is reversed",
+        edits=(
+            Edit(
+                "area.c",
+                "\tmutex_lock(&area->lock);\n\tmutex_lock(&ksm_lock);\n\terr = -EEXIST;",
+                "\tmutex_lock(&ksm_lock);\n\tmutex_lock(&area->lock);\n\terr = -EEXIST;",
+            ),
+        ),
+        test="tests/vm/test_lifetimes.py::test_register_while_another_process_removes",
+        sign=r"possible circular locking dependency",
+        kernels=("debug-6.1",),
     ),
 )
 

@@ -50,5 +50,5 @@ def test_modules_of_it_have_their_lines(kernel: Kernel) -> None:
 def test_what_the_guest_needs_to_boot_is_built_in(kernel: Kernel) -> None:
     """No module is loaded before there is a root file system, so there is no initramfs."""
     builtin = (kernel.modules_dir / "modules.builtin").read_text()
-    for name in ("9p", "9pnet_virtio", "virtio_pci", "virtio_console", "overlay", "kvm_amd"):
+    for name in ("9p", "9pnet_virtio", "virtio_pci", "virtio_console", "overlay", "kvm-amd"):
         assert f"/{name}.ko" in builtin, name

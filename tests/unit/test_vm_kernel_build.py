@@ -9,7 +9,6 @@ import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -20,9 +19,6 @@ from ksmlab.vm.errors import BuildError, FetchError, VmError
 from ksmlab.vm.kernels import Kernel, KernelSpec, KernelStore, load_specs
 from ksmlab.vm.long_run import run_logged
 
-if TYPE_CHECKING:
-    from multiprocessing.synchronize import Event
-
 NAME = "linux-source-6.1"
 # As much of a kernel's Makefile as a build here calls. `lib/modules` has what depmod wants.
 MAKEFILE = """
@@ -30,7 +26,8 @@ RELEASE := 6.1.9-toy
 all:
 allnoconfig:
 \tgrep -v LOST $(KCONFIG_ALLCONFIG) > .config
-bzImage modules:
+modules: bzImage
+bzImage:
 \ttest ! -e hook || sh hook
 \tmkdir -p arch/x86/boot arch/x86/include include/config scripts tools/objtool
 \techo $(RELEASE) > include/config/kernel.release
@@ -240,9 +237,8 @@ def test_a_table_that_says_too_little(tmp_path: Path, table: str) -> None:
         load_specs(path)
 
 
-def _build(spec: KernelSpec, cache: Path, hook: str, ready: Event) -> None:
+def _build(spec: KernelSpec, cache: Path, hook: str) -> None:
     kernels_module.PrivateApt = lambda _home: FakeApt(hook=hook)  # type: ignore[assignment,misc,return-value]
-    ready.set()
     KernelStore({"k": spec}, cache).get("k", lambda _: None)
 
 
@@ -258,10 +254,9 @@ def test_one_builds_and_the_other_waits_and_uses_it(
 ) -> None:
     apt = use(monkeypatch, FakeApt())
     context = multiprocessing.get_context("spawn")
-    begun, go, ready = tmp_path / "begun", tmp_path / "go", context.Event()
-    os.mkfifo(go)
-    hook = f"touch {begun}; read line < {go}; touch {tmp_path}/built-by-the-other"
-    process = context.Process(target=_build, args=(spec, store.cache, hook, ready))
+    begun, go = tmp_path / "begun", tmp_path / "go"
+    hook = f"touch {begun}; until test -e {go}; do echo line; sleep 0.05; done; touch {begun}-and-ended"
+    process = context.Process(target=_build, args=(spec, store.cache, hook))
     process.start()
     lines: list[str] = []
 
@@ -269,16 +264,17 @@ def test_one_builds_and_the_other_waits_and_uses_it(
         lines.append(line)
         if line == kernels_module.BUILDING:
             assert store.find("k") is None, "half of a kernel is none"
-            go.write_text("on\n")
+            go.touch()
 
     try:
         wait_for(begun)
         kernel = store.get("k", report)
     finally:
-        process.join(60)
+        process.kill()
+        process.join()
     assert lines == [kernels_module.BUILDING]
     assert isinstance(kernel, Kernel)
-    assert (tmp_path / "built-by-the-other").exists()
+    assert (tmp_path / "begun-and-ended").exists()
     assert apt.updates == 0
 
 
@@ -286,10 +282,10 @@ def test_a_build_that_is_killed_leaves_no_entry(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, store: KernelStore, spec: KernelSpec
 ) -> None:
     context = multiprocessing.get_context("spawn")
-    begun, ready = tmp_path / "begun", context.Event()
+    begun = tmp_path / "begun"
     # It prints until nobody listens any more, as a build does.
     hook = f"echo $$ > {begun}.new; mv {begun}.new {begun}; while echo line; do sleep 0.05; done"
-    process = context.Process(target=_build, args=(spec, store.cache, hook, ready))
+    process = context.Process(target=_build, args=(spec, store.cache, hook))
     process.start()
     wait_for(begun)
     assert process.pid

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from ksmlab.lab import MODULE_DIR_VARIABLE, MODULES
+from ksmlab.lab import MODULES
+from ksmlab.pytest_plugin.fixtures import VmModules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,57 +30,35 @@ def kernels_own_ksm() -> Path:
     return MM_KSM
 
 
-class Modules:
+class Modules(VmModules):
     """The driver and its laboratory, as they were built for this kernel."""
-
-    def __init__(self) -> None:
-        """Find out where they are; KeyError outside a VM of the test runner."""
-        self.directory = Path(os.environ[MODULE_DIR_VARIABLE])
-
-    def path(self, name: str) -> Path:
-        """Give the .ko file of a module."""
-        (found,) = self.directory.rglob(f"{name}.ko")
-        return found
 
     @staticmethod
     def loaded() -> list[str]:
         """Give the names of our modules that are loaded, in the order of their loading."""
         return [module.name for module in MODULES if Path("/sys/module", module.name).is_dir()]
 
-    def load(self, *names: str) -> None:
+    def load_usual(self, *names: str) -> None:
         """Load modules, each with its usual parameters; all of them if none is named."""
         for module in MODULES:
             if not names or module.name in names:
-                self.insmod(module.name, *module.parameters)
+                self.load(module.name, *module.parameters)
 
-    def insmod(self, name: str, *parameters: str) -> None:
-        """Load one module with parameters of the test's own.
-
-        Raises:
-            RuntimeError: the kernel refused it; the text is what insmod said.
-        """
-        argv = ["insmod", str(self.path(name)), *parameters]
-        done = subprocess.run(argv, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RuntimeError(f"insmod {name}: {done.stderr.strip()}")
-
-    def unload(self) -> None:
-        """Unload all that are loaded, the last one first.
+    def unload_all(self) -> None:
+        """Unload all that are loaded, whoever loaded them, the last one first.
 
         Raises:
-            RuntimeError: the kernel refused it; the text is what rmmod said.
+            RuntimeError: The kernel refused it; the text is what rmmod said.
         """
         for name in reversed(self.loaded()):
-            done = subprocess.run(["rmmod", name], capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise RuntimeError(f"rmmod {name}: {done.stderr.strip()}")
+            self.unload(name)
 
     @contextlib.contextmanager
     def without(self) -> Iterator[None]:
         """Have none of them loaded in the block, and all of them after it."""
-        self.unload()
+        self.unload_all()
         try:
             yield
         finally:
-            self.unload()
-            self.load()
+            self.unload_all()
+            self.load_usual()

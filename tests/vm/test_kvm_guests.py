@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from ksmlab.sysfs import KsmSysfs
 
 DEADLINE = 120.0
+#: Seconds in which each guest has to come round; it takes one or two.
+STANDSTILL = 90.0
 #: Rounds of each guest after its memory has merged; each reads all of it.
 ROUNDS = 60
 #: Each guest has 1/61 of its pages changed at any moment; they merge again later.
@@ -74,11 +76,28 @@ def ended(client: Client) -> NoReturn:
     pytest.fail(f"the guests have ended: {client.lines[-3:]}", pytrace=False)
 
 
-def rounds(client: Client) -> list[int]:
-    """Read how many rounds the guests have behind them, while they run."""
-    with contextlib.suppress(EOFError):
-        return [int(count) for count in client.wait_line("rounds ", DEADLINE).split()[1:]]
-    ended(client)
+class Rounds:
+    """How many rounds the guests have behind them, and since when."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._since = [(0, time.monotonic())] * 2
+
+    def read(self) -> list[int]:
+        """Read the next report, while the guests run; none of them may stand still."""
+        try:
+            line = self._client.wait_line("rounds ", DEADLINE)
+        except EOFError:
+            ended(self._client)
+        counts = [int(count) for count in line.split()[1:]]
+        now = time.monotonic()
+        self._since = [
+            (old if old[0] == count else (count, now))
+            for old, count in zip(self._since, counts, strict=True)
+        ]
+        for guest, (count, since) in enumerate(self._since):
+            assert now - since < STANDSTILL, f"guest {guest} stands still in round {count}"
+        return counts
 
 
 def merged(client: Client, guests: list[Guest]) -> int:
@@ -100,15 +119,16 @@ def test_guests_read_what_they_wrote(
     wanted = int(guests[0].shared * MOST)
     end = time.monotonic() + DEADLINE
     # A guest that reads something wrong ends the program, and with it the wait for a line.
-    start = rounds(client)
+    rounds = Rounds(client)
+    start = rounds.read()
     while (both := merged(client, guests)) < wanted:
         assert time.monotonic() < end, f"{both} of {wanted} merged: {scanning.counters()}"
-        start = rounds(client)
+        start = rounds.read()
     assert scanning.kernel_pages_allocated >= wanted
 
     # Pages merge, and are written and so broken, all the time.
-    while min(seen := rounds(client)) < max(start) + ROUNDS:
-        assert time.monotonic() < end + DEADLINE, f"the guests stand still at {seen}"
+    while min(seen := rounds.read()) < max(start) + ROUNDS:
+        assert time.monotonic() < end + DEADLINE, f"the guests are slow: {seen}"
     assert merged(client, guests) > 0
     assert client.finish(DEADLINE) == 0, client.lines
     assert client.lines[-1].startswith("verdict ok"), client.lines

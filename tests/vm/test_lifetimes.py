@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import kksmd
 import pytest
 from children import child
 from modules import MM_KSM, kernel_has_ksm, kernels_own_ksm
@@ -142,6 +143,62 @@ def test_the_descriptor_passed_to_another_process(scanning: KsmSysfs) -> None:
     nothing_left(scanning)
 
 
+def test_a_search_comes_upon_nodes_that_nobody_maps(scanning: KsmSysfs) -> None:
+    """They stand in the index until the scan gets to where they were mapped; the search is there first."""
+    with (
+        scanning.settings(sleep=kksmd.LONG),
+        KsmDevice() as device,
+        device.create_area() as first,
+        device.create_area() as second,
+        Arena(16, huge=False) as alone,
+        Arena(NPAGES, huge=False) as pairs,
+    ):
+        alone.fill(content.unique(16, first=1 << 32))
+        pairs.fill(content.groups(NPAGES, 2))
+        first.register(alone)
+        second.register(pairs)
+        for _ in range(4):
+            kksmd.one_batch(scanning)
+        assert scanning.kernel_pages_allocated == NPAGES // 2
+        pairs.discard()
+        assert scanning.kernel_pages_allocated == NPAGES // 2
+        kksmd.one_batch(scanning)
+        assert scanning.kernel_pages_allocated == 0
+        assert alone.verify() == []
+
+
+def test_register_while_another_process_removes(scanning: KsmSysfs) -> None:
+    """Each takes the lock of the area and the one of the driver: neither waits for ever."""
+    npages = 8 * NPAGES
+    with (
+        KsmDevice() as device,
+        device.create_area() as area,
+        Arena(npages, huge=False) as arena,
+        Arena(64) as other,
+    ):
+        arena.fill(content.equal(npages))
+        area.register(arena)
+        scanning.wait_until(lambda s: s.pages_shared == npages - 1, 60, "all shared")
+
+        def body(connection: Connection) -> None:
+            connection.send("here")
+            connection.recv()
+            area.remove()
+            connection.send("removed")
+            connection.recv()
+
+        with child(body) as process:
+            process.receive()
+            process.send("go")
+            for page in range(64):
+                area.register(other.page_address(page), 1)
+            assert process.receive() == "removed"
+        # What was registered first may have been removed with the rest.
+        area.remove()
+        area.register(other)
+        assert arena.verify() == []
+
+
 def test_an_open_descriptor_holds_no_memory(scanning: KsmSysfs) -> None:
     """The pages of a dead process are free at once, though nobody scans."""
 
@@ -169,18 +226,18 @@ def test_an_open_descriptor_holds_no_memory(scanning: KsmSysfs) -> None:
 
 def test_no_unload_while_an_area_is_open(unloaded: Modules) -> None:
     """The device may be closed: it is the area that holds the module."""
-    unloaded.load("ksm")
+    unloaded.load_usual("ksm")
     with KsmDevice() as device:
         area = device.create_area()
     with area, pytest.raises(RuntimeError, match="in use"):
-        unloaded.unload()
+        unloaded.unload_all()
     assert unloaded.loaded() == ["ksm"]
-    unloaded.unload()
+    unloaded.unload_all()
 
 
 def test_a_kernel_page_outlives_the_module(unloaded: Modules) -> None:
     """A child that maps it goes on reading it when the driver is gone."""
-    unloaded.load("ksm")
+    unloaded.load_usual("ksm")
     ksm = KsmSysfs.find()
     with Arena(NPAGES) as arena, ExitStack() as stack:
         arena.fill(content.equal(NPAGES))
@@ -201,7 +258,7 @@ def test_a_kernel_page_outlives_the_module(unloaded: Modules) -> None:
             process = stack.enter_context(child(body))
             process.receive()
         assert len(set(pagemap.frames(process.pid, arena.address, NPAGES))) == 1
-        unloaded.unload()
+        unloaded.unload_all()
         assert unloaded.loaded() == []
         assert len(set(pagemap.frames(process.pid, arena.address, NPAGES))) == 1
         assert process.ask() == []
@@ -216,19 +273,19 @@ def theirs(unloaded: Modules) -> Path:
 def test_sysfs_auto_leaves_the_kernels_own_alone(unloaded: Modules, theirs: Path) -> None:
     files = set(os.listdir(theirs))
     assert "merge_across_nodes" in files
-    unloaded.insmod("ksm", "sysfs=auto")
+    unloaded.load("ksm", "sysfs=auto")
     assert KsmSysfs.find().directory == Path("/sys/kernel/mm/ksm_dev")
     assert set(os.listdir(theirs)) == files
-    unloaded.unload()
+    unloaded.unload_all()
     assert not Path("/sys/kernel/mm/ksm_dev").exists()
 
 
 def test_takeover_gives_back_what_it_took(unloaded: Modules, theirs: Path) -> None:
     files = set(os.listdir(theirs))
-    unloaded.insmod("ksm", "sysfs=takeover")
+    unloaded.load("ksm", "sysfs=takeover")
     assert KsmSysfs.find().directory == theirs
     assert "merge_across_nodes" not in os.listdir(theirs)
-    unloaded.unload()
+    unloaded.unload_all()
     assert set(os.listdir(theirs)) == files
     (theirs / "run").write_text("0")
 
@@ -238,7 +295,7 @@ def test_takeover_refuses_while_the_kernels_own_runs(unloaded: Modules, theirs: 
     run.write_text("1")
     try:
         with pytest.raises(RuntimeError, match=r"busy"):
-            unloaded.insmod("ksm", "sysfs=takeover")
+            unloaded.load("ksm", "sysfs=takeover")
         assert unloaded.loaded() == []
         assert run.read_text() == "1\n"
     finally:
@@ -251,7 +308,7 @@ def test_a_free_name_is_taken_and_left_free(unloaded: Modules, mode: str) -> Non
     if kernel_has_ksm():
         pytest.skip("this kernel has a KSM of its own, which has the name")
     assert not MM_KSM.exists()
-    unloaded.insmod("ksm", f"sysfs={mode}")
+    unloaded.load("ksm", f"sysfs={mode}")
     ksm = KsmSysfs.find()
     assert ksm.directory == MM_KSM
     with KsmDevice() as device, device.create_area() as area, Arena(NPAGES) as arena:
@@ -259,13 +316,13 @@ def test_a_free_name_is_taken_and_left_free(unloaded: Modules, mode: str) -> Non
         area.register(arena)
         with ksm.settings(run=1, sleep=500, pages_to_scan=2000):
             ksm.wait_until(lambda s: s.pages_shared == NPAGES - 1, 60, "all shared")
-    unloaded.unload()
+    unloaded.unload_all()
     assert not MM_KSM.exists()
 
 
 def test_an_unknown_sysfs_mode_is_refused(unloaded: Modules) -> None:
     with pytest.raises(RuntimeError, match=r"[Ii]nvalid"):
-        unloaded.insmod("ksm", "sysfs=takeoff")
+        unloaded.load("ksm", "sysfs=takeoff")
     assert unloaded.loaded() == []
     assert not Path("/dev/ksm").exists()
 
@@ -286,7 +343,7 @@ def free_and_slab() -> tuple[int, int]:
 
 def cycle(modules: Modules) -> None:
     """Load, merge, unload."""
-    modules.load("ksm")
+    modules.load_usual("ksm")
     ksm = KsmSysfs.find()
     with KsmDevice() as device, device.create_area() as area, Arena(NPAGES) as arena:
         arena.fill(content.groups(NPAGES, 2))
@@ -294,7 +351,7 @@ def cycle(modules: Modules) -> None:
         with ksm.settings(run=1, sleep=500, pages_to_scan=2000):
             ksm.wait_until(lambda s: s.pages_shared == NPAGES // 2, 60, "half shared")
         assert arena.verify() == []
-    modules.unload()
+    modules.unload_all()
 
 
 def test_100_cycles_lose_no_memory(unloaded: Modules) -> None:

@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import kksmd
 from equal import NPAGES, all_merged
-from test_sysfs import kksmd_runtime
 
 from ksmlab import content, libc, pagemap
 from ksmlab.device import KsmDevice, RegisterError
@@ -113,11 +113,13 @@ def test_mremap_of_merged_pages_over_pages_that_wait_in_the_index(
         second.register(other)
         scanning.wait_full_scans(2)
         # A batch is all of the first region and half of the second; then comes a long sleep.
-        with scanning.settings(pages_to_scan=NPAGES + half, sleep=0xFFFFFFF0):
+        with scanning.settings(pages_to_scan=NPAGES + half, sleep=kksmd.LONG):
+            # The first may be two: a short sleep from before may end by itself.
+            kksmd.one_batch(scanning)
             passes = scanning.full_scans
-            scanning.sleep = 0xFFFFFFF1
-            scanning.wait_until(lambda s: s.full_scans > passes, 60, "the end of a pass")
-            scanning.sleep = 0xFFFFFFF0
+            while scanning.full_scans == passes:
+                kksmd.one_batch(scanning)
+            kksmd.one_batch(scanning)
             libc.move(arena.address, half * PAGE_SIZE, other.address)
             second.remove()
             frames = pagemap.frames(None, other.address, NPAGES)
@@ -195,10 +197,10 @@ def test_a_hole_of_1_tib_costs_less_than_a_second(area: Area, scanning: KsmSysfs
         for at in ends:
             ctypes.memset(at, 5, PAGE_SIZE)
         area.register(address, 3 * tib // PAGE_SIZE)
-        began = kksmd_runtime()
+        began = kksmd.runtime()
         passes = scanning.full_scans
         scanning.wait_full_scans(3)
-        cost = (kksmd_runtime() - began) / (scanning.full_scans - passes)
+        cost = (kksmd.runtime() - began) / (scanning.full_scans - passes)
         assert cost < 1.0
         assert scanning.pages_shared == 1
         assert pagemap.entry(ends[0]).pfn == pagemap.entry(ends[1]).pfn

@@ -35,7 +35,7 @@ def kernel_ksm(modules: Modules) -> Iterator[Path]:
     """The kernel's own KSM at work beside ours: its directory in /sys."""
     theirs = kernels_own_ksm()
     with modules.without():
-        modules.insmod("ksm", "sysfs=auto")
+        modules.load("ksm", "sysfs=auto")
         (theirs / "pages_to_scan").write_text("2000")
         (theirs / "sleep_millisecs").write_text("5")
         (theirs / "run").write_text("1")

@@ -114,7 +114,7 @@ def one_round(modules: Modules, seed: str, seconds: float, image: Path) -> tuple
     Returns:
         How many actors have lived, how many steps they have made, and how often the settings changed.
     """
-    modules.load("ksm")
+    modules.load_usual("ksm")
     ksm = KsmSysfs.find()
     ksm.pages_to_scan, ksm.sleep, ksm.max_kernel_pages, ksm.run = 2000, 1000, 0, 1
     until = time.monotonic() + seconds
@@ -139,7 +139,7 @@ def one_round(modules: Modules, seed: str, seconds: float, image: Path) -> tuple
             process.receive(PATIENCE)
             heir.let_go()
             assert heir.arena.verify() == []
-            modules.unload()
+            modules.unload_all()
             assert process.ask(deadline=PATIENCE) == []
     return sum(lives for lives, _ in said), sum(steps for _, steps in said), turns
 

@@ -7,6 +7,7 @@ import os
 import time
 from pathlib import Path
 
+import kksmd
 import pytest
 
 from ksmlab import content, pagemap
@@ -135,10 +136,10 @@ def test_nothing_to_scan_a_batch_costs_nothing(scanning: KsmSysfs) -> None:
     with KsmDevice() as device, device.create_area() as area, Arena(16) as arena:
         area.register(arena)
         with scanning.settings(pages_to_scan=0, sleep=0):
-            before = kksmd_runtime()
+            before = kksmd.runtime()
             deadline = time.monotonic() + 1
             while time.monotonic() < deadline:
-                assert kksmd_runtime() - before < 0.2
+                assert kksmd.runtime() - before < 0.2
         scanning.wait_full_scans(1)
 
 
@@ -156,16 +157,3 @@ def test_kksmd_freezes_while_it_scans(scanning: KsmSysfs) -> None:
             finally:
                 test.write_text("none")
             scanning.wait_full_scans(1)
-
-
-def kksmd_pid() -> int:
-    """Return the process id of kksmd."""
-    for comm in Path("/proc").glob("[0-9]*/comm"):
-        if comm.read_text() == "kksmd\n":
-            return int(comm.parent.name)
-    raise AssertionError("there is no kksmd")
-
-
-def kksmd_runtime() -> float:
-    """Return the CPU seconds that kksmd has used."""
-    return int(Path(f"/proc/{kksmd_pid()}/schedstat").read_text().split()[0]) / 1e9

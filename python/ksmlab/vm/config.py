@@ -59,6 +59,7 @@ class MachineConfig:
         writable: Directories of the host's that the guest may write to; no spaces in the paths.
         qemu_options: More options for QEMU.
         cwd: The directory that commands start in.
+        hold: Whether the VM stays up, halted, when its kernel panics.
         log_level: Kernel messages less urgent than this stay out of the log on the host (the kernel's loglevel=).
         deadlines: On a host with KVM; they are stretched under emulation.
     """
@@ -69,6 +70,7 @@ class MachineConfig:
     writable: tuple[Path, ...] = ()
     qemu_options: tuple[str, ...] = ()
     cwd: Path = field(default_factory=Path.cwd)
+    hold: bool = False
     log_level: int = 5
     deadlines: Deadlines = field(default_factory=Deadlines)
 
@@ -93,7 +95,8 @@ def vng_command(kernel: Kernel, config: MachineConfig, accel: Accel, vng: str) -
     # A kernel that oopses stops, and one that stops ends its QEMU: a crash is known within seconds.
     boot = [
         "oops=panic",
-        "panic=-1",
+        # A held kernel stops where it is; a debugger finds every address where vmlinux has it.
+        *(("panic=0", "nokaslr") if config.hold else ("panic=-1",)),
         f"loglevel={config.log_level}",
         *kernel.spec.boot,
         *config.boot_args,

@@ -96,6 +96,7 @@ class Console:
         finally:
             os.close(slave)
             os.close(log_write)
+        self._log_read = log_read
         self.log = LineReader(log_read, on_log)
         self.log.start()
         # The terminal is ours to close.
@@ -142,6 +143,16 @@ class Console:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(max(0.0, deadline - time.monotonic()))
         return not self.log.is_alive() and self.process.returncode is not None
+
+    def give_away(self) -> tuple[int, int]:
+        """Leave everything running, for another process to hold.
+
+        Returns:
+            The terminal and the log's pipe, for that process to read; to be closed here once it has them. Whatever
+            holds neither of them ends all that was started.
+        """
+        self._closed = True
+        return os.dup(self.terminal), os.dup(self._log_read)
 
     def close(self) -> None:
         """End everything, kindly first; close what is open. May be called again."""

@@ -56,9 +56,21 @@ class SessionTimeout(VmError):
     """The whole session ran past its deadline; the VM has been ended."""
 
 
-class KernelPanic(VmError):
+class LostVM(VmError):
+    """The VM is gone, or of no more use: killed, or QEMU itself failed, or one of the kinds below."""
+
+
+class KernelPanic(LostVM):
     """The guest's kernel panicked; `log` is the cleaned section of its log."""
 
 
-class LostVM(VmError):
-    """The VM went away without a panic: killed, or QEMU itself failed."""
+class GuestMemory(LostVM):
+    """The guest ran out of memory, and its kernel killed what the host was talking to."""
+
+
+class GuestEnded(LostVM):
+    """What the host was talking to in the guest ended by itself, before its time."""
+
+
+class Hang(LostVM):
+    """Nothing came from the guest before the deadline."""

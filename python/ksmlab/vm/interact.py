@@ -65,10 +65,10 @@ def interact(machine: Machine, script: str) -> int:
             selector.register(keyboard, selectors.EVENT_READ)
         while True:
             if found := request.end.search(pending):
-                _show(screen, pending[: found.start()])
+                show(screen, pending[: found.start()])
                 return int(found[1])
             sure = before_partial_mark(pending)
-            _show(screen, pending[:sure])
+            show(screen, pending[:sure])
             pending = pending[sure:]
             for key, _ in selector.select(TICK_SECONDS):
                 if key.fd == keyboard:
@@ -85,6 +85,7 @@ def interact(machine: Machine, script: str) -> int:
                     pending += data
 
 
-def _show(descriptor: int, data: bytes) -> None:
+def show(descriptor: int, data: bytes) -> None:
+    """Write all of it."""
     while data:
         data = data[os.write(descriptor, data) :]

@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import resource
 import shutil
 import subprocess
 import tempfile
@@ -83,6 +84,12 @@ def estimate(spec: KernelSpec, cpus: int) -> float:
 def say_seconds(seconds: float) -> str:
     """Write a duration for a person."""
     return f"{seconds / 60:.0f} min" if seconds >= MINUTES_FROM else f"{seconds:.0f} s"
+
+
+def children_cpu() -> float:
+    """Give the CPU seconds that the children of this process have used which have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def make_environment() -> dict[str, str]:
@@ -165,7 +172,7 @@ def build_kernel(kernel: Kernel, source: Source, made_by: str, report: Report) -
         wishes.write_text(merged(fragments))
         make([f"KCONFIG_ALLCONFIG={wishes}", "allnoconfig"], CONFIGURE_SECONDS)
         check_config(kernel.name, fragments, tree / ".config")
-        start = time.monotonic()
+        start, busy = time.monotonic(), children_cpu()
         make(
             [f"-j{cpus}", f"KCFLAGS={flags}", "bzImage", "modules"],
             max(LEAST_SECONDS, PATIENCE * expected),
@@ -184,6 +191,7 @@ def build_kernel(kernel: Kernel, source: Source, made_by: str, report: Report) -
             "recipe": made_by,
             "compiler": compiler(),
             "seconds": round(took),
+            "cpu_minutes": round((children_cpu() - busy) / 60, 1),
             "cpus": cpus,
         }
         (root / ENTRY).write_text(json.dumps(facts, indent=1) + "\n")

@@ -91,7 +91,9 @@ class Machine:
         self.kernel = kernel
         self.accel = accel or accel_module.probe()
         config = config or MachineConfig()
-        self.config = replace(config, deadlines=config.deadlines.under(self.accel))
+        self.config = replace(
+            config, deadlines=config.deadlines.under(self.accel, kernel.spec.slow)
+        )
         self._on_log = on_log
         self._channel: Channel | None = None
         self._panicked = threading.Event()
@@ -164,6 +166,11 @@ class Machine:
     def pid(self) -> int:
         """The process that leads the VM's process group."""
         return self.channel.console.process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether QEMU still runs."""
+        return self._channel is not None and self._channel.console.process.poll() is None
 
     @property
     def log(self) -> list[str]:
@@ -239,8 +246,9 @@ class Machine:
     def lost(self) -> VmError:
         """Say why the VM is gone. Call it when its console has closed or its kernel has panicked."""
         console = self.channel.console
-        console.wait_gone(PANIC_SECONDS)
-        self.close()
+        if not (self.config.hold and self._panicked.is_set()):
+            console.wait_gone(PANIC_SECONDS)
+            self.close()
         log = self.log
         if any(PANIC in line for line in log):
             return KernelPanic(

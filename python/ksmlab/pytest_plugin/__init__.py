@@ -1,0 +1,121 @@
+"""A pytest plugin: tests that run inside virtual machines, one for each kernel, and report on the host.
+
+    pytest tests/vm --kernel debian-6.1 --kernel debian-6.12 -n 2
+
+The host collects; a pytest in the VM, started over its console, runs what the host orders and sends its reports
+over a virtio-serial port. Nothing here knows which module is tested: see docs/testing-your-module.md.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ksmlab.pytest_plugin.guest import IN_GUEST
+from ksmlab.pytest_plugin.host import DEADLINE_MARK, Host
+from ksmlab.pytest_plugin.leg import TEST_SECONDS
+from ksmlab.pytest_plugin.setup import Setup
+from ksmlab.vm.errors import VmError
+
+if TYPE_CHECKING:
+    from ksmlab.pytest_plugin.leg import Leg
+
+pytest_plugins = ("ksmlab.pytest_plugin.fixtures", "ksmlab.pytest_plugin.summary")
+
+PARAMETER = "vm_kernel"
+SETUP = pytest.StashKey[Setup]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add what a person and a project may choose."""
+    group = parser.getgroup("vm", "tests inside virtual machines")
+    group.addoption(
+        "--kernel", action="append", metavar="NAME",
+        help="run the tests in a VM with this kernel; may be repeated",
+    )  # fmt: skip
+    group.addoption(
+        "--vm-keep", action="store_true",
+        help="leave the VM up after the first failure, and say how to attach to it",
+    )  # fmt: skip
+    group.addoption(
+        "--vm-boot", action="append", default=[], metavar="ARG", help="an argument for the kernel"
+    )
+    group.addoption(
+        "--vm-record", metavar="DIR", help="store what came from the VM during each test (JSON)"
+    )
+    group.addoption("--vm-memory", metavar="SIZE", help="the VM's memory, as QEMU takes it")
+    group.addoption("--vm-cpus", type=int, default=2, metavar="N", help="virtual CPUs")
+    group.addoption(
+        "--vm-deadline", type=float, default=TEST_SECONDS, metavar="SECONDS",
+        help=f"how long a test may take ({TEST_SECONDS:.0f}); stretched where the CPU is emulated",
+    )  # fmt: skip
+    parser.addini("vm_tests", "directories whose tests run in VMs", type="paths", default=[])
+    parser.addini("vm_kernels", "the kernels' descriptions", default="vm/kernels.toml")
+    parser.addini(
+        "vm_default_kernels", "without --kernel: the first of these that is here, or else the last",
+        type="args", default=[],
+    )  # fmt: skip
+    parser.addini("vm_modules", "directory of the modules' sources, built for each kernel")
+    parser.addini("vm_build", "where they are built", default="build")
+    parser.addini("vm_allow", "allow-list of kernel complaints (TOML)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Take the host's role, unless this is the guest."""
+    config.addinivalue_line(
+        "markers", f"{DEADLINE_MARK}(seconds): how long the test may take in its VM"
+    )
+    config.stash[SETUP] = Setup(config)
+    if not config.stash.get(IN_GUEST, False):
+        config.pluginmanager.register(Host(kernel_of, lambda name: leg(config, name)), "vm-host")
+
+
+def leg(config: pytest.Config, name: str) -> Leg:
+    """Make what runs a kernel."""
+    return config.stash[SETUP].leg(name)
+
+
+def kernel_of(item: pytest.Item) -> str | None:
+    """Give the kernel that a test runs on, None if it runs here.
+
+    Raises:
+        pytest.UsageError: It belongs in a VM, and could not be made one test a kernel.
+    """
+    setup = item.config.stash[SETUP]
+    if not setup.belongs_in_vm(item.path):
+        return None
+    callspec = getattr(item, "callspec", None)
+    if callspec is not None and PARAMETER in callspec.params:
+        return str(callspec.params[PARAMETER])
+    if len(setup.kernels) == 1:
+        return setup.kernels[0]
+    raise pytest.UsageError(
+        f"{item.nodeid} cannot be run on several kernels in one go, as it takes no parameters "
+        "(a unittest.TestCase, perhaps). Nothing was run. Next: give one --kernel"
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Make of each test that belongs in a VM one for each kernel."""
+    setup = metafunc.config.stash[SETUP]
+    if setup.belongs_in_vm(metafunc.definition.path):
+        metafunc.fixturenames.append(PARAMETER)
+        metafunc.parametrize(PARAMETER, setup.kernels, indirect=True, scope="session")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Have everything ready before workers start, each of which would wait for it in silence.
+
+    Raises:
+        pytest.UsageError: A kernel or a module cannot be had.
+    """
+    setup = session.config.stash[SETUP]
+    if session.config.stash.get(IN_GUEST, False) or session.config.option.collectonly:
+        return
+    if session.config.option.kernel and not setup.worker:
+        try:
+            setup.prepare()
+        except VmError as error:
+            raise pytest.UsageError(str(error)) from error

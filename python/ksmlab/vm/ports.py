@@ -1,0 +1,104 @@
+"""Lines to a VM beside its console: virtio-serial ports, QEMU's monitor, its gdb stub, each a socket on the host."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import tempfile
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from ksmlab.vm.errors import VmError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: Of the names of the directories that VMs have their sockets in.
+PREFIX = "ksmlab-vm-"
+QMP = "qmp"
+GDB = "gdb"
+CONNECT_SECONDS = 10.0
+MONITOR_SECONDS = 10.0
+
+
+class Ports:
+    """The sockets of one VM, in a directory of their own.
+
+    Args:
+        names: The virtio-serial ports; a guest finds each by its name (/sys/class/virtio-ports/*/name).
+        gdb: Whether a debugger may attach to the VM.
+    """
+
+    def __init__(self, names: Sequence[str], *, gdb: bool = False) -> None:
+        """Make the directory; QEMU makes the sockets."""
+        self.directory = Path(tempfile.mkdtemp(prefix=PREFIX))
+        self._names = tuple(names)
+        self._gdb = gdb
+
+    def path(self, name: str) -> Path:
+        """Give the socket of a port, of QMP, or of GDB."""
+        return self.directory / f"{name}.sock"
+
+    @property
+    def qemu_options(self) -> tuple[str, ...]:
+        """What QEMU is told to make them."""
+        options = ["-qmp", f"unix:{self.path(QMP)},server=on,wait=off"]
+        if self._gdb:
+            options += ["-gdb", f"unix:{self.path(GDB)},server=on,wait=off"]
+        options += ["-device", "virtio-serial-pci,id=ksmlab"]
+        for name in self._names:
+            options += ["-chardev", f"socket,id={name},path={self.path(name)},server=on,wait=off"]
+            options += ["-device", f"virtserialport,bus=ksmlab.0,chardev={name},name={name}"]
+        return tuple(options)
+
+    def connect(self, name: str) -> socket.socket:
+        """Connect to a socket of a VM that runs.
+
+        Raises:
+            VmError: There is nobody.
+        """
+        line = socket.socket(socket.AF_UNIX)
+        line.settimeout(CONNECT_SECONDS)
+        try:
+            line.connect(str(self.path(name)))
+        except OSError as error:
+            line.close()
+            raise VmError(
+                f"{self.path(name)} does not answer: {error.strerror}.",
+                untouched="Nothing was changed.",
+                hint="The VM has ended.",
+            ) from error
+        line.settimeout(None)
+        return line
+
+    def inject_nmi(self) -> None:
+        """Have the VM's CPUs take a non-maskable interrupt, also where interrupts are off.
+
+        Raises:
+            VmError: QEMU does not answer, or refused.
+        """
+        with self.connect(QMP) as line, line.makefile("rw") as stream:
+            line.settimeout(MONITOR_SECONDS)
+            try:
+                stream.readline()
+                for command in ("qmp_capabilities", "inject-nmi"):
+                    stream.write(json.dumps({"execute": command}) + "\n")
+                    stream.flush()
+                    answer = _answer(stream)
+                    if "error" in answer:
+                        raise VmError(f"QEMU refused {command}: {answer['error']['desc']}.")
+            except (OSError, ValueError) as error:
+                raise VmError(f"QEMU's monitor does not answer: {error}.") from error
+
+    def close(self) -> None:
+        """Remove the directory. May be called again."""
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def _answer(stream: IO[str]) -> dict[str, Any]:
+    """Read up to the answer to a command; events come in between."""
+    while True:
+        answer: dict[str, Any] = json.loads(stream.readline())
+        if "event" not in answer:
+            return answer

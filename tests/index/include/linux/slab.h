@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Host stand-in: memory that the program can refuse, one allocation at a time. */
+#ifndef HOST_SLAB_H
+#define HOST_SLAB_H
+
+#include <linux/types.h>
+
+#define GFP_KERNEL	0u
+
+void *kzalloc(size_t size, unsigned int flags);
+void kfree(const void *memory);
+
+#endif

@@ -1,0 +1,183 @@
+"""What an index promises, as a Hypothesis state machine: every rule is a call, and a model in Python knows the answer.
+
+The stable half is simple: what is in it is found, what is not is not. In the unstable half pages
+may change under the index, vanish and come back. As long as none has changed since the index was
+last without unstable entries, the same holds there. After that a search may miss what is there; but
+what it finds is there, and has the content asked for at that moment, nothing is lost, and whatever
+is in can be taken out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
+from index_program import Answer, IndexProgram, hexadecimal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+#: Few and short: most are equal, or equal at the start.
+contents = st.lists(st.sampled_from([0, 1, 255]), max_size=4).map(hexadecimal)
+some_contents = st.lists(contents, min_size=1, max_size=6)
+picks = st.integers(min_value=0, max_value=1 << 16)
+
+
+@dataclass
+class Page:
+    """An unstable entry's page.
+
+    Attributes:
+        content: what is in it; None when that differs from look to look.
+        gone: whether there is no such page at present.
+    """
+
+    content: str | None
+    gone: bool = False
+
+
+class IndexMachine(RuleBasedStateMachine):
+    """One index and its model. A subclass names the program and the implementation."""
+
+    program: Path
+    name: str
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.index = IndexProgram(self.program, self.name)
+        self.stable: dict[str, int] = {}
+        self.unstable: dict[int, Page] = {}
+        self.ordered = True
+        self.pages = 0
+
+    @initialize(refused=st.integers(min_value=0, max_value=3))
+    def create(self, refused: int) -> None:
+        """Without memory there is no index; and the next attempt is a new one."""
+        self.index.ask("fail", refused)
+        while self.index.ask("create").words == ("none",):
+            assert refused > 0, "create() failed though there was memory"
+            refused = 0
+            self.index.ask("fail", 0)
+        # What is left of the refusal may strike in any later call, which has to live with it.
+
+    def number(self) -> int:
+        """Give a page a number of its own."""
+        self.pages += 1
+        return self.pages
+
+    def settle(self, answer: Answer) -> None:
+        """Take over what the index has dropped by itself: pages that it asked for in vain."""
+        for page in answer.dropped:
+            assert self.unstable.pop(page).gone, f"page {page} was dropped, and is there"
+        if not self.unstable:
+            self.ordered = True
+
+    @rule(content=contents)
+    def find_stable(self, content: str) -> None:
+        answer = self.index.ask("find", content)
+        assert answer.dropped == ()
+        assert answer.page == self.stable.get(content)
+
+    @rule(some=some_contents)
+    def insert_stable(self, some: list[str]) -> None:
+        for content in some:
+            page = self.number()
+            answer = self.index.ask("stable", page, content)
+            assert answer.dropped == ()
+            assert answer.page == self.stable.get(content)
+            self.stable.setdefault(content, page)
+
+    @rule(some=some_contents)
+    def find_or_insert_unstable(self, some: list[str]) -> None:
+        for content in some:
+            number = self.number()
+            answer = self.index.ask("unstable", number, content)
+            equal = [
+                page
+                for page, its in self.unstable.items()
+                if its.content == content and not its.gone
+            ]
+            self.settle(answer)
+            found = answer.page
+            if found is None:
+                assert not (self.ordered and equal), f"{equal} missed"
+                self.unstable[number] = Page(content)
+                continue
+            assert found in self.unstable, f"page {found} is not in the index"
+            assert not self.unstable[found].gone
+            assert self.unstable[found].content in {content, None}, "not equal"
+
+    @precondition(lambda self: self.unstable)
+    @rule(pick=picks, content=st.none() | contents)
+    def write(self, pick: int, content: str | None) -> None:
+        """The page of an entry changes, once or at every look, and the index is not told."""
+        page = self.an_unstable(pick)
+        its = self.unstable[page]
+        if its.content == content:
+            return
+        self.ordered = False
+        if content is None:
+            self.index.ask("wild", page)
+        # One that is wild stays so.
+        elif its.content is not None:
+            self.index.ask("write", page, content)
+        its.content = content if its.content is not None else None
+
+    @precondition(lambda self: self.unstable)
+    @rule(some=st.lists(picks, min_size=1, max_size=4))
+    def vanish_or_come_back(self, some: list[int]) -> None:
+        for pick in some:
+            page = self.an_unstable(pick)
+            gone = self.unstable[page].gone = not self.unstable[page].gone
+            self.index.ask("gone" if gone else "back", page)
+
+    def an_unstable(self, pick: int) -> int:
+        return list(self.unstable)[pick % len(self.unstable)]
+
+    @precondition(lambda self: self.stable or self.unstable)
+    @rule(pick=picks)
+    def forget(self, pick: int) -> None:
+        if self.unstable and (pick % 2 or not self.stable):
+            page = self.an_unstable(pick)
+            del self.unstable[page]
+            self.settle(self.index.ask("forget", page))
+        else:
+            content = list(self.stable)[pick % len(self.stable)]
+            assert self.index.ask("forget", self.stable.pop(content)).dropped == ()
+
+    @rule(how=st.sampled_from(["flush", "sweep stable", "sweep unstable"]))
+    def empty(self, how: str) -> None:
+        """Throw all away; in a sweep, each entry is forgotten as soon as the walk is past it."""
+        answer = self.index.ask(how)
+        left = answer.dropped if how == "flush" else answer.pages
+        members = list(self.stable.values()) if how == "sweep stable" else list(self.unstable)
+        assert sorted(left) == sorted(members)
+        if how == "sweep stable":
+            self.stable.clear()
+        else:
+            self.unstable.clear()
+            self.ordered = True
+
+    @invariant()
+    def nothing_is_lost(self) -> None:
+        if not self.pages:
+            return
+        assert sorted(self.index.ask("walk", "stable").pages) == sorted(self.stable.values())
+        assert sorted(self.index.ask("walk", "unstable").pages) == sorted(self.unstable)
+
+    def teardown(self) -> None:
+        try:
+            self.index.ask("sweep", "stable")
+            self.index.ask("flush")
+            self.index.ask("destroy")
+            self.index.finish()
+        finally:
+            self.index.close()

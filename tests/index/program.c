@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * An index, driven by lines: program NAME, then a command a line on standard input,
+ * and for each command a line on standard output.
+ *
+ * Pages are small here, and have numbers. Each is allocated by itself, and freed as
+ * soon as the index has it no longer, so that a sanitizer sees whoever looks again.
+ *
+ *	create			"ok", or "none" when there was no memory
+ *	fail N			refuse the Nth allocation from here on (0: none)
+ *	find HEX		find_stable()
+ *	stable ID HEX		insert_stable() of a new page
+ *	unstable ID HEX		find_or_insert_unstable() of a new page
+ *	write ID HEX		the page has other content now
+ *	wild ID			the page has other content at each look
+ *	gone ID			there is no such page at present
+ *	back ID			there is again, with the content that it had
+ *	forget ID		forget()
+ *	flush			flush()
+ *	walk KIND		all entries of a kind, by next()
+ *	sweep KIND		the same, and each is forgotten once next() is past it
+ *	destroy			destroy()
+ *
+ * An answer is what was found ("none", or a page's number) or the numbers walked
+ * over; then, after "dropped", the numbers of the pages that the index dropped.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <linux/slab.h>
+
+#include "index.h"
+
+#define MAX_PAGES	4096
+#define CONTENT_BYTES	16
+
+struct page {
+	struct ksm_entry entry;
+	enum ksm_kind kind;
+	bool wild, gone;
+	unsigned int id;
+	unsigned char content[CONTENT_BYTES];
+};
+
+/* A new implementation is tested as soon as it stands here and in index_program.py. */
+static const struct ksm_index_ops *const implementations[] = { &ksm_index_tree };
+
+static const struct ksm_index_ops *ops;
+static struct ksm_index *index_;
+static struct page *pages[MAX_PAGES];
+static unsigned int refuse_in;
+static char dropped[MAX_PAGES * 6];
+
+static void __attribute__((noreturn, format(printf, 1, 2))) die(const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	vfprintf(stderr, format, arguments);
+	va_end(arguments);
+	fputc('\n', stderr);
+	abort();
+}
+
+void *kzalloc(size_t size, unsigned int flags)
+{
+	(void)flags;
+	if (refuse_in && !--refuse_in)
+		return NULL;
+	return calloc(1, size);
+}
+
+void kfree(const void *memory)
+{
+	free((void *)memory);
+}
+
+static void page_free(struct page *page)
+{
+	pages[page->id] = NULL;
+	free(page);
+}
+
+static struct page *to_page(struct ksm_entry *entry)
+{
+	struct page *page = container_of(entry, struct page, entry);
+
+	if (page->id >= MAX_PAGES || pages[page->id] != page)
+		die("the index gave an entry that is no page");
+	return page;
+}
+
+static bool order(const void *key, struct ksm_entry *entry, enum ksm_kind kind, int *result)
+{
+	struct page *page = to_page(entry);
+	unsigned int i;
+
+	if (page->kind != kind)
+		die("page %u is asked for as the wrong kind", page->id);
+	if (page->gone)
+		return false;
+	for (i = 0; page->wild && i < CONTENT_BYTES; i++)
+		page->content[i] = (unsigned char)(rand() % 2);
+	*result = memcmp(key, page->content, CONTENT_BYTES);
+	return true;
+}
+
+static void note_dropped(struct ksm_entry *entry)
+{
+	struct page *page = to_page(entry);
+
+	if (page->kind != KSM_UNSTABLE)
+		die("stable page %u was dropped", page->id);
+	snprintf(dropped + strlen(dropped), sizeof(dropped) - strlen(dropped), " %u", page->id);
+	page_free(page);
+}
+
+static const struct ksm_index_callbacks callbacks = {
+	.order = order,
+	.dropped = note_dropped,
+};
+
+static void parse_content(const char *hex, unsigned char *content)
+{
+	unsigned int i, byte;
+
+	if (!hex || strlen(hex) != 2 * CONTENT_BYTES)
+		die("content is %u bytes in hex", CONTENT_BYTES);
+	for (i = 0; i < CONTENT_BYTES; i++) {
+		if (sscanf(hex + 2 * i, "%2x", &byte) != 1)
+			die("not hex: %s", hex);
+		content[i] = (unsigned char)byte;
+	}
+}
+
+static struct page *page_of(const char *id)
+{
+	unsigned long number = id ? strtoul(id, NULL, 10) : MAX_PAGES;
+
+	if (number >= MAX_PAGES || !pages[number])
+		die("no page %s", id ? id : "");
+	return pages[number];
+}
+
+static struct page *page_new(const char *id, const char *hex, enum ksm_kind kind)
+{
+	unsigned long number = id ? strtoul(id, NULL, 10) : MAX_PAGES;
+	struct page *page = calloc(1, sizeof(*page));
+
+	if (!page || number >= MAX_PAGES || pages[number])
+		die("no new page %s", id ? id : "");
+	/* Nothing that the index is to set may be right by chance. */
+	memset(&page->entry, 0xa5, sizeof(page->entry));
+	page->id = (unsigned int)number;
+	page->kind = kind;
+	parse_content(hex, page->content);
+	pages[number] = page;
+	return page;
+}
+
+static void say(struct ksm_entry *entry)
+{
+	if (entry)
+		printf("%u", to_page(entry)->id);
+	else
+		printf("none");
+}
+
+/* The key is on the heap, no longer than it must be: who reads on is seen. */
+static void look_up(const char *hex, struct page *new)
+{
+	unsigned char *key = malloc(CONTENT_BYTES);
+	struct ksm_entry *found;
+
+	if (!key)
+		die("no memory");
+	if (new)
+		memcpy(key, new->content, CONTENT_BYTES);
+	else
+		parse_content(hex, key);
+	if (!new)
+		found = ops->find_stable(index_, key);
+	else if (new->kind == KSM_STABLE)
+		found = ops->insert_stable(index_, key, &new->entry);
+	else
+		found = ops->find_or_insert_unstable(index_, key, &new->entry);
+	free(key);
+	say(found);
+	if (new && found)
+		page_free(new);
+}
+
+static void walk(enum ksm_kind kind, bool sweep)
+{
+	struct ksm_entry *entry = ops->next(index_, NULL, kind), *next;
+	unsigned int steps = 0;
+
+	for (; entry; entry = next) {
+		struct page *page = to_page(entry);
+
+		if (page->kind != kind || ++steps > MAX_PAGES)
+			die("the walk leads astray at page %u", page->id);
+		next = ops->next(index_, entry, kind);
+		printf("%u ", page->id);
+		if (sweep) {
+			ops->forget(index_, entry, kind);
+			page_free(page);
+		}
+	}
+}
+
+static void run(const char *command, const char *first, const char *second)
+{
+	struct page *page;
+
+	if (!strcmp(command, "create")) {
+		index_ = ops->create(&callbacks);
+		printf(index_ ? "ok" : "none");
+	} else if (!strcmp(command, "fail")) {
+		refuse_in = (unsigned int)strtoul(first, NULL, 10);
+	} else if (!strcmp(command, "find")) {
+		look_up(first, NULL);
+	} else if (!strcmp(command, "stable")) {
+		look_up(NULL, page_new(first, second, KSM_STABLE));
+	} else if (!strcmp(command, "unstable")) {
+		look_up(NULL, page_new(first, second, KSM_UNSTABLE));
+	} else if (!strcmp(command, "write")) {
+		parse_content(second, page_of(first)->content);
+	} else if (!strcmp(command, "wild")) {
+		page_of(first)->wild = true;
+	} else if (!strcmp(command, "gone")) {
+		page_of(first)->gone = true;
+	} else if (!strcmp(command, "back")) {
+		page_of(first)->gone = false;
+	} else if (!strcmp(command, "forget")) {
+		page = page_of(first);
+		ops->forget(index_, &page->entry, page->kind);
+		page_free(page);
+	} else if (!strcmp(command, "flush")) {
+		ops->flush(index_);
+	} else if (!strcmp(command, "walk") || !strcmp(command, "sweep")) {
+		walk(!strcmp(first, "stable") ? KSM_STABLE : KSM_UNSTABLE, command[0] == 's');
+	} else if (!strcmp(command, "destroy")) {
+		ops->destroy(index_);
+		index_ = NULL;
+	} else {
+		die("unknown command %s", command);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	char line[256];
+	size_t i;
+
+	for (i = 0; argc == 2 && i < sizeof(implementations) / sizeof(*implementations); i++)
+		if (!strcmp(implementations[i]->name, argv[1]))
+			ops = implementations[i];
+	if (!ops)
+		die("which index?");
+	while (fgets(line, sizeof(line), stdin)) {
+		char *command = strtok(line, " \n"), *first = strtok(NULL, " \n");
+
+		if (!command)
+			die("an empty line");
+		dropped[0] = '\0';
+		run(command, first, strtok(NULL, " \n"));
+		printf(" dropped%s\n", dropped);
+		fflush(stdout);
+	}
+	return 0;
+}

@@ -1,0 +1,145 @@
+"""The indexes hold what index.h promises, and no sanitizer objects; and these tests can tell."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis.stateful import run_state_machine_as_test
+from index_machine import IndexMachine
+from index_program import INDEXES, KERNEL, IndexProgram, build, hexadecimal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+#: Other examples in each run; the seed is printed, and brings them back.
+SETTINGS = settings(
+    max_examples=150,
+    stateful_step_count=40,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+#: A planted bug is looked for longer, and need not be shrunk.
+HUNT = settings(
+    SETTINGS,
+    max_examples=2000,
+    phases=[Phase.generate],
+    report_multiple_bugs=False,
+)
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("index") / "program")
+
+
+def check(program: Path, name: str, how: settings) -> None:
+    """Play examples against one implementation: others each time, unless INDEX_SEED is set."""
+    number = int(os.environ.get("INDEX_SEED", random.randrange(1 << 32)))
+    print(f"INDEX_SEED={number}")
+    machine = type(f"{name.title()}Machine", (IndexMachine,), {"program": program, "name": name})
+    run_state_machine_as_test(seed(number)(machine), settings=how)
+
+
+@pytest.mark.parametrize("name", INDEXES)
+def test_an_index_does_what_its_model_does(program: Path, name: str) -> None:
+    check(program, name, SETTINGS)
+
+
+@pytest.mark.parametrize("name", INDEXES)
+def test_without_memory_there_is_no_index(program: Path, name: str) -> None:
+    with IndexProgram(program, name) as index:
+        index.ask("fail", 1)
+        assert index.ask("create").words == ("none",)
+        assert index.ask("create").words == ("ok",)
+        index.ask("destroy")
+        index.finish()
+
+
+@pytest.mark.parametrize("name", INDEXES)
+def test_many_entries(program: Path, name: str) -> None:
+    """More than an example of the machine has, in both halves, in order and against it."""
+    with IndexProgram(program, name) as index:
+        index.ask("create")
+        contents = [hexadecimal(divmod(number, 256)) for number in range(600)]
+        for number, content in enumerate(contents):
+            assert index.ask("stable", number, content).page is None
+        for number, content in enumerate(reversed(contents)):
+            assert index.ask("unstable", 1000 + number, content).page is None
+        for number, content in enumerate(contents):
+            assert index.ask("find", content).page == number
+            assert index.ask("unstable", 3000, content).page == 1599 - number
+        assert len(index.ask("flush").dropped) == 600
+        assert len(index.ask("sweep", "stable").pages) == 600
+        index.ask("destroy")
+        index.finish()
+
+
+@dataclass(frozen=True)
+class Plant:
+    """A bug to put into a copy of an implementation.
+
+    Attributes:
+        name: for people.
+        file: the file in kernel/.
+        old: what stands there, exactly once.
+        new: what the copy has in its place.
+    """
+
+    name: str
+    file: str
+    old: str
+    new: str
+
+
+PLANTS = (
+    Plant(
+        "a page that is gone is dropped and left in",
+        "index_tree.c",
+        "rb_erase(&entry->rb, root);\n\t\t\tindex->cb->dropped(entry);",
+        "index->cb->dropped(entry);",
+    ),
+    Plant(
+        "the search goes on where the tree has turned",
+        "index_tree.c",
+        "again:\n\t*parent = NULL;\n\t*link = &root->rb_node;",
+        "*parent = NULL;\n\t*link = &root->rb_node;\nagain:",
+    ),
+    Plant(
+        "an equal page is added once more",
+        "index_tree.c",
+        "if (!equal && entry) {",
+        "if (entry && parent) {",
+    ),
+    Plant(
+        "a flush keeps the root",
+        "index_tree.c",
+        "index->roots[KSM_UNSTABLE] = RB_ROOT;",
+        "(void)RB_ROOT;",
+    ),
+    Plant(
+        "forget() takes it for stable",
+        "index_tree.c",
+        "rb_erase(&entry->rb, &index->roots[kind]);",
+        "rb_erase(&entry->rb, &index->roots[kind & 0]);",
+    ),
+)
+
+
+@pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.name.replace(" ", "-"))
+def test_a_planted_bug_is_found(plant: Plant, tmp_path: Path) -> None:
+    shutil.copytree(KERNEL, tmp_path / "kernel", ignore=shutil.ignore_patterns("*.o", "*.ko"))
+    source = tmp_path / "kernel" / plant.file
+    text = source.read_text()
+    assert text.count(plant.old) == 1, f"bring this test up to date: {plant.old!r} in {plant.file}"
+    source.write_text(text.replace(plant.old, plant.new))
+    program = build(tmp_path / "program", tmp_path / "kernel")
+    (name,) = [name for name, file in INDEXES.items() if file == plant.file]
+    with pytest.raises(AssertionError):
+        check(program, name, HUNT)

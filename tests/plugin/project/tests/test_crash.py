@@ -1,0 +1,128 @@
+"""Tests that end in every way there is. The host's tests look at what is reported of them."""
+
+import os
+import time
+import warnings
+from pathlib import Path
+
+import pytest
+
+LOST = pytest.mark.lost
+
+
+@pytest.fixture
+def noisy():
+    print("the fixture speaks")
+    yield 1
+    print("and speaks again")
+
+
+def test_passes(noisy):
+    assert noisy == 1
+
+
+def test_runs_in_the_vm(vm_kernel, record_property):
+    record_property("release", os.uname().release)
+    assert os.uname().nodename == "virtme-ng"
+    assert vm_kernel
+
+
+def test_fails(noisy):
+    print("said before it failed")
+    number = noisy + 1
+    assert number == 3, "not three"
+
+
+@pytest.fixture
+def broken():
+    raise OSError("the fixture is broken")
+
+
+def test_fails_in_the_setup(broken):
+    raise AssertionError
+
+
+@pytest.mark.skip(reason="not today")
+def test_skipped():
+    raise AssertionError
+
+
+def test_skips_itself():
+    pytest.skip("found out in the VM")
+
+
+@pytest.mark.xfail(reason="known to fail", strict=True)
+def test_expected_to_fail():
+    raise ValueError("as known")
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_parametrised(number):
+    assert number < 3
+
+
+def test_warning_of_the_kernel(vm_modules):
+    """Its asserts are green; what the kernel says is not."""
+    vm_modules.load("crash", "how=warn")
+
+
+def test_excused_warning():
+    Path("/dev/kmsg").write_text("<4>WARNING: at the excused place in the code\n")
+
+
+@pytest.mark.filterwarnings("default")
+def test_warns():
+    warnings.warn("the test warns", RuntimeWarning, stacklevel=1)
+
+
+@LOST
+def test_sysrq():
+    print("before the crash")
+    Path("/proc/sysrq-trigger").write_text("c")
+
+
+def test_after_a_crash():
+    assert Path("/proc/uptime").exists()
+
+
+@LOST
+def test_oops_in_a_module(vm_modules):
+    vm_modules.load("crash", "how=oops")
+
+
+@LOST
+@pytest.mark.vm_deadline(2)
+def test_loop_with_interrupts_off(vm_modules):
+    vm_modules.load("crash", "how=loop")
+
+
+@LOST
+@pytest.mark.vm_deadline(2)
+def test_waits_for_ever():
+    time.sleep(10_000)
+
+
+@LOST
+def test_out_of_memory():
+    hoard = []
+    while True:
+        hoard.append(bytearray(b"x" * (16 << 20)))
+
+
+@LOST
+def test_ends_its_pytest():
+    os._exit(3)
+
+
+@LOST
+def test_killed_from_outside():
+    """The test on the host that waits for this name kills QEMU."""
+    Path("/dev/kmsg").write_text("<4>now kill me\n")
+    time.sleep(10_000)
+
+
+def test_log_cannot_be_read():
+    """Behind the plugin's back; the check after this very test is what fails."""
+    for entry in Path("/proc/self/fd").iterdir():
+        if entry.is_symlink() and os.readlink(entry) == "/dev/kmsg":
+            os.close(int(entry.name))

@@ -1,0 +1,32 @@
+"""docs/testing-your-module.md is a whole project: it is made from the page, and its tests run."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from outside import CHECKOUT, Project
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PAGE = CHECKOUT / "docs/testing-your-module.md"
+FILE = re.compile(r"^`(?P<path>[\w./]+)`:\n\n```\w+\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def test_the_page_is_a_project_that_works(tmp_path: Path) -> None:
+    files = {found["path"]: found["text"] for found in FILE.finditer(PAGE.read_text())}
+    assert set(files) == {
+        "module/hello.c",
+        "module/Kbuild",
+        "tests/test_hello.py",
+        "pytest.ini",
+        "kernels.toml",
+    }
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    run = Project(tmp_path, kernels_toml="kernels.toml").run()
+    assert run.status == 0, run.output
+    assert "4 passed" in run.output.splitlines()[-1]

@@ -1,0 +1,87 @@
+"""The options that people know from pytest, for tests that run elsewhere."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pexpect
+import pytest
+from outside import CHECKOUT, KERNEL
+
+from ksmlab.vm import keep
+from ksmlab.vm.errors import VmError
+
+if TYPE_CHECKING:
+    from outside import Project
+
+QUICK = "test_passes or test_parametrised or test_skipped or test_fails"
+PROMPT = r"vm:\S*# "
+
+
+def test_nothing_boots_for_a_collection(project: Project) -> None:
+    run = project.run("--collect-only", "-q")
+    assert "booting" not in run.output
+    assert f"tests/test_crash.py::test_parametrised[{KERNEL}-2]" in run.output
+
+
+def test_a_matrix_is_one_test_a_kernel(project: Project) -> None:
+    run = project.run("--collect-only", "-q", kernels=("debian-6.1", "debian-6.12"))
+    for kernel in ("debian-6.1", "debian-6.12"):
+        assert f"tests/test_crash.py::test_parametrised[{kernel}-2]" in run.output
+
+
+def test_an_unknown_kernel_is_a_usage_error(project: Project) -> None:
+    run = project.run(kernels=("debian-5.0",))
+    assert run.status == pytest.ExitCode.USAGE_ERROR
+    assert "There is no kernel called debian-5.0" in run.output
+    assert "Traceback" not in run.output
+
+
+def test_x_stops_and_lf_goes_on_from_there(project: Project) -> None:
+    first = project.run("-k", QUICK, "-x")
+    assert "stopping after 1 failures" in first.output
+    assert "1 failed, 1 passed" in first.output.splitlines()[-1]
+    again = project.run("--lf")
+    assert re.search(r"\b1 failed\b", again.output.splitlines()[-1])
+    assert "test_passes" not in again.output
+    assert f"test_fails[{KERNEL}]" in again.output
+
+
+def test_workers_have_a_vm_each(project: Project) -> None:
+    run = project.run("-n2", "-k", QUICK)
+    assert re.search(r"1 failed, 3 passed, 1 skipped.*1 error", run.output.splitlines()[-1])
+    assert {"gw0", "gw1"} <= set(re.findall(r"^\[(gw\d)\]", run.output, re.MULTILINE))
+
+
+def test_a_kept_vm_has_a_shell_and_a_debugger(project: Project) -> None:
+    before = {each.name for each in keep.kept()}
+    run = project.run("--vm-keep", "-k", "test_fails and not setup")
+    (name,) = {each.name for each in keep.kept()} - before
+    kept = keep.find(name)
+    try:
+        assert f"ksmlab vm attach {name}" in run.output
+        assert kept.gdb_command in run.output
+        shell = pexpect.spawn(
+            sys.executable, ["-m", "ksmlab", "vm", "attach", name],
+            cwd=str(CHECKOUT), encoding="utf-8", timeout=60,
+        )  # fmt: skip
+        shell.expect(PROMPT)
+        shell.sendline("echo $((6 * 7)); uname -n")
+        shell.expect(r"42\s+virtme-ng")
+        shell.send("\x1d")
+        shell.expect(pexpect.EOF)
+        # It outlives that, and lets the next one in.
+        again = subprocess.run(
+            [sys.executable, "-m", "ksmlab", "vm", "attach", name], cwd=CHECKOUT,
+            input="exit\n", capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+        assert again.returncode == 0, again.stderr
+        assert Path(kept.directory, "gdb.sock").is_socket()
+    finally:
+        kept.end()
+    with pytest.raises(VmError):
+        keep.find(name)

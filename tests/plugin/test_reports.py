@@ -1,0 +1,181 @@
+"""One run of a project whose tests end in every way there is, and what the host reports of each."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from outside import KERNEL
+
+if TYPE_CHECKING:
+    from outside import Project, Run
+
+OUTCOME = re.compile(
+    r"^\S+::(?P<test>\w+)\[(?P<id>[^]]*)\] (?P<outcome>[A-Z]+\b(?: VM)?)(?: \((?P<why>[^)]*)\))?.*%\]$",
+    re.MULTILINE,
+)
+LOST = {
+    "test_sysrq": "KernelPanic",
+    "test_oops_in_a_module": "KernelPanic",
+    "test_loop_with_interrupts_off": "Hang",
+    "test_waits_for_ever": "Hang",
+    "test_out_of_memory": "GuestMemory",
+    "test_ends_its_pytest": "GuestEnded",
+    "test_killed_from_outside": "LostVM",
+}
+FAILED = {
+    "test_fails",
+    "test_warning_of_the_kernel",
+    "test_log_cannot_be_read",
+}
+PASSED = {
+    "test_passes",
+    "test_runs_in_the_vm",
+    "test_parametrised",
+    "test_excused_warning",
+    "test_warns",
+    "test_after_a_crash",
+}
+
+
+def qemus_of(project: Project) -> list[int]:
+    """Find the VMs that run over a project: their kernel is told to change to its directory."""
+    found = []
+    for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = cmdline.read_text(errors="replace")
+        except OSError:
+            continue
+        program = words.partition("\0")[0]
+        if "qemu-system" in program and f"virtme_chdir={str(project.root).lstrip('/')}" in words:
+            found.append(int(cmdline.parent.name))
+    return found
+
+
+@pytest.fixture(scope="module")
+def run(project: Project) -> Run:
+    """All of it, once; QEMU is killed while the test that wants it runs."""
+    seen: list[str] = []
+
+    def on_line(line: str) -> None:
+        # A test's own line is there before it has ended: that is what a live line means.
+        if "::test_killed_from_outside" in line:
+            seen.append(line)
+        if seen and "killed" not in seen and "ready after" in line:
+            (qemu,) = qemus_of(project)
+            os.kill(qemu, signal.SIGKILL)
+            seen.append("killed")
+
+    return project.run("--durations=3", on_line=on_line)
+
+
+def outcomes(run: Run) -> dict[str, tuple[str, str | None]]:
+    return {
+        found["test"]: (found["outcome"], found["why"]) for found in OUTCOME.finditer(run.output)
+    }
+
+
+def test_every_test_has_a_line_with_its_outcome(run: Run) -> None:
+    seen = outcomes(run)
+    assert {name for name, (outcome, _) in seen.items() if outcome == "FAILED"} == FAILED
+    assert {name for name, (outcome, _) in seen.items() if outcome == "PASSED"} == PASSED
+    assert seen["test_expected_to_fail"][0] == "XFAIL"
+    assert seen["test_fails_in_the_setup"][0] == "ERROR"
+    assert {name: why for name, (outcome, why) in seen.items() if outcome == "LOST VM"} == LOST
+    assert run.status == 1
+
+
+def test_the_counts_tell_a_lost_vm_from_a_failed_test(run: Run) -> None:
+    closing = run.output.splitlines()[-1]
+    assert "1 error" in closing
+    assert f"{len(LOST)} lost" in closing
+    assert f"{len(FAILED)} failed" in closing
+    assert f"{len(PASSED) + 1} passed, 2 skipped" in closing
+    for name, kind in LOST.items():
+        shown = "LostVM" if kind == "LostVM" else f"LostVM: {kind}"
+        assert f"LOST tests/test_crash.py::{name}[{KERNEL}] - {shown}: " in run.output
+
+
+def test_a_failure_looks_as_it_does_at_home(run: Run) -> None:
+    shown = run.section(rf"_+ test_fails\[{KERNEL}\] _+\n", r"\n_{5}")
+    assert '>       assert number == 3, "not three"' in shown
+    assert "AssertionError: not three" in shown
+    assert "assert 2 == 3" in shown
+    assert re.search(r"tests/test_crash\.py:\d+: AssertionError", shown)
+    assert "said before it failed" in shown
+    assert "the fixture speaks" in shown
+
+
+def test_skips_have_their_reasons(run: Run) -> None:
+    skips = {name: case.find("skipped") for name, case in run.cases.items()}
+    reasons = {name: skip.attrib["message"] for name, skip in skips.items() if skip is not None}
+    assert reasons == {
+        "test_skipped": "not today",
+        "test_skips_itself": "found out in the VM",
+        "test_expected_to_fail": "known to fail",
+    }
+
+
+def test_warnings_are_counted_and_shown(run: Run) -> None:
+    assert "1 warning" in run.output.splitlines()[-1]
+    assert "RuntimeWarning: the test warns" in run.output
+
+
+def test_properties_and_times_reach_the_junit_file(run: Run) -> None:
+    found = run.cases["test_runs_in_the_vm"].find("properties/property[@name='release']")
+    assert found is not None
+    assert found.attrib["value"].startswith(KERNEL.split("-")[1])
+    assert float(run.cases["test_waits_for_ever"].attrib["time"]) > 2
+
+
+def test_a_complaint_fails_a_green_test(run: Run) -> None:
+    shown = run.section(rf"_+ test_warning_of_the_kernel\[{KERNEL}\] _+\n", r"\n_{5}")
+    assert "the kernel complained: WARNING: " in shown
+    # Decoded: the line in the module's source.
+    assert re.search(r"crash_warn\+0x\w+/0x\w+ \[crash\].*\(crash\.c:\d+\)", shown), shown
+    # And it is in the slice of no other test.
+    assert run.output.count("the kernel complained: ") == 1
+
+
+def lost_section(run: Run, name: str) -> str:
+    return run.section(rf"_+ tests/test_crash\.py::{name}\[{KERNEL}\] _+\n", r"\n_{5,} |\n={5,}")
+
+
+def test_a_panic_comes_with_the_log_of_its_test(run: Run) -> None:
+    shown = lost_section(run, "test_sysrq")
+    assert "in the call of tests/test_crash.py::test_sysrq" in shown
+    assert "Kernel panic - not syncing: sysrq triggered crash" in shown
+    assert "sysrq_handle_crash" in shown
+
+
+def test_an_oops_is_decoded(run: Run) -> None:
+    shown = lost_section(run, "test_oops_in_a_module")
+    assert "BUG: kernel NULL pointer dereference" in shown
+    assert re.search(r"crash_oops\+0x\w+/0x\w+ \[crash\].*\(crash\.c:\d+\)", shown), shown
+    assert "crash_warn" not in shown
+
+
+def test_a_hang_says_where(run: Run) -> None:
+    shown = lost_section(run, "test_loop_with_interrupts_off")
+    assert "Nothing came from the VM for " in shown
+    assert re.search(r"crash_loop\+0x\w+/0x\w+ \[crash\].*\(crash\.c:\d+\)", shown), shown
+
+
+def test_memory_says_who_was_killed(run: Run) -> None:
+    shown = lost_section(run, "test_out_of_memory")
+    assert "The guest ran out of memory" in shown
+    assert "Out of memory: Killed process" in shown
+
+
+def test_a_log_that_cannot_be_read_is_a_failure(run: Run) -> None:
+    shown = run.section(rf"_+ test_log_cannot_be_read\[{KERNEL}\] _+\n", r"\n[=_]{5}")
+    assert "Bad file descriptor" in shown
+
+
+def test_nothing_is_left_behind(run: Run, project: Project) -> None:
+    assert run.output
+    assert qemus_of(project) == []

@@ -1,0 +1,31 @@
+"""By chance, but with a model that knows the answer: see fuzz_machine.py.
+
+``--fuzz-examples N`` plays more sequences, in parts with a deadline each; ``--fuzz-seed`` plays the
+same ones again.
+"""
+
+from __future__ import annotations
+
+import platform
+from typing import TYPE_CHECKING
+
+import pytest
+from fuzz_machine import FuzzMachine
+from fuzz_play import play
+from swap import swap
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.fuzz
+
+
+def test_any_sequence(
+    fuzz_part: tuple[int, int], request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    examples, seed = fuzz_part
+    FuzzMachine.most_shared = 0
+    print(f"--fuzz-examples {examples} --fuzz-seed {seed} on {platform.release()}")
+    with swap(tmp_path):
+        play(FuzzMachine, examples, seed, request.config.rootpath / "build/fuzz-failure.py")
+    assert FuzzMachine.most_shared > 0, "nothing has merged in any sequence"
