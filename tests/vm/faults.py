@@ -37,14 +37,12 @@ SETTINGS = {
     "failslab/verbose": "1",
     "fail_page_alloc/verbose": "1",
 }
-#: In this order: once there is a chance, it must be for the right task only.
-RANDOM = ("task-filter", "interval", "times", "probability")
 KINDS = ("failslab", "fail_page_alloc")
 
 
 @contextmanager
 def written(values: dict[Path, str]) -> Iterator[None]:
-    """Have files hold these values in the block, written in this order, and their old ones after it."""
+    """Have files hold these values in the block, written in this order, and undone in reverse."""
     old = {path: path.read_text().strip() for path in values}
     try:
         for path, value in values.items():
@@ -169,7 +167,14 @@ def random_failures(tid: int, percent: int) -> Iterator[None]:
         tid: the task.
         percent: how many of a hundred.
     """
-    chance = {"verbose": "0"} | dict(zip(RANDOM, ("Y", "1", "-1", str(percent)), strict=True))
+    # The filter comes first and goes last: without it, everybody's allocations fail.
+    chance = {
+        "task-filter": "Y",
+        "verbose": "0",
+        "interval": "1",
+        "times": "-1",
+        "probability": str(percent),
+    }
     values = {DEBUGFS / kind / name: value for kind in KINDS for name, value in chance.items()}
     with written({Path(f"/proc/{tid}/make-it-fail"): "1"}), written(values):
         yield

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +30,8 @@ NPAGES = 12
 ALIKE = 3
 SHARED = NPAGES - NPAGES // ALIKE
 REFERENCES = Path("/sys/module/ksm/refcnt")
+#: Turns until everything that is kept for the next time is there.
+FIRST_TURNS = 5
 #: Microseconds to sleep: for good, as far as a test is concerned.
 HOUR = 3_600_000_000
 
@@ -181,14 +182,11 @@ def test_scan_and_merge_while_memory_fails_by_chance(ksm: KsmSysfs) -> None:
     Items and kernel pages are whole pages, of which kmemleak knows nothing: had each failure lost
     one, it would show in what memory there is that nobody accounts for.
     """
-    missed = turn = 0
-    before = 0
-    end = time.monotonic() + 120
+    missed = before = 0
     with KsmDevice() as device, Arena(64, huge=False) as arena:
-        while missed < 300:
-            assert time.monotonic() < end, f"only {missed} failures in {turn} turns"
-            if turn == 5:
-                before = unaccounted_pages()
+        for turn in range(25):
+            if turn == FIRST_TURNS:
+                before, missed = unaccounted_pages(), 0
             with device.create_area() as area, faults.random_failures(kksmd(), 25):
                 arena.fill(content.groups(64, 2, first=1000 * turn))
                 area.register(arena)
@@ -198,8 +196,8 @@ def test_scan_and_merge_while_memory_fails_by_chance(ksm: KsmSysfs) -> None:
                 check(ksm, arena, turn)
             assert kernel_frames(arena) == [], turn
             assert ksm.kernel_pages_allocated == 0, turn
-            turn += 1
-        assert unaccounted_pages() - before < 150, f"{missed} failures in {turn} turns"
+        assert missed > 200, "too few failures to tell"
+        assert unaccounted_pages() - before < missed // 2, f"{missed} failures"
         with device.create_area() as area:
             area.register(arena)
             ksm.run = 1
