@@ -23,13 +23,13 @@ PROMPT = r"vm:\S*# "
 
 
 def test_nothing_boots_for_a_collection(project: Project) -> None:
-    run = project.run("--collect-only", "-q")
+    run = project.run("--collect-only", "-qq")
     assert "booting" not in run.output
     assert f"tests/test_crash.py::test_parametrised[{KERNEL}-2]" in run.output
 
 
 def test_a_matrix_is_one_test_a_kernel(project: Project) -> None:
-    run = project.run("--collect-only", "-q", kernels=("debian-6.1", "debian-6.12"))
+    run = project.run("--collect-only", "-qq", kernels=("debian-6.1", "debian-6.12"))
     for kernel in ("debian-6.1", "debian-6.12"):
         assert f"tests/test_crash.py::test_parametrised[{kernel}-2]" in run.output
 
