@@ -114,7 +114,12 @@ def test_the_structure_is_read_no_further_than_addr(area: Area, arena: Arena) ->
 
 
 @pytest.mark.parametrize("number", [0x4018AB20, 0x4010AB20])
-@pytest.mark.parametrize("pointer", [0, 1, TASK_SIZE, (1 << 64) - 16])
+@pytest.mark.parametrize(
+    # A test has one name, wherever it is collected; where user space ends depends on the CPU.
+    "pointer",
+    [0, 1, TASK_SIZE, (1 << 64) - 16],
+    ids=["null", "one", "past-user-space", "past-all"],
+)
 def test_a_bad_pointer_is_efault(area: Area, number: int, pointer: int) -> None:
     libc_ioctl = ctypes.CDLL(None, use_errno=True).ioctl
     assert libc_ioctl(area.fileno(), ctypes.c_ulong(number), ctypes.c_void_p(pointer)) == -1
@@ -141,6 +146,15 @@ def test_unaligned_is_einval(area: Area, arena: Arena, offset: int) -> None:
         (TASK_SIZE - PAGE_SIZE, 2),
         (1 << ADDRESS_BITS, 1),
         (0xFFFF888000000000, 1),
+    ],
+    ids=[
+        "last-page-of-all",
+        "wraps-to-0",
+        "wraps",
+        "past-user-space",
+        "across-its-end",
+        "non-canonical",
+        "the-kernels",
     ],
 )
 def test_a_range_outside_the_address_space_is_erange(area: Area, addr: int, npages: int) -> None:
