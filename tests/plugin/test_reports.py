@@ -170,7 +170,7 @@ def test_an_oops_is_decoded(run: Run) -> None:
 def test_a_hang_says_where(run: Run) -> None:
     shown = lost_section(run, "test_loop_with_interrupts_off")
     assert "Nothing came from the VM for " in shown
-    assert re.search(r"crash_loop\+0x\w+/0x\w+ \[crash\].*\(crash\.c:\d+\)", shown), shown
+    assert re.search(r"crash_loop\+0x\w+/0x\w+ \[crash\].*\bcrash\.c:\d+\)", shown), shown
 
 
 def test_memory_says_who_was_killed(run: Run) -> None:

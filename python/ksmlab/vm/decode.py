@@ -45,7 +45,7 @@ def decode(lines: Iterable[str], objects: Mapping[str, Path]) -> list[str]:
 
 
 def source_line(path: Path, symbol: str, offset: int) -> str | None:
-    """Give "file.c:12" for a place in a function, None if it is not known.
+    """Give "file.c:12", or "header.h:3 in file.c:12", for a place in a function, None if it is not known.
 
     Args:
         path: An object file with debug information.
@@ -58,12 +58,10 @@ def source_line(path: Path, symbol: str, offset: int) -> str | None:
     section, value = known
     # In a module, which is linked when it is loaded, a symbol's value counts from the begin of its section.
     inside = ["-j", section] if path.suffix == ".ko" else []
-    said = (
-        _run(["addr2line", "-e", str(path), "-s", *inside, hex(value + offset)])
-        .strip()
-        .split(" (discriminator")[0]
-    )
-    return None if not said or said.startswith("?") or said.endswith(("?", ":0")) else said
+    said = _run(["addr2line", "-e", str(path), "-i", "-s", *inside, hex(value + offset)])
+    # An inlined function comes first, then where it was inlined.
+    places = [line.split(" (discriminator")[0] for line in said.splitlines()]
+    return " in ".join(place for place in places if not place.endswith(("?", ":0"))) or None
 
 
 @lru_cache(maxsize=32)
