@@ -122,7 +122,7 @@ MUTANTS = (
     Mutant(
         name="invalidate_range_end() is missing",
         edits=(Edit("pte.c", "mmu_notifier_invalidate_range_end(range);", ""),),
-        test="tests/vm/test_kvm_guests.py::test_guests_read_what_they_wrote",
+        test="tests/vm/test_kvm_guests.py::test_guests_go_on_after_a_merge",
         sign=r"guest \d stands still",
     ),
     Mutant(

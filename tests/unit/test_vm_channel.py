@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
+import secrets
 import signal
 import threading
 import time
@@ -109,9 +109,15 @@ def test_output_cannot_pretend_to_be_the_end(channel: Channel, tmp_path: Path) -
     assert text == "\x1e" + "0" * 32 + " end 0\x1e"
 
 
-def test_the_command_does_not_know_its_token(channel: Channel, tmp_path: Path) -> None:
-    _, text = run(channel, ["env"], tmp_path)
-    assert not re.search(r"\b[0-9a-f]{32}\b", text)
+def test_the_command_does_not_know_its_token(
+    channel: Channel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = secrets.token_hex(16)
+    monkeypatch.setattr(secrets, "token_hex", lambda _size: token)
+    status, text = run(channel, ["sh", "-c", "env; tr '\\0' ' ' </proc/$PPID/cmdline"], tmp_path)
+    assert (status, token in text) == (0, False)
+    status, text = run(channel, ["echo", token], tmp_path)
+    assert (status, text) == (0, f"{token}\n")
 
 
 def test_output_comes_as_it_is_printed(channel: Channel, tmp_path: Path) -> None:
