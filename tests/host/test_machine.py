@@ -128,7 +128,9 @@ def test_a_session_that_takes_too_long(kernel: Kernel, how: Accel) -> None:
     assert gone(machine.pid)
 
 
+# Started in the background by a shell, Python would leave SIGINT ignored, as it was.
 BOOT_AND_WAIT = """
+import signal
 import sys
 from pathlib import Path
 from harness import CHECKOUT, KERNEL
@@ -138,6 +140,7 @@ from ksmlab.vm.machine import Machine
 kernel = KernelStore(load_specs(CHECKOUT / "vm/kernels.toml"), cache_root()).get(KERNEL)
 config = MachineConfig(log_level=7)
 machine = Machine(kernel, config, on_log=lambda line: print(machine.pid, flush=True))
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with machine:
     machine.run(["sleep", "1000"])
 """

@@ -109,3 +109,9 @@ def test_an_error_says_all_of_it() -> None:
     )
     assert isinstance(error, VmError)
     assert str(error) == "log\nIt panicked.\nNothing changed.\nLook above."
+
+
+@pytest.mark.parametrize("remember", [False, True])
+def test_what_the_guest_remembers(remember: bool) -> None:
+    argv = vng_command(KERNEL, MachineConfig(remember=remember), KVM, "vng")
+    assert any("cache=loose" in word for word in argv) == remember

@@ -225,6 +225,7 @@ class Leg:
             cwd=plan.cwd,
             boot_args=(*BOOT_ARGS, *plan.boot_args),
             qemu_options=ports.qemu_options,
+            remember=True,
             hold=plan.keep,
             deadlines=Deadlines(command=TEST_SECONDS, session=SESSION_SECONDS),
         )

@@ -21,6 +21,8 @@ DATA = Path(__file__).resolve().parents[3] / "vm"
 SESSION_SCRIPT = DATA / "guest/session.sh"
 EMULATION_FACTOR = 4
 USUAL_MEMORY = "2G"
+# As virtme-ng mounts it, but for the cache. Of two such arguments the kernel takes the last.
+REMEMBERED_ROOT = "rootflags=version=9p2000.L,trans=virtio,access=any,msize=524288,cache=loose"
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ class MachineConfig:
         writable: Directories of the host's that the guest may write to; no spaces in the paths.
         qemu_options: More options for QEMU.
         cwd: The directory that commands start in.
+        remember: Whether the guest keeps what it has read of the host's files. Python starts several times as fast in
+            a kernel that checks itself, but a file that is changed on the host later may look as it was.
         hold: Whether the VM stays up, halted, when its kernel panics.
         log_level: Kernel messages less urgent than this stay out of the log on the host (the kernel's loglevel=).
         deadlines: On a host with KVM; they are stretched under emulation.
@@ -70,6 +74,7 @@ class MachineConfig:
     writable: tuple[Path, ...] = ()
     qemu_options: tuple[str, ...] = ()
     cwd: Path = field(default_factory=Path.cwd)
+    remember: bool = False
     hold: bool = False
     log_level: int = 5
     deadlines: Deadlines = field(default_factory=Deadlines)
@@ -98,6 +103,7 @@ def vng_command(kernel: Kernel, config: MachineConfig, accel: Accel, vng: str) -
         # A held kernel stops where it is; a debugger finds every address where vmlinux has it.
         *(("panic=0", "nokaslr") if config.hold else ("panic=-1",)),
         f"loglevel={config.log_level}",
+        *((REMEMBERED_ROOT,) if config.remember else ()),
         *kernel.spec.boot,
         *config.boot_args,
     ]
