@@ -25,6 +25,7 @@ struct ksm_node *ksm_node_create(struct page *content, enum ksm_skip *why)
 {
 	unsigned long limit = READ_ONCE(ksm_settings.max_kernel_pages);
 	struct ksm_node *node;
+	struct ksm_key key;
 
 	*why = KSM_SKIP_LIMIT;
 	if (limit && ksm_counters.kernel_pages >= limit)
@@ -40,7 +41,9 @@ struct ksm_node *ksm_node_create(struct page *content, enum ksm_skip *why)
 	copy_highpage(node->kpage, content);
 	/* What was copied may not be what was searched for, and be there already. */
 	*why = KSM_SKIP_CHANGED;
-	if (ksm_index_ops->insert_stable(ksm_index, node->kpage, &node->entry))
+	key.content = node->kpage;
+	key.hash = ksm_index_ops->hashes ? ksm_page_hash(node->kpage) : 0;
+	if (ksm_index_ops->insert_stable(ksm_index, &key, &node->entry))
 		goto free_page;
 	list_add_tail(&node->in_nodes, &nodes);
 	ksm_counters.kernel_pages++;
@@ -53,20 +56,20 @@ free_node:
 	return NULL;
 }
 
+/* Items that have not noticed keep the node, without its page; the last of them frees it. */
 static void node_drop(struct ksm_node *node)
 {
-	struct ksm_item *item;
-	struct hlist_node *tmp;
-
-	hlist_for_each_entry_safe(item, tmp, &node->items, link)
-		ksm_node_unlink(item);
 	trace_devksm_node_dropped(page_to_pfn(node->kpage), ksm_mapcount(node->kpage));
 	ksm_index_ops->forget(ksm_index, &node->entry, KSM_STABLE);
 	list_del(&node->in_nodes);
 	/* Whoever maps it still, a forked child say, keeps it as an ordinary page. */
 	put_page(node->kpage);
+	node->kpage = NULL;
 	ksm_counters.kernel_pages--;
-	kmem_cache_free(node_cache, node);
+	if (node->nr_items)
+		ksm_counters.shared -= node->nr_items - 1;
+	else
+		kmem_cache_free(node_cache, node);
 }
 
 /**
@@ -80,7 +83,6 @@ void ksm_node_link(struct ksm_node *node, struct ksm_item *item)
 
 	item->state = KSM_ITEM_MERGED;
 	item->node = node;
-	hlist_add_head(&item->link, &node->items);
 	chunk->merged++;
 	chunk->region->merged++;
 	if (node->nr_items++)
@@ -99,14 +101,18 @@ void ksm_node_link(struct ksm_node *node, struct ksm_item *item)
  */
 bool ksm_node_adopt(struct ksm_item *item, struct page *page)
 {
-	struct ksm_entry *entry = NULL;
+	struct ksm_key key = { .content = page };
+	struct ksm_entry *entry;
 	struct ksm_node *node;
 
 	if (item->state == KSM_ITEM_MERGED && item->node->kpage == page)
 		return true;
 	ksm_item_forget(item, KSM_BREAK_WRITTEN);
-	if (!PageAnon(page))
-		entry = ksm_index_ops->find_stable(ksm_index, page);
+	if (PageAnon(page))
+		return false;
+	if (ksm_index_ops->hashes)
+		key.hash = ksm_page_hash(page);
+	entry = ksm_index_ops->find_stable(ksm_index, &key);
 	if (!entry)
 		return false;
 	node = container_of(entry, struct ksm_node, entry);
@@ -118,19 +124,25 @@ bool ksm_node_adopt(struct ksm_item *item, struct page *page)
 
 /**
  * ksm_node_unlink - note that an item does not map the page of its node any more
- * @item: the item; the node stays, even if it was the last
+ * @item: the item; if nobody else maps the page, the node goes
  */
 void ksm_node_unlink(struct ksm_item *item)
 {
 	struct ksm_chunk *chunk = ksm_item_chunk(item);
 	struct ksm_node *node = item->node;
 
-	hlist_del(&item->link);
 	item->state = KSM_ITEM_PLAIN;
 	chunk->merged--;
 	chunk->region->merged--;
-	if (--node->nr_items)
+	node->nr_items--;
+	if (!node->kpage) {
+		if (!node->nr_items)
+			kmem_cache_free(node_cache, node);
+		return;
+	}
+	if (node->nr_items)
 		ksm_counters.shared--;
+	ksm_node_drop_if_unused(node);
 }
 
 /**

@@ -71,6 +71,7 @@ static ssize_t run_store(struct kobject *kobj, struct kobj_attribute *attr, cons
 	mutex_lock(&ksm_lock);
 	WRITE_ONCE(ksm_settings.run, run);
 	mutex_unlock(&ksm_lock);
+	ksm_scan_afresh();
 	if (run == KSM_RUN_UNMERGE) {
 		err = ksm_unmerge_all();
 		if (err)

@@ -6,6 +6,8 @@
  */
 #include <linux/highmem.h>
 #include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/moduleparam.h>
 #include <linux/random.h>
 #include <linux/sched.h>
 #include <linux/xxhash.h>
@@ -13,10 +15,15 @@
 #include "ksm.h"
 #include "trace.h"
 
-const struct ksm_index_ops *ksm_index_ops = &ksm_index_tree;
+const struct ksm_index_ops *ksm_index_ops;
 struct ksm_index *ksm_index;
 
+static const struct ksm_index_ops *const indexes[] = { &ksm_index_hash, &ksm_index_tree };
 static u64 seed;
+
+static char *index = "hash";
+module_param(index, charp, 0444);
+MODULE_PARM_DESC(index, "how equal pages are found: hash, or tree (as in 2009)");
 
 /**
  * ksm_skip - count pages that are left alone, and say why
@@ -36,29 +43,36 @@ static void skip_item(struct ksm_item *item, enum ksm_skip why)
 	ksm_skip(ksm_item_mm(item), ksm_item_addr(item), 1, why);
 }
 
-static u32 checksum(struct page *page)
+/**
+ * ksm_page_hash - a hash of the content of a page
+ * @page: the page; it is not slept on, so a page-table lock may be held
+ *
+ * Return: it; with another seed each time the driver is loaded, so that nobody
+ * can choose contents that meet.
+ */
+u64 ksm_page_hash(struct page *page)
 {
 	void *p = kmap_local_page(page);
-	u32 sum = (u32)xxh64(p, PAGE_SIZE, seed);
+	u64 hash = xxh64(p, PAGE_SIZE, seed);
 
 	kunmap_local(p);
-	return sum;
+	return hash;
 }
 
-static bool index_order(const void *key, struct ksm_entry *entry, enum ksm_kind kind,
+static bool index_order(const void *content, struct ksm_entry *entry, enum ksm_kind kind,
 			int *order)
 {
 	struct page *page;
 
 	if (kind == KSM_STABLE) {
 		page = container_of(entry, struct ksm_node, entry)->kpage;
-		*order = ksm_page_order((struct page *)key, page);
+		*order = ksm_page_order((struct page *)content, page);
 		return true;
 	}
 	page = ksm_item_page(container_of(entry, struct ksm_item, entry));
 	if (!page)
 		return false;
-	*order = ksm_page_order((struct page *)key, page);
+	*order = ksm_page_order((struct page *)content, page);
 	put_page(page);
 	return true;
 }
@@ -133,44 +147,38 @@ put:
 }
 
 /**
- * ksm_visit - look at one page of a region, and merge it if there is an equal one
- * @region: the region
- * @addr: the address of the page
- * @page: the page; the caller's reference is given back here
+ * ksm_visit - do what there is to do about a page that ksm_glance() has found
+ * @find: the page; its reference is given back here
  */
-void ksm_visit(struct ksm_region *region, unsigned long addr, struct page *page)
+void ksm_visit(const struct ksm_find *find)
 {
-	struct ksm_item *item = ksm_item_get(region, addr);
+	struct ksm_key key = { .content = find->page, .hash = find->hash };
+	struct ksm_item *item = find->item;
+	struct page *page = find->page;
 	struct ksm_entry *entry;
 	struct ksm_node *node;
-	u32 sum;
 
-	if (!item) {
-		ksm_skip(region->mm, addr, 1, KSM_SKIP_NO_MEMORY);
-		goto put;
-	}
 	if (ksm_node_adopt(item, page))
 		goto put;
-	if (!PageAnon(page)) {
+	if (!find->hash && !PageAnon(page)) {
 		skip_item(item, KSM_SKIP_NOT_ANON);
 		goto put;
 	}
 
-	sum = checksum(page);
-	if (!item->seen || item->checksum != sum) {
+	if (!item->seen || item->checksum != (u32)find->hash) {
 		ksm_counters.volatile_now += item->seen;
-		item->checksum = sum;
+		item->checksum = (u32)find->hash;
 		item->seen = 1;
 		goto put;
 	}
 
-	entry = ksm_index_ops->find_stable(ksm_index, page);
+	entry = ksm_index_ops->find_stable(ksm_index, &key);
 	if (entry) {
 		node = container_of(entry, struct ksm_node, entry);
 		merge(item, page, node, KSM_STABLE);
 		goto put;
 	}
-	entry = ksm_index_ops->find_or_insert_unstable(ksm_index, page, &item->entry);
+	entry = ksm_index_ops->find_or_insert_unstable(ksm_index, &key, &item->entry);
 	if (entry) {
 		merge_pair(item, page, container_of(entry, struct ksm_item, entry));
 		return;
@@ -182,6 +190,16 @@ put:
 
 int ksm_index_init(void)
 {
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(indexes) && !ksm_index_ops; i++)
+		if (sysfs_streq(index, indexes[i]->name))
+			ksm_index_ops = indexes[i];
+	if (!ksm_index_ops) {
+		pr_err("ksm: there is no index \"%s\"; nothing was loaded: take hash or tree\n",
+		       index);
+		return -EINVAL;
+	}
 	get_random_bytes(&seed, sizeof(seed));
 	ksm_index = ksm_index_ops->create(&index_callbacks);
 	return ksm_index ? 0 : -ENOMEM;
