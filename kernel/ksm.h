@@ -106,7 +106,7 @@ enum ksm_break {
 	KSM_BREAK_UNMERGED,
 };
 
-struct ksm_find;
+struct ksm_finds;
 struct ksm_node;
 struct ksm_region;
 
@@ -323,7 +323,7 @@ int ksm_index_init(void);
 void ksm_index_exit(void);
 void ksm_skip(struct mm_struct *mm, unsigned long addr, unsigned long pages, enum ksm_skip why);
 u64 ksm_page_hash(struct page *page);
-void ksm_visit(const struct ksm_find *find);
+void ksm_visit(const struct ksm_finds *finds);
 
 /* scan.c */
 int ksm_scan_init(void);
@@ -332,8 +332,30 @@ void ksm_scan_wake(void);
 void ksm_scan_afresh(void);
 void ksm_scan_leave(struct ksm_region *region);
 
+/**
+ * struct ksm_job - a page that is to give way to a kernel page
+ * @item: its item, in no index
+ * @addr: its address
+ * @node: the node whose kernel page takes its place
+ * @kind: among which it was found that both are equal
+ * @why: why the page has stayed; KSM_SKIP_NONE when it was merged
+ * @page: the page that was there; what it points to may be gone by now
+ * @orig: what its page-table entry was; for merge.c
+ * @first: of two pages that were found equal, the job of the first, in that of the second
+ */
+struct ksm_job {
+	struct ksm_item *item;
+	unsigned long addr;
+	struct ksm_node *node;
+	enum ksm_kind kind;
+	enum ksm_skip why;
+	struct page *page;
+	pte_t orig;
+	struct ksm_job *first;
+};
+
 /* merge.c */
-enum ksm_skip ksm_merge(struct ksm_item *item, struct page *page, struct ksm_node *node);
+void ksm_merge(struct ksm_job *jobs, unsigned int nr);
 int ksm_unmerge(struct ksm_item *item);
 int ksm_page_order(struct page *a, struct page *b);
 

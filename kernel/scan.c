@@ -162,7 +162,6 @@ static unsigned int step(void)
 	unsigned long addr = cursor.addr;
 	struct ksm_chunk *chunk = ksm_chunk_find(region, addr);
 	struct ksm_spot spot;
-	unsigned int i;
 
 	if (chunk_rests(chunk)) {
 		cursor.addr = min(region->end, chunk->start + PMD_SIZE);
@@ -177,8 +176,7 @@ static unsigned int step(void)
 	chunk = ksm_chunk_find(region, spot.addr);
 	if (chunk && (spot.why || finds.nr))
 		chunk->busy = true;
-	for (i = 0; i < finds.nr; i++)
-		ksm_visit(&finds.found[i]);
+	ksm_visit(&finds);
 	if (spot.why)
 		ksm_skip(region->mm, spot.addr, (spot.next - spot.addr) / PAGE_SIZE, spot.why);
 	/* Merged pages stay merged when userfaultfd comes to their mapping. */

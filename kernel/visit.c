@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What is done about one page: is it volatile, is there an equal one, merge.
+ * What is done about the pages of one glance: are they volatile, are there equal
+ * ones, merge.
  *
  * Also the index's view of content: the index itself knows no pages.
  */
@@ -10,6 +11,7 @@
 #include <linux/moduleparam.h>
 #include <linux/random.h>
 #include <linux/sched.h>
+#include <linux/sort.h>
 #include <linux/xxhash.h>
 
 #include "ksm.h"
@@ -20,6 +22,17 @@ struct ksm_index *ksm_index;
 
 static const struct ksm_index_ops *const indexes[] = { &ksm_index_hash, &ksm_index_tree };
 static u64 seed;
+
+/* Whether the last entry that was compared with is of the very page that was looked for. */
+static bool same_page;
+
+/* What is to be merged: pages of the glance itself; and pages, wherever they are, that waited for them. */
+static struct {
+	struct ksm_job here[KSM_BATCH];
+	unsigned int nr_here;
+	struct ksm_job there[KSM_BATCH];
+	unsigned int nr_there;
+} jobs;
 
 static char *index = "hash";
 module_param(index, charp, 0444);
@@ -62,17 +75,18 @@ u64 ksm_page_hash(struct page *page)
 static bool index_order(const void *content, struct ksm_entry *entry, enum ksm_kind kind,
 			int *order)
 {
-	struct page *page;
+	struct page *key = (struct page *)content, *page;
 
 	if (kind == KSM_STABLE) {
 		page = container_of(entry, struct ksm_node, entry)->kpage;
-		*order = ksm_page_order((struct page *)content, page);
+		*order = ksm_page_order(key, page);
 		return true;
 	}
 	page = ksm_item_page(container_of(entry, struct ksm_item, entry));
 	if (!page)
 		return false;
-	*order = ksm_page_order((struct page *)content, page);
+	*order = page == key ? 0 : ksm_page_order(key, page);
+	same_page = page == key;
 	put_page(page);
 	return true;
 }
@@ -88,104 +102,146 @@ static const struct ksm_index_callbacks index_callbacks = {
 	.dropped = index_dropped,
 };
 
-static enum ksm_skip merge(struct ksm_item *item, struct page *page, struct ksm_node *node,
-			   enum ksm_kind kind)
+static struct ksm_job *job_add(struct ksm_job *list, unsigned int *nr, struct ksm_item *item,
+			       struct ksm_node *node, enum ksm_kind kind)
 {
-	enum ksm_skip why = ksm_merge(item, page, node);
+	struct ksm_job *job = &list[(*nr)++];
 
-	if (why)
-		skip_item(item, why);
-	else
-		trace_devksm_merge(kind, ksm_item_mm(item), ksm_item_addr(item),
-				   page_to_pfn(page), page_to_pfn(node->kpage));
-	return why;
+	*job = (struct ksm_job){
+		.item = item,
+		.addr = ksm_item_addr(item),
+		.node = node,
+		.kind = kind,
+	};
+	return job;
 }
 
-/*
- * Two items of equal content, neither in the stable index. The reference to @page
- * is given back here, before the page of @other is taken: both may be parts of
- * one huge page, which splits only for the holder of the only extra reference.
- */
-static void merge_pair(struct ksm_item *item, struct page *page, struct ksm_item *other)
+/* Two items of equal content, neither in the stable index. */
+static void pair(const struct ksm_find *find, struct ksm_item *other)
 {
-	struct page *other_page = ksm_item_page(other);
 	enum ksm_skip why;
 	struct ksm_node *node;
+	struct ksm_job *first;
 
-	if (other_page)
-		put_page(other_page);
 	/* One page that two processes share since fork: nothing to save. */
-	if (!other_page || other_page == page)
-		goto put;
-	node = ksm_node_create(page, &why);
+	if (same_page)
+		return;
+	node = ksm_node_create(find->page, &why);
 	if (!node) {
-		skip_item(item, why);
-		goto put;
-	}
-	ksm_item_forget(other, KSM_BREAK_UNMAPPED);
-
-	why = merge(item, page, node, KSM_UNSTABLE);
-	put_page(page);
-	if (why) {
-		ksm_node_drop_if_unused(node);
+		skip_item(find->item, why);
 		return;
 	}
-	other_page = ksm_item_page(other);
-	if (other_page) {
-		why = merge(other, other_page, node, KSM_UNSTABLE);
-		put_page(other_page);
-	} else {
-		why = KSM_SKIP_CHANGED;
-		skip_item(other, why);
-	}
-	/* A kernel page for one mapping saves nothing; if memory is short it stays. */
-	if (why)
-		ksm_unmerge(item);
-	return;
-put:
-	put_page(page);
+	ksm_item_forget(other, KSM_BREAK_UNMAPPED);
+	first = job_add(jobs.here, &jobs.nr_here, find->item, node, KSM_UNSTABLE);
+	job_add(jobs.there, &jobs.nr_there, other, node, KSM_UNSTABLE)->first = first;
 }
 
-/**
- * ksm_visit - do what there is to do about a page that ksm_glance() has found
- * @find: the page; its reference is given back here
- */
-void ksm_visit(const struct ksm_find *find)
+/* Return: whether there may be an equal page for this one, which is as it was at the last visit. */
+static bool unchanged(const struct ksm_find *find)
+{
+	struct ksm_item *item = find->item;
+
+	if (ksm_node_adopt(item, find->page))
+		return false;
+	if (!PageAnon(find->page)) {
+		skip_item(item, KSM_SKIP_NOT_ANON);
+		return false;
+	}
+	if (item->seen && item->checksum == (u32)find->hash)
+		return true;
+	ksm_counters.volatile_now += item->seen;
+	item->checksum = (u32)find->hash;
+	item->seen = 1;
+	return false;
+}
+
+static void look_up(const struct ksm_find *find)
 {
 	struct ksm_key key = { .content = find->page, .hash = find->hash };
 	struct ksm_item *item = find->item;
-	struct page *page = find->page;
 	struct ksm_entry *entry;
-	struct ksm_node *node;
-
-	if (ksm_node_adopt(item, page))
-		goto put;
-	if (!find->hash && !PageAnon(page)) {
-		skip_item(item, KSM_SKIP_NOT_ANON);
-		goto put;
-	}
-
-	if (!item->seen || item->checksum != (u32)find->hash) {
-		ksm_counters.volatile_now += item->seen;
-		item->checksum = (u32)find->hash;
-		item->seen = 1;
-		goto put;
-	}
 
 	entry = ksm_index_ops->find_stable(ksm_index, &key);
 	if (entry) {
-		node = container_of(entry, struct ksm_node, entry);
-		merge(item, page, node, KSM_STABLE);
-		goto put;
-	}
-	entry = ksm_index_ops->find_or_insert_unstable(ksm_index, &key, &item->entry);
-	if (entry) {
-		merge_pair(item, page, container_of(entry, struct ksm_item, entry));
+		job_add(jobs.here, &jobs.nr_here, item,
+			container_of(entry, struct ksm_node, entry), KSM_STABLE);
 		return;
 	}
-	item->state = KSM_ITEM_UNSTABLE;
-put:
-	put_page(page);
+	entry = ksm_index_ops->find_or_insert_unstable(ksm_index, &key, &item->entry);
+	if (entry)
+		pair(find, container_of(entry, struct ksm_item, entry));
+	else
+		item->state = KSM_ITEM_UNSTABLE;
+}
+
+static void merge(struct ksm_job *job, unsigned int nr)
+{
+	ksm_merge(job, nr);
+	for (; nr; nr--, job++) {
+		if (job->why)
+			skip_item(job->item, job->why);
+		else
+			trace_devksm_merge(job->kind, ksm_item_mm(job->item), job->addr,
+					   page_to_pfn(job->page), page_to_pfn(job->node->kpage));
+	}
+}
+
+static int by_place(const void *a, const void *b)
+{
+	const struct ksm_job *one = a, *other = b;
+
+	return one->item < other->item ? -1 : one->item > other->item;
+}
+
+/* Those that waited: sorted by their place, so that those of one chunk give way together. */
+static void merge_there(void)
+{
+	struct ksm_job *job = jobs.there, *end = job + jobs.nr_there, *next;
+
+	sort(job, jobs.nr_there, sizeof(*job), by_place, NULL);
+	for (; job < end; job = next) {
+		for (next = job + 1; next < end; next++)
+			if (ksm_item_chunk(next->item) != ksm_item_chunk(job->item))
+				break;
+		merge(job, next - job);
+	}
+}
+
+/* A kernel page for one mapping saves nothing; if memory is short it stays. */
+static void settle(struct ksm_job *second)
+{
+	struct ksm_job *first = second->first;
+	struct ksm_node *node = first->node;
+
+	if (first->why && second->why)
+		ksm_node_drop_if_unused(node);
+	else if ((first->why || second->why) && node->nr_items == 1)
+		ksm_unmerge(first->why ? second->item : first->item);
+}
+
+/**
+ * ksm_visit - do what there is to do about the pages that ksm_glance() has found
+ * @finds: they; the references to them are given back here
+ */
+void ksm_visit(const struct ksm_finds *finds)
+{
+	bool same[KSM_BATCH];
+	unsigned int i;
+
+	jobs.nr_here = jobs.nr_there = 0;
+	/* All that may drop a node comes before the first is looked up. */
+	for (i = 0; i < finds->nr; i++)
+		same[i] = unchanged(&finds->found[i]);
+	for (i = 0; i < finds->nr; i++)
+		if (same[i])
+			look_up(&finds->found[i]);
+	for (i = 0; i < finds->nr; i++)
+		put_page(finds->found[i].page);
+	if (jobs.nr_here)
+		merge(jobs.here, jobs.nr_here);
+	merge_there();
+	for (i = 0; i < jobs.nr_there; i++)
+		settle(&jobs.there[i]);
 }
 
 int ksm_index_init(void)

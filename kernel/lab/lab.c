@@ -91,7 +91,7 @@ static int call_at(struct ksm_lab_call *call, struct page *kpage)
 		return -EBUSY;
 	}
 
-	pte_change_begin(vma, call->addr, &range);
+	pte_change_begin(vma, call->addr, call->addr + PAGE_SIZE, &range);
 	ptep = get_pte(mm, call->addr, &ptl);
 	if (!ptep)
 		goto end;

@@ -182,7 +182,7 @@ PLANTS = (
         "a search looks at the first of a chain",
         "index_hash.c",
         "seen < CHAIN_LIMIT; entry = next",
-        "seen < CHAIN_LIMIT; entry = NULL",
+        "seen < CHAIN_LIMIT; entry = seen ? NULL : next",
     ),
     Plant(
         "what is dropped stays in its chain",
