@@ -104,7 +104,6 @@ def bench(
             workloads=workloads,
             npages=size or CHECK_SIZE,
             runs=1,
-            steady_ns=0,
             limit=False,
             counted=True,
         )
@@ -207,17 +206,25 @@ def finish(results: Results, out: Path, console: Console) -> None:
     console.print(f"{met} of {len(report.verdicts)} targets are met; all figures: {page}")
 
 
-def compare(results: Results, console: Console, *, update: bool) -> None:
+def compare(
+    results: Results, console: Console, *, update: bool, stored: Path = baseline.STORED
+) -> None:
     """Compare with the baseline, or make it what was measured.
+
+    Args:
+        results: What was measured.
+        console: Where to show it.
+        update: Whether to make it the baseline.
+        stored: The baseline.
 
     Raises:
         VmError: A workload is dearer than it may be.
     """
     now = baseline.costs(results.samples)
-    changes = baseline.compare(now)
+    changes = baseline.compare(now, stored)
     table = RichTable(title="Instructions, in nanoseconds of a clock that counts them")
     for column in ("kernel", "workload", "engine", "figure", "baseline", "now", "change"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for change in changes:
         cost = change.cost
         share = "new" if change.share is None else f"{change.share:+.1%}"
@@ -226,8 +233,8 @@ def compare(results: Results, console: Console, *, update: bool) -> None:
         table.add_row(*cost.key, then, f"{cost.ns:,}", share, style=style)
     console.print(table)
     if update:
-        baseline.update(now)
-        console.print(f"the baseline is now what was measured: {baseline.STORED.name}")
+        baseline.update(now, stored)
+        console.print(f"the baseline is now what was measured: {stored.name}")
         return
     dear = [change for change in changes if change.too_dear]
     if dear:

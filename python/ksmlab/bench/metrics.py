@@ -47,10 +47,10 @@ def _nanoseconds(value: float) -> str:
 
 
 _ALL = (
-    Metric("cpu_to_goal_ns", "CPU time to 99% merged", "ns"),
-    Metric("steady_pass_ns", "CPU time of a steady pass", "ns"),
+    Metric("cpu_to_goal_ns", "CPU to 99% merged", "ns"),
+    Metric("steady_pass_ns", "CPU of a steady pass", "ns"),
     Metric("wall_to_goal_ns", "time to 99% merged", "ns"),
-    Metric("cpu_s_per_gib", "CPU time for each GiB saved", "s"),
+    Metric("cpu_s_per_gib", "CPU for each GiB saved", "s"),
     Metric("frames_saved", "frames saved", "count", less_is_better=False),
     Metric("metadata_per_page", "metadata for each page", "bytes"),
     Metric("tlb_shootdowns", "TLB shootdowns while merging", "count"),

@@ -50,7 +50,7 @@ class Plan:
     has_index: bool = False
     factors: tuple[int, ...] = ()
     growth_runs: int = 1
-    settle: int = 6
+    settle: int = 10
     passes: int = 10
     steady_ns: int = 300_000_000
     patience: int = 20

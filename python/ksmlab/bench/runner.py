@@ -49,7 +49,7 @@ class Wanted:
     factors: tuple[int, ...] = ()
     growth_runs: int = 1
     passes: int = 10
-    settle: int = 6
+    settle: int = 10
     steady_ns: int = 300_000_000
     limit: bool = True
     counted: bool = False
