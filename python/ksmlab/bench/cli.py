@@ -76,6 +76,12 @@ def bench(
     quick: Annotated[
         bool, typer.Option("--quick", help="One small run without growth: a look, no measurement.")
     ] = False,
+    counted: Annotated[
+        bool,
+        typer.Option(
+            "--counted", help="Let the VM count instructions: a figure is the same twice."
+        ),
+    ] = False,
     check: Annotated[
         bool,
         typer.Option("--check", help="Count instructions, and compare with the stored baseline."),
@@ -117,6 +123,7 @@ def bench(
         runs=1 if quick else runs,
         factors=() if quick or not growth_runs else FACTORS,
         growth_runs=growth_runs,
+        counted=counted,
     )
     finish(gather(lab, wanted, out, console), out, console)
 
