@@ -112,7 +112,9 @@ def test_the_writers_write_in_the_last_tenth(probe: Probe) -> None:
 
 def test_each_write_changes_its_page_and_is_timed(probe: Probe) -> None:
     with Memory(10) as memory:
-        times = probe.write_each(memory.address, 5, 2)
+        times = probe.write_each(
+            range(memory.address, memory.address + 10 * PAGE_SIZE, 2 * PAGE_SIZE)
+        )
         assert len(times) == 5
         assert times == sorted(times)
         assert times[0] > 0

@@ -171,7 +171,7 @@ def test_a_line_for_a_sample(results: Results) -> None:
 def test_a_machine_by_its_cpus(tmp_path: Path) -> None:
     info = tmp_path / "cpuinfo"
     info.write_text("model name\t: An example\nmodel name\t: An example\n")
-    assert host.machine(info) == "2 x An example"
+    assert host.machine(info, 1.25) == "2 x An example, load 1.2 at the start"
 
 
 COST = Cost("k", "sparse", "hash", "steady_pass_ns", 1000)

@@ -17,7 +17,7 @@ from ksmlab.bench import baseline, host
 from ksmlab.bench.metrics import NOTHING
 from ksmlab.bench.plan import ENGINES, HASH, IN_KERNEL, IN_KERNEL_PLAIN, TREE
 from ksmlab.bench.report import Report
-from ksmlab.bench.result import Results, Sample
+from ksmlab.bench.result import Guest, Results, Sample
 from ksmlab.bench.runner import Wanted, measure_in
 from ksmlab.bench.workloads import WORKLOADS
 from ksmlab.progress import Progress
@@ -125,7 +125,7 @@ def bench(
         growth_runs=growth_runs,
         counted=counted,
     )
-    finish(gather(lab, wanted, out, console), out, console)
+    finish(gather(lab, wanted, out), out, console)
 
 
 def chosen(
@@ -149,16 +149,14 @@ def chosen(
     return tuple(given) if given else usual
 
 
-def gather(
-    lab: lab_module.Lab, wanted: Wanted, out: Path | None = None, console: Console | None = None
-) -> Results:
+def gather(lab: lab_module.Lab, wanted: Wanted, out: Path | None = None) -> Results:
     """Measure on each kernel, and show each sample as it comes.
 
     Args:
         lab: The checkout.
         wanted: What to measure.
-        out: Where to write what there is if a VM fails; nowhere if it is not given.
-        console: Where to show that.
+        out: Where to write what there is after each sample, so that nothing of a long session is lost; nowhere if it
+            is not given.
 
     Raises:
         VmError: A VM failed.
@@ -169,18 +167,15 @@ def gather(
     results = host.describe(lab.checkout, command)
     samples: list[Sample] = []
 
-    def keep(sample: Sample) -> None:
+    def keep(sample: Sample, guest: Guest) -> None:
         samples.append(sample)
         lab.progress.say(host.line(sample))
+        if out is not None:
+            Report(host.add(results, guest, samples)).save(out)
 
-    try:
-        for name in wanted.kernels:
-            session = measure_in(lab, name, wanted, how, keep)
-            results = host.add(results, session.guest, samples)
-    except (VmError, KeyboardInterrupt):
-        if samples and out is not None and console is not None:
-            finish(host.add(results, None, samples), out, console)
-        raise
+    for name in wanted.kernels:
+        vm = measure_in(lab, name, wanted, how, keep)
+        results = host.add(results, vm, samples)
     return results
 
 

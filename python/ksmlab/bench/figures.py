@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -155,16 +156,23 @@ def tlb_shootdowns(interrupts: Path = Path("/proc/interrupts")) -> int:
     return 0
 
 
-def frames_saved(memory: Memory) -> int:
-    """Return pages less frames, by frame numbers."""
+def shared_pages(memory: Memory) -> tuple[list[int], int]:
+    """Find merged pages, by frame numbers.
+
+    Returns:
+        The pages whose frame another page has, too, and pages less frames: the frames saved.
+    """
     frames = pagemap.frames(None, memory.address, memory.npages)
-    return sum(frame != 0 for frame in frames) - pagemap.distinct(frames)
+    uses = Counter(frames)
+    del uses[0]
+    return [page for page, frame in enumerate(frames) if uses[frame] > 1], uses.total() - len(uses)
 
 
-def write_latency(memory: Memory, probe: Probe) -> dict[str, float]:
+def write_latency(memory: Memory, merged: Sequence[int], probe: Probe) -> dict[str, float]:
     """Write to merged pages, the scanner standing still, and time the copies that they cause."""
-    count = min(WRITES, memory.still)
-    times = probe.write_each(memory.address, count, memory.still // count)
+    step = max(1, len(merged) // WRITES)
+    chosen = merged[::step][:WRITES]
+    times = probe.write_each([memory.address + page * PAGE_SIZE for page in chosen])
     return {
         "write_p50_ns": float(percentile(times, 50)),
         "write_p99_ns": float(percentile(times, 99)),
@@ -189,12 +197,13 @@ def measure(
     figures["steady_pass_ns"], passes = steady_pass(engine, plan)
     figures["steady_passes"] = float(passes)
     engine.stop()
-    figures["frames_saved"] = float(frames_saved(memory))
+    merged, saved = shared_pages(memory)
+    figures["frames_saved"] = float(saved)
     metadata = engine.metadata_bytes()
     if metadata is not None:
         figures["metadata_per_page"] = metadata / memory.npages
-    if memory.possible:
-        figures |= write_latency(memory, probe)
+    if merged:
+        figures |= write_latency(memory, merged, probe)
     engine.drop(memory)
     return figures, reached
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -29,11 +30,18 @@ def commit(checkout: Path) -> str:
     return done.stdout.strip()
 
 
-def machine(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """Name the host's CPU, and say how many there are."""
+def machine(cpuinfo: Path = Path("/proc/cpuinfo"), load: float | None = None) -> str:
+    """Name the host's CPUs, and say how busy they are: on a busy host a VM's clock runs on while the VM waits.
+
+    Args:
+        cpuinfo: Where CPUs are listed.
+        load: The load of the last minute; the host is asked if it is not given.
+    """
+    load = os.getloadavg()[0] if load is None else load
     lines = cpuinfo.read_text().splitlines()
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{len(names)} x {names[0]}" if names else "unknown"
+    name = f"{len(names)} x {names[0]}" if names else "unknown"
+    return f"{name}, load {load:.1f} at the start"
 
 
 def describe(checkout: Path, command: str) -> Results:
@@ -42,10 +50,9 @@ def describe(checkout: Path, command: str) -> Results:
     return Results(command, commit(checkout), machine(), now)
 
 
-def add(results: Results, guest: Guest | None, samples: Sequence[Sample]) -> Results:
-    """Add a VM, if it told what it is, and make the samples those that there are now."""
-    guests = (*results.guests, guest) if guest is not None else results.guests
-    return replace(results, guests=guests, samples=tuple(samples))
+def add(results: Results, guest: Guest, samples: Sequence[Sample]) -> Results:
+    """Add a VM, and make the samples those that there are now."""
+    return replace(results, guests=(*results.guests, guest), samples=tuple(samples))
 
 
 def line(sample: Sample) -> str:

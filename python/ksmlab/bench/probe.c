@@ -15,15 +15,15 @@ static uint64_t now(void)
 	return (uint64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-/* Write one byte of each of @count pages, and note how many nanoseconds each write took. */
-void probe_write_each(volatile unsigned char *first, size_t count, size_t stride, uint64_t *ns)
+/* Write one byte at each of @count addresses, and note how many nanoseconds each write took. */
+void probe_write_each(volatile unsigned char *const *where, size_t count, uint64_t *ns)
 {
 	size_t i;
 
 	for (i = 0; i < count; i++) {
 		uint64_t start = now();
 
-		first[i * stride] ^= 1;
+		*where[i] ^= 1;
 		ns[i] = now() - start;
 	}
 }

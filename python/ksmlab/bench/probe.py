@@ -8,10 +8,8 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-from ksmlab.libc import PAGE_SIZE
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 #: Nanoseconds that a writing thread writes for, and then sleeps.
 BUSY_NS = 1_000_000
@@ -33,24 +31,19 @@ class Probe:
         """
         self._c = ctypes.CDLL(path)
 
-    def write_each(self, addr: int, count: int, stride: int = 1) -> list[int]:
-        """Write one byte of some pages, which changes them, and time each write.
+    def write_each(self, addresses: Sequence[int]) -> list[int]:
+        """Write one byte at some addresses, which changes it, and time each write.
 
         Args:
-            addr: Address of the first page.
-            count: How many pages.
-            stride: Pages from one to the next.
+            addresses: Where.
 
         Returns:
             Nanoseconds of each write, sorted; reading the clock is part of it.
         """
+        count = len(addresses)
         times = (ctypes.c_uint64 * count)()
-        self._c.probe_write_each(
-            ctypes.c_void_p(addr),
-            ctypes.c_size_t(count),
-            ctypes.c_size_t(stride * PAGE_SIZE),
-            times,
-        )
+        where = (ctypes.c_void_p * count)(*addresses)
+        self._c.probe_write_each(where, ctypes.c_size_t(count), times)
         return sorted(times)
 
     @contextlib.contextmanager

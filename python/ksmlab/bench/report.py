@@ -132,6 +132,15 @@ class Report:
             legend=plots.engines_in(self.summary),
         )
 
+    def save(self, directory: Path) -> None:
+        """Write results.json into a directory.
+
+        Raises:
+            OSError: It cannot be written to.
+        """
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / JSON_NAME).write_text(json.dumps(self.to_data(), indent=1) + "\n")
+
     def write(self, directory: Path) -> Path:
         """Write everything into a directory, the JSON first, and return the page's path.
 
@@ -139,8 +148,7 @@ class Report:
             OSError: It cannot be written to.
             VmError: jinja2 is not installed; the rest is written.
         """
-        directory.mkdir(parents=True, exist_ok=True)
-        (directory / JSON_NAME).write_text(json.dumps(self.to_data(), indent=1) + "\n")
+        self.save(directory)
         (directory / MARKDOWN_NAME).write_text(self.markdown())
         page = directory / PAGE_NAME
         page.write_text(self.html())

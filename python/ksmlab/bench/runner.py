@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 PROBE = Path(__file__).with_name("probe.c")
 #: Without it the slab caches of several users are one, and /proc/slabinfo cannot tell them apart.
 BOOT = ("slab_nomerge", "norandmaps")
-#: Seconds for a whole session, and without a word from the guest.
+#: Seconds for a boot, for a whole session, and without a word from the guest.
+BOOT_SECONDS = 180.0
 SESSION_SECONDS = 8 * 3600.0
 SILENT_SECONDS = 1200.0
 
@@ -84,7 +85,7 @@ class Session:
 
     kernel: str
     accel: str
-    on_sample: Callable[[Sample], None]
+    on_sample: Callable[[Sample, Guest], None]
     guest: Guest | None = None
     samples: list[Sample] = field(default_factory=list)
 
@@ -93,10 +94,10 @@ class Session:
         kind = data.pop("kind")
         if kind == "guest":
             self.guest = replace(Guest.from_data(data), kernel=self.kernel, accel=self.accel)
-        elif kind == "sample":
+        elif kind == "sample" and self.guest is not None:
             sample = replace(Sample.from_data(data), kernel=self.kernel)
             self.samples.append(sample)
-            self.on_sample(sample)
+            self.on_sample(sample, self.guest)
 
 
 def compile_probe(target: Path) -> Path:
@@ -166,8 +167,8 @@ def measure_in(
     name: str,
     wanted: Wanted,
     accel: Accel,
-    on_sample: Callable[[Sample], None],
-) -> Session:
+    on_sample: Callable[[Sample, Guest], None],
+) -> Guest:
     """Boot one kernel, and measure all that is wanted in it.
 
     Args:
@@ -175,7 +176,10 @@ def measure_in(
         name: The kernel.
         wanted: What to measure.
         accel: How VMs are run here.
-        on_sample: Called with each sample as it comes.
+        on_sample: Called with each sample as it comes, and the VM that it is of.
+
+    Returns:
+        The VM that it was.
 
     Raises:
         VmError: The VM or the guest's half failed; what came before was passed on already.
@@ -187,8 +191,9 @@ def measure_in(
     config, accel = config_for(wanted, lab.checkout, accel)
     session = Session(name, accel.why, on_sample)
     lines = Lines(session.take)
-    # Whoever measures may take all day.
-    config = replace(config, deadlines=replace(config.deadlines, session=SESSION_SECONDS))
+    # Whoever measures may take all day, and leaves the CPU to others.
+    deadlines = replace(config.deadlines, boot=BOOT_SECONDS, session=SESSION_SECONDS)
+    config = replace(config, deadlines=deadlines)
     with contextlib.ExitStack() as stack:
         with lab.progress.step(f"{name}: booting"):
             machine = stack.enter_context(Machine(kernel, config, accel=accel))
@@ -207,4 +212,6 @@ def measure_in(
             hint="What it said, and the end of the VM's kernel log, are above.",
             log="\n".join([*lines.other, log]),
         )
-    return session
+    if session.guest is None:
+        raise VmError(f"The guest's half of the benchmark said nothing on {name}.", log=done.output)
+    return session.guest
