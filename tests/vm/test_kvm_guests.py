@@ -115,7 +115,8 @@ def test_guests_read_what_they_wrote(
     start_client: Callable[..., Client], scanning: KsmSysfs, memory: str
 ) -> None:
     scanning.sleep = 20000
-    client = start_client("kvm_guests", *(["--thp"] if memory == "huge" else []))
+    # Each page is written once in 61 rounds. Without a pause, a slow kksmd does not get round in that time.
+    client = start_client("kvm_guests", "--pause", "100", *(["--thp"] if memory == "huge" else []))
     guests = announced(client)
     wanted = int(guests[0].shared * MOST)
     end = time.monotonic() + DEADLINE

@@ -117,7 +117,6 @@ def one_round(modules: Modules, seed: str, seconds: float, image: Path) -> tuple
     modules.load_usual("ksm")
     ksm = KsmSysfs.find()
     ksm.pages_to_scan, ksm.sleep, ksm.max_kernel_pages, ksm.run = 2000, 1000, 0, 1
-    until = time.monotonic() + seconds
     with contextlib.closing(Heir()) as heir:
         with contextlib.ExitStack() as stack:
 
@@ -128,7 +127,7 @@ def one_round(modules: Modules, seed: str, seconds: float, image: Path) -> tuple
             knobs = start(lambda to: turn_knobs(to, seed))
             nodes = numa.nodes()
             stages = [Stage(number, seed, image, nodes) for number in range(STAGES)]
-            played = [start(lambda to, on=stage: play(on, to, until)) for stage in stages]
+            played = [start(lambda to, on=stage: play(on, to, seconds)) for stage in stages]
             said = [process.receive(seconds + PATIENCE) for process in played]
             wrong = [words for words in said if isinstance(words, str)]
             assert not wrong, "\n".join(wrong)
