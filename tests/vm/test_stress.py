@@ -24,6 +24,7 @@ import numa
 import pytest
 from actors import NPAGES, Stage, make_disk, play, turn_knobs
 from children import child
+from leaks import kasan
 from swap import disk, swap
 
 from ksmlab import content
@@ -148,7 +149,7 @@ def one_round(modules: Modules, seed: str, seconds: float, image: Path) -> tuple
 def test_everything_by_chance(
     modules: Modules, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
-    seconds: float = pytestconfig.getoption("--stress-seconds")
+    seconds: float = pytestconfig.getoption("--stress-seconds") or (120 if kasan() else 20)
     seed: str = pytestconfig.getoption("--stress-seed") or str(random.randrange(1 << 32))
     print(f"seed {seed}, {seconds:.0f} s, NUMA nodes {numa.nodes()}, {os.cpu_count()} CPUs")
     image = tmp_path / "disk"
