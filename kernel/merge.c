@@ -243,7 +243,7 @@ void ksm_merge(struct ksm_job *jobs, unsigned int nr)
 	mmput_async(region->mm);
 }
 
-/* Does @addr map @kpage? The mmap lock is held. */
+/* Does @addr, which lies in a mapping, map @kpage? The mmap lock is held. */
 static bool maps(struct mm_struct *mm, unsigned long addr, struct page *kpage)
 {
 	spinlock_t *ptl;
@@ -263,10 +263,8 @@ static int fault_away(struct mm_struct *mm, unsigned long addr, struct page *kpa
 	struct vm_area_struct *vma;
 	vm_fault_t fault;
 
-	while (maps(mm, addr, kpage)) {
-		vma = vma_lookup(mm, addr);
-		if (!vma)
-			break;
+	/* The mapping first: without one there is no page table that would stay. */
+	while ((vma = vma_lookup(mm, addr)) && maps(mm, addr, kpage)) {
 		fault = handle_mm_fault(vma, addr, KSM_BREAK_FAULT, NULL);
 		if (fault & VM_FAULT_OOM)
 			return -ENOMEM;

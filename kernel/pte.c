@@ -2,9 +2,10 @@
 /*
  * The four helpers of the series: one page-table entry, from found to replaced.
  *
- * The caller holds the mmap lock throughout, and puts what changes an entry
- * between pte_change_begin() and pte_change_end(). So every secondary MMU has let
- * go of the page before get_pte() and takes nothing new until the end.
+ * The caller holds the mmap lock throughout, has found the mapping of the address
+ * under it, and puts what changes an entry between pte_change_begin() and
+ * pte_change_end(). So every secondary MMU has let go of the page before get_pte()
+ * and takes nothing new until the end.
  *
  * They are exported for ksm_lab.ko alone, which calls them one at a time.
  */
@@ -23,7 +24,7 @@
 /**
  * ksm_find_pmd - the entry that points to the page table of an address
  * @mm: whose page tables; the caller holds its mmap lock
- * @addr: the address
+ * @addr: the address, in a mapping
  * @next: set to where the next such entry begins, when there is none for @addr;
  *	a hole in an upper level is stepped over whole
  *
@@ -78,9 +79,10 @@ EXPORT_SYMBOL_NS_GPL(pte_change_end, KSM_LAB);
 
 /**
  * get_pte - find and lock the page-table entry of an address
- * @mm: whose page tables; the caller holds its mmap lock, which keeps page
- *	tables where they are (only an exit or a collapse takes them away)
- * @addr: the address
+ * @mm: whose page tables; the caller holds its mmap lock
+ * @addr: the address, in a mapping, which keeps its page tables where they are;
+ *	those of no mapping munmap() may free at any moment, with the mmap lock
+ *	held for reading, as the caller's is
  * @ptl: set to the page-table lock that is now held
  *
  * The race it is there for: without the lock, a page fault, reclaim, migration

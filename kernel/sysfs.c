@@ -41,7 +41,17 @@ static int sysfs_dir_get(char *buffer, const struct kernel_param *kp)
 	return sysfs_emit(buffer, "%s\n", dir ? kobject_name(dir) : "");
 }
 
-static const struct kernel_param_ops sysfs_dir_ops = { .get = sysfs_dir_get };
+/* The kernel calls it for whoever gives the parameter at load; without it, it would call NULL. */
+static int sysfs_dir_set(const char *val, const struct kernel_param *kp)
+{
+	pr_err("ksm: sysfs_dir is for reading; nothing was loaded: leave it out\n");
+	return -EINVAL;
+}
+
+static const struct kernel_param_ops sysfs_dir_ops = {
+	.set = sysfs_dir_set,
+	.get = sysfs_dir_get,
+};
 module_param_cb(sysfs_dir, &sysfs_dir_ops, NULL, 0444);
 MODULE_PARM_DESC(sysfs_dir, "the name of our directory in /sys/kernel/mm (read only)");
 

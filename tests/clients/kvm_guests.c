@@ -16,6 +16,7 @@
  * frames that were freed, and are zeroed or used for something else.
  *
  * Usage: kvm_guests [--no-ksm] [--thp] [--corrupt] [--pages N] [--hog MIB]
+ *		   [--pause MS]
  *
  *  --no-ksm	do not register anything
  *  --thp	let the memory be transparent huge pages
@@ -23,6 +24,9 @@
  *  --pages	pages of each guest, 2048 without it
  *  --hog	MiB that are allocated, written and freed again and again, so
  *		that freed frames get other content; 64 without it
+ *  --pause	milliseconds between two rounds of a guest, so that kksmd gets
+ *		round in the time in which each page is written once; none
+ *		without it
  *
  * Output, a line each: "guest I pid=P addr=0x... pages=N shared=N" for each
  * guest once its memory is registered, then "rounds A B" every second, and
@@ -237,7 +241,8 @@ struct shared {
 static struct {
 	int no_ksm, thp, corrupt;
 	size_t pages, hog;
-} option = { 0, 0, 0, 2048, 64 };
+	useconds_t pause;
+} option = { 0, 0, 0, 2048, 64, 0 };
 
 static void __attribute__((noreturn, format(printf, 1, 2))) fail(const char *format, ...)
 {
@@ -406,8 +411,10 @@ static int run_guest(unsigned int number, struct shared *shared)
 		switch (*((unsigned char *)run + run->io.data_offset)) {
 		case SAY_ROUND:
 			status->rounds = block->round;
-			if (block->round != WARM_ROUNDS)
+			if (block->round != WARM_ROUNDS) {
+				usleep(option.pause * 1000);
 				break;
+			}
 			if (!option.no_ksm)
 				offer_memory(data);
 			if (option.corrupt && number == 1)
@@ -536,6 +543,8 @@ static void parse(int argc, char **argv)
 			option.pages = strtoul(argv[++i], NULL, 0);
 		} else if (!strcmp(argv[i], "--hog") && i + 1 < argc) {
 			option.hog = strtoul(argv[++i], NULL, 0);
+		} else if (!strcmp(argv[i], "--pause") && i + 1 < argc) {
+			option.pause = (useconds_t)strtoul(argv[++i], NULL, 0);
 		} else {
 			errno = EINVAL;
 			fail("argument %s", argv[i]);

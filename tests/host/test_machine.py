@@ -112,18 +112,15 @@ def test_qemu_killed_is_a_lost_vm(kernel: Kernel, how: Accel) -> None:
         assert gone(machine.pid)
 
 
-def test_a_boot_that_takes_too_long(kernel: Kernel, how: Accel) -> None:
-    config = MachineConfig(deadlines=Deadlines(boot=0.2), cwd=CHECKOUT)
-    machine = Machine(kernel, config, accel=how)
-    with pytest.raises(BootTimeout), machine:
-        pass
-    assert gone(machine.pid)
-
-
-def test_a_session_that_takes_too_long(kernel: Kernel, how: Accel) -> None:
-    config = MachineConfig(deadlines=Deadlines(session=0.2), cwd=CHECKOUT)
-    machine = Machine(kernel, config, accel=how)
-    with pytest.raises(SessionTimeout), machine:
+@pytest.mark.parametrize(
+    ("deadlines", "error"),
+    [(Deadlines(boot=0.2), BootTimeout), (Deadlines(session=0.2), SessionTimeout)],
+)
+def test_what_takes_too_long(
+    kernel: Kernel, how: Accel, deadlines: Deadlines, error: type[Exception]
+) -> None:
+    machine = Machine(kernel, MachineConfig(deadlines=deadlines, cwd=CHECKOUT), accel=how)
+    with pytest.raises(error), machine:
         pass
     assert gone(machine.pid)
 

@@ -277,11 +277,12 @@ def _life(stage: Stage, seed: str, until: float) -> int:
     return steps
 
 
-def play(stage: Stage, connection: Connection, until: float) -> None:
-    """Have actors live one after the other until a time; send how many steps they have made.
+def play(stage: Stage, connection: Connection, seconds: float) -> None:
+    """Have actors live one after the other for a time; send how many there were, and how many steps they made.
 
     An error is sent as text.
     """
+    until = time.monotonic() + seconds
     lives = steps = 0
     chance = random.Random(f"{stage.seed} {stage.number} lives")
     try:

@@ -32,8 +32,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--stress-seconds",
         type=float,
-        default=20.0,
-        help="how long the stress test goes (default 20; the long run is 600)",
+        default=None,
+        help="how long the stress test goes (default 20, with KASAN 120; the long run is 600)",
     )
     group.addoption(
         "--stress-seed",
@@ -49,7 +49,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Give the stress test a deadline that follows from its length: set-up and unloading come on top."""
     for item in items:
         if item.get_closest_marker("stress"):
-            item.add_marker(pytest.mark.vm_deadline(2 * config.getoption("--stress-seconds") + 120))
+            seconds = config.getoption("--stress-seconds") or 120
+            item.add_marker(pytest.mark.vm_deadline(2 * seconds + 120))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

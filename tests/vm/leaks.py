@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import re
 import time
 from contextlib import contextmanager
@@ -32,6 +33,12 @@ def _tell(command: str) -> bool:
             return False
         raise
     return True
+
+
+def kasan() -> bool:
+    """Say whether the kernel was built with KASAN; one that does not show how it was built was not."""
+    config = Path("/proc/config.gz")
+    return config.exists() and b"\nCONFIG_KASAN=y\n" in gzip.decompress(config.read_bytes())
 
 
 def unaccounted_pages() -> int:

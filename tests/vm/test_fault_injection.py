@@ -200,6 +200,7 @@ def test_scan_and_merge_while_memory_fails_by_chance(ksm: KsmSysfs) -> None:
         assert unaccounted_pages() - before < missed // 2, f"{missed} failures"
         with device.create_area() as area:
             area.register(arena)
+            ksm.sleep = 1000
             ksm.run = 1
             ksm.wait_until(lambda s: s.pages_shared == 32, 60, "all merged")
             ksm.run = 0

@@ -26,12 +26,11 @@ if TYPE_CHECKING:
 KERNELS_OWN = Path("/sys/kernel/mm/ksm")
 TRACING = Path("/sys/kernel/tracing")
 PARAMETERS = b"sysfs=takeover"
+#: The load ends where the parameters are read.
+REFUSED_PARAMETERS = PARAMETERS + b" sysfs_dir=no"
 KTHREADD = 2
 #: They need not be looked at to find a new one.
 OLD_PROCESSES: set[str] = set()
-#: The kernel's own loader allocates by the hundred before the module gets to run. How often is not
-#: the same each time, so the walk begins so much earlier.
-MARGIN = 40
 
 injection = pytest.fixture(faults.enable)
 pytestmark = [pytest.mark.usefixtures("injection"), pytest.mark.vm_deadline(600)]
@@ -78,50 +77,44 @@ def everything_is_there(where: object) -> None:
     assert "kksmd" in new_threads(), where
 
 
-def runs(task: FailNth, image: int, nth: int) -> bool:
-    """Say whether the module gets to run when this allocation of its load fails."""
-    (TRACING / "trace").write_text("")
-    trial = attempt(task, nth, lambda: faults.finit_module(image, PARAMETERS))
-    if trial.error is None:
-        faults.delete_module(b"ksm")
-    # The kernel says so right before it calls the module.
-    return "module_load: ksm " in (TRACING / "trace").read_text()
+def loaders_own(image: int) -> int:
+    """Return how many allocations a load makes until it has read the module's parameters.
 
-
-def loaders_own(image: int) -> tuple[int, int]:
-    """Return how many allocations a load makes before the module runs, and how many in all."""
-    with FailNth() as task, faults.written({TRACING / "events/module/module_load/enable": "1"}):
+    What hooks into the load of a module comes before that, and warns when it lacks memory; all that
+    comes after it undoes what was done.
+    """
+    with FailNth() as task:
         task.arm(faults.MOST)
-        faults.finit_module(image, PARAMETERS)
-        total = faults.MOST - task.left()
-        task.arm(0)
-        faults.delete_module(b"ksm")
-        before, after = 0, total
-        while after - before > 1:
-            middle = (before + after) // 2
-            if runs(task, image, middle):
-                after = middle
-            else:
-                before = middle
-    return before, total
+        with pytest.raises(OSError, match="Invalid argument"):
+            faults.finit_module(image, REFUSED_PARAMETERS)
+        return faults.MOST - task.left()
 
 
 def test_load(image: int) -> None:
-    """From a little before the module runs to the end, one allocation after the other."""
-    before, total = loaders_own(image)
+    """From the parameters to the end, one allocation after the other."""
     refused = 0
-    for trial in walk(lambda: faults.finit_module(image, PARAMETERS), first=before - MARGIN):
-        if trial.error is not None:
-            assert trial.errno == errno.ENOMEM, trial
+    with faults.written({TRACING / "events/module/module_load/enable": "1"}):
+        for trial in walk(lambda: load(image), first=loaders_own(image)):
+            if trial.error is not None:
+                assert trial.errno == errno.ENOMEM, trial
+                nothing_is_left(trial)
+                refused += module_ran()
+                continue
+            everything_is_there(trial)
+            faults.delete_module(b"ksm")
             nothing_is_left(trial)
-            refused += trial.nth > before
-            continue
-        everything_is_there(trial)
-        faults.delete_module(b"ksm")
-        nothing_is_left(trial)
-    assert trial.nth >= total - MARGIN, (before, total, trial)
     # The index, the cache, the shrinker, the thread, the directory and its files, the device.
-    assert refused >= 20, (refused, before, total, trial)
+    assert refused >= 20, (refused, trial)
+
+
+def load(image: int) -> None:
+    (TRACING / "trace").write_text("")
+    faults.finit_module(image, PARAMETERS)
+
+
+def module_ran() -> bool:
+    """Say whether the last load got as far as the module's own code: the kernel says so right before it."""
+    return "module_load: ksm " in (TRACING / "trace").read_text()
 
 
 def test_load_when_no_thread_can_be_made(image: int) -> None:

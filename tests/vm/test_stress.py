@@ -24,6 +24,7 @@ import numa
 import pytest
 from actors import NPAGES, Stage, make_disk, play, turn_knobs
 from children import child
+from leaks import kasan
 from swap import disk, swap
 
 from ksmlab import content
@@ -117,7 +118,6 @@ def one_round(modules: Modules, seed: str, seconds: float, image: Path) -> tuple
     modules.load_usual("ksm")
     ksm = KsmSysfs.find()
     ksm.pages_to_scan, ksm.sleep, ksm.max_kernel_pages, ksm.run = 2000, 1000, 0, 1
-    until = time.monotonic() + seconds
     with contextlib.closing(Heir()) as heir:
         with contextlib.ExitStack() as stack:
 
@@ -128,7 +128,7 @@ def one_round(modules: Modules, seed: str, seconds: float, image: Path) -> tuple
             knobs = start(lambda to: turn_knobs(to, seed))
             nodes = numa.nodes()
             stages = [Stage(number, seed, image, nodes) for number in range(STAGES)]
-            played = [start(lambda to, on=stage: play(on, to, until)) for stage in stages]
+            played = [start(lambda to, on=stage: play(on, to, seconds)) for stage in stages]
             said = [process.receive(seconds + PATIENCE) for process in played]
             wrong = [words for words in said if isinstance(words, str)]
             assert not wrong, "\n".join(wrong)
@@ -149,7 +149,7 @@ def one_round(modules: Modules, seed: str, seconds: float, image: Path) -> tuple
 def test_everything_by_chance(
     modules: Modules, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
-    seconds: float = pytestconfig.getoption("--stress-seconds")
+    seconds: float = pytestconfig.getoption("--stress-seconds") or (120 if kasan() else 20)
     seed: str = pytestconfig.getoption("--stress-seed") or str(random.randrange(1 << 32))
     print(f"seed {seed}, {seconds:.0f} s, NUMA nodes {numa.nodes()}, {os.cpu_count()} CPUs")
     image = tmp_path / "disk"
