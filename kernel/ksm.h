@@ -257,6 +257,7 @@ extern struct ksm_counters ksm_counters;
 extern struct ksm_settings ksm_settings;
 extern const struct ksm_index_ops *ksm_index_ops;
 extern struct ksm_index *ksm_index;
+extern bool ksm_seen_fresh;	/* a page that is new, or was written, since kksmd last looked here */
 
 /* dev.c */
 int ksm_dev_init(void);

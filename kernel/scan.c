@@ -208,7 +208,9 @@ static void scan_batch(void)
 
 	if (!cursor.region) {
 		/* Fresh pages wait in per-CPU batches that hold a reference to each. */
-		lru_add_drain_all();
+		if (ksm_seen_fresh || ksm_counters.skipped_last[KSM_SKIP_PINNED])
+			lru_add_drain_all();
+		ksm_seen_fresh = false;
 		mutex_lock(&ksm_lock);
 		trace_devksm_pass_start(ksm_counters.full_scans + 1);
 		cursor_enter_next(NULL);

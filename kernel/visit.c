@@ -19,6 +19,7 @@
 
 const struct ksm_index_ops *ksm_index_ops;
 struct ksm_index *ksm_index;
+bool ksm_seen_fresh;
 
 static const struct ksm_index_ops *const indexes[] = { &ksm_index_hash, &ksm_index_tree };
 static u64 seed;
@@ -78,6 +79,10 @@ static bool index_order(const void *content, struct ksm_entry *entry, enum ksm_k
 	struct page *key = (struct page *)content, *page;
 
 	if (kind == KSM_STABLE) {
+		/* A whole hash is enough: the merge compares, and a kernel page cannot lie. */
+		*order = 0;
+		if (ksm_index_ops->hashes)
+			return true;
 		page = container_of(entry, struct ksm_node, entry)->kpage;
 		*order = ksm_page_order(key, page);
 		return true;
@@ -149,6 +154,7 @@ static bool unchanged(const struct ksm_find *find)
 	}
 	if (item->seen && item->checksum == (u32)find->hash)
 		return true;
+	ksm_seen_fresh = true;
 	ksm_counters.volatile_now += item->seen;
 	item->checksum = (u32)find->hash;
 	item->seen = 1;

@@ -63,7 +63,7 @@ MUTANTS = (
             Edit("pte.c", "mmu_notifier_invalidate_range_start(range);", ""),
             Edit("pte.c", "mmu_notifier_invalidate_range_end(range);", ""),
             Edit("pte.c", "mmu_notifier_change_pte(mm, addr, pte);", ""),
-            Edit("pte.c", "*orig = ptep_clear_flush_notify(", "*orig = ptep_clear_flush("),
+            Edit("pte.c", "ksm_invalidate_range(vma->vm_mm, start, end);", ""),
         ),
         test="tests/vm/test_kvm_guests.py::test_guests_read_what_they_wrote",
         sign=r"guest \d WRONG",
@@ -81,11 +81,7 @@ MUTANTS = (
     Mutant(
         name="no TLB flush before the compare",
         edits=(
-            Edit(
-                "pte.c",
-                "*orig = ptep_clear_flush_notify(vma, addr, ptep);",
-                "*orig = ptep_get_and_clear(vma->vm_mm, addr, ptep);",
-            ),
+            Edit("pte.c", "flush_tlb_mm_range(vma->vm_mm, start, end, PAGE_SHIFT, false);", ""),
         ),
         test="tests/vm/test_tlb.py::test_no_write_goes_to_the_frame_from_before_the_merge",
         sign=r"writes after a merge are lost",
