@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ksmlab.bench.metrics import NOTHING
 from ksmlab.bench.summary import Summary
 
 if TYPE_CHECKING:
@@ -66,6 +67,13 @@ class Change:
     def too_dear(self) -> bool:
         """Whether it is dearer than may be."""
         return self.share is not None and self.share > TOLERANCE
+
+    def __str__(self) -> str:
+        """Show both and the difference, on one line of less than 80 characters."""
+        cost = self.cost
+        then = NOTHING if self.before is None else f"{self.before:,}"
+        share = "new" if self.share is None else f"{self.share:+.1%}"
+        return f"  {cost.workload:<13} {cost.engine:<4} {cost.metric:<14} {then:>15} {cost.ns:>15,} {share:>7}"
 
 
 def costs(samples: Sequence[Sample]) -> tuple[Cost, ...]:

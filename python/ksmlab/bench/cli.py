@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table as RichTable
 
 from ksmlab import lab as lab_module
 from ksmlab.bench import baseline, host
-from ksmlab.bench.metrics import NOTHING
 from ksmlab.bench.plan import ENGINES, HASH, IN_KERNEL, IN_KERNEL_PLAIN, TREE
 from ksmlab.bench.report import Report
 from ksmlab.bench.result import Guest, Results, Sample
@@ -224,16 +222,12 @@ def compare(
     """
     now = baseline.costs(results.samples)
     changes = baseline.compare(now, stored)
-    table = RichTable(title="Instructions, in nanoseconds of a clock that counts them")
-    for column in ("kernel", "workload", "engine", "figure", "baseline", "now", "change"):
-        table.add_column(column, overflow="fold")
-    for change in changes:
-        cost = change.cost
-        share = "new" if change.share is None else f"{change.share:+.1%}"
-        then = NOTHING if change.before is None else f"{change.before:,}"
-        style = "red" if change.too_dear else ""
-        table.add_row(*cost.key, then, f"{cost.ns:,}", share, style=style)
-    console.print(table)
+    for kernel in dict.fromkeys(change.cost.kernel for change in changes):
+        console.print(f"{kernel}: nanoseconds of a clock that counts instructions; then, and now")
+        for change in changes:
+            if change.cost.kernel == kernel:
+                style = "red" if change.too_dear else ""
+                console.print(str(change), style=style, markup=False, soft_wrap=True)
     if update:
         baseline.update(now, stored)
         console.print(f"the baseline is now what was measured: {stored.name}")

@@ -46,7 +46,7 @@ class Table:
         """Write it in Markdown."""
         bars = ["---" if at < self.numeric else "---:" for at in range(len(self.head))]
         lines = [_row(self.head), _row(bars), *(_row(row) for row in self.rows)]
-        return f"### {self.title}\n\n" + "\n".join(lines) + "\n"
+        return f"### {self.title}\n\n" + "\n".join(lines)
 
     def rich(self) -> RichTable:
         """Draw it on a terminal."""

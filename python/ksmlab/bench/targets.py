@@ -95,7 +95,10 @@ class Verdict:
         """The ratio for a person."""
         if self.ratio is None:
             return NOTHING
-        return f"{self.ratio:.1f} B" if self.versus == "itself" else f"{self.ratio:.2f}x"
+        if self.versus == "itself":
+            return f"{self.ratio:.1f} B"
+        # The bound of growth has two digits after the point, so it takes three to see what is over it.
+        return f"{self.ratio:.3f}x" if self.versus == "growth" else f"{self.ratio:.2f}x"
 
 
 def load(path: Path = TABLE) -> tuple[Target, ...]:
