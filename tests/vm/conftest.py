@@ -33,7 +33,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--stress-seconds",
         type=float,
         default=None,
-        help="how long the stress test goes (default 20, with KASAN 120; the long run is 600)",
+        help="how long the stress test goes (default 20, with KASAN 60; the long run is 600)",
     )
     group.addoption(
         "--stress-seed",
@@ -49,7 +49,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Give the stress test a deadline that follows from its length: set-up and unloading come on top."""
     for item in items:
         if item.get_closest_marker("stress"):
-            seconds = config.getoption("--stress-seconds") or 120
+            seconds = config.getoption("--stress-seconds") or 60
             item.add_marker(pytest.mark.vm_deadline(2 * seconds + 120))
 
 

@@ -149,7 +149,7 @@ def one_round(modules: Modules, seed: str, seconds: float, image: Path) -> tuple
 def test_everything_by_chance(
     modules: Modules, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
-    seconds: float = pytestconfig.getoption("--stress-seconds") or (120 if kasan() else 20)
+    seconds: float = pytestconfig.getoption("--stress-seconds") or (60 if kasan() else 20)
     seed: str = pytestconfig.getoption("--stress-seed") or str(random.randrange(1 << 32))
     print(f"seed {seed}, {seconds:.0f} s, NUMA nodes {numa.nodes()}, {os.cpu_count()} CPUs")
     image = tmp_path / "disk"
