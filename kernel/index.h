@@ -80,6 +80,7 @@ struct ksm_index;
  *	NULL, and then @entry has been added
  * @forget: take @entry out
  * @flush: take every unstable entry out, with a call of @dropped for each
+ * @bytes: how much memory the index takes, without its entries
  * @next: the entry after @entry (the first one for NULL), or NULL at the end
  */
 struct ksm_index_ops {
@@ -97,6 +98,7 @@ struct ksm_index_ops {
 						     struct ksm_entry *entry);
 	void (*forget)(struct ksm_index *index, struct ksm_entry *entry, enum ksm_kind kind);
 	void (*flush)(struct ksm_index *index);
+	size_t (*bytes)(struct ksm_index *index);
 	struct ksm_entry *(*next)(struct ksm_index *index, struct ksm_entry *entry,
 				  enum ksm_kind kind);
 };

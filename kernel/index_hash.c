@@ -208,6 +208,13 @@ static void hash_flush(struct ksm_index *index)
 		table_resize(table, MIN_BUCKETS);
 }
 
+static size_t hash_bytes(struct ksm_index *index)
+{
+	unsigned long buckets = index->tables[KSM_STABLE].size + index->tables[KSM_UNSTABLE].size;
+
+	return sizeof(*index) + buckets * sizeof(struct ksm_entry *);
+}
+
 static struct ksm_entry *hash_next(struct ksm_index *index, struct ksm_entry *entry,
 				   enum ksm_kind kind)
 {
@@ -236,5 +243,6 @@ const struct ksm_index_ops ksm_index_hash = {
 	.find_or_insert_unstable = hash_find_or_insert_unstable,
 	.forget = hash_forget,
 	.flush = hash_flush,
+	.bytes = hash_bytes,
 	.next = hash_next,
 };

@@ -124,6 +124,11 @@ static void tree_flush(struct ksm_index *index)
 		index->cb->dropped(entry);
 }
 
+static size_t tree_bytes(struct ksm_index *index)
+{
+	return sizeof(*index);
+}
+
 static struct ksm_entry *tree_next(struct ksm_index *index, struct ksm_entry *entry,
 				   enum ksm_kind kind)
 {
@@ -140,5 +145,6 @@ const struct ksm_index_ops ksm_index_tree = {
 	.find_or_insert_unstable = tree_find_or_insert_unstable,
 	.forget = tree_forget,
 	.flush = tree_flush,
+	.bytes = tree_bytes,
 	.next = tree_next,
 };

@@ -40,6 +40,7 @@ static struct ksm_chunk *chunk_create(struct ksm_region *region, unsigned long s
 	set_chunk(chunk->items, chunk);
 	if (xa_err(xa_store(&region->chunks, start / PMD_SIZE, chunk, GFP_KERNEL)))
 		goto free_items;
+	ksm_counters.metadata += ksize(chunk) + items_size();
 	return chunk;
 
 free_items:
@@ -52,6 +53,7 @@ free_chunk:
 
 static void chunk_free(struct ksm_chunk *chunk)
 {
+	ksm_counters.metadata -= ksize(chunk) + items_size();
 	xa_erase(&chunk->region->chunks, chunk->start / PMD_SIZE);
 	set_chunk(chunk->items, NULL);
 	free_pages_exact(chunk->items, items_size());

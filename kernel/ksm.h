@@ -219,6 +219,7 @@ struct ksm_node {
  * struct ksm_counters - what /sys/kernel/mm/ksm shows (under ksm_lock)
  * @shared: items beyond the first of each node: the frames saved
  * @kernel_pages: stable nodes, each with one kernel page
+ * @metadata: bytes that chunks, items and nodes take
  * @full_scans: passes completed since the module was loaded
  * @volatile_now: pages of this pass whose content had changed since the last one
  * @volatile_last: the same, of the last complete pass
@@ -228,6 +229,7 @@ struct ksm_node {
 struct ksm_counters {
 	unsigned long shared;
 	unsigned long kernel_pages;
+	unsigned long metadata;
 	unsigned long full_scans;
 	unsigned long volatile_now;
 	unsigned long volatile_last;

@@ -47,6 +47,7 @@ struct ksm_node *ksm_node_create(struct page *content, enum ksm_skip *why)
 		goto free_page;
 	list_add_tail(&node->in_nodes, &nodes);
 	ksm_counters.kernel_pages++;
+	ksm_counters.metadata += sizeof(*node);
 	return node;
 
 free_page:
@@ -54,6 +55,12 @@ free_page:
 free_node:
 	kmem_cache_free(node_cache, node);
 	return NULL;
+}
+
+static void node_free(struct ksm_node *node)
+{
+	ksm_counters.metadata -= sizeof(*node);
+	kmem_cache_free(node_cache, node);
 }
 
 /* Items that have not noticed keep the node, without its page; the last of them frees it. */
@@ -69,7 +76,7 @@ static void node_drop(struct ksm_node *node)
 	if (node->nr_items)
 		ksm_counters.shared -= node->nr_items - 1;
 	else
-		kmem_cache_free(node_cache, node);
+		node_free(node);
 }
 
 /**
@@ -137,7 +144,7 @@ void ksm_node_unlink(struct ksm_item *item)
 	node->nr_items--;
 	if (!node->kpage) {
 		if (!node->nr_items)
-			kmem_cache_free(node_cache, node);
+			node_free(node);
 		return;
 	}
 	if (node->nr_items)
