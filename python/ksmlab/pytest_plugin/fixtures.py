@@ -33,10 +33,11 @@ class VmModules:
         Raises:
             FileNotFoundError: None of that name was built.
         """
-        found = [*self.directory.rglob(f"{name}.ko")]
-        if not found:
-            raise FileNotFoundError(f"no {name}.ko in {self.directory}")
-        return found[0]
+        # What make is just doing there comes and goes: walk() passes by what is gone.
+        for directory, _, files in os.walk(self.directory):
+            if f"{name}.ko" in files:
+                return Path(directory, f"{name}.ko")
+        raise FileNotFoundError(f"no {name}.ko in {self.directory}")
 
     def load(self, name: str, *parameters: str) -> None:
         """Load a module, as insmod does.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ksmlab.pytest_plugin.leg import Leg, Plan
 from ksmlab.vm import accel
-from ksmlab.vm.build import BuiltModules, build_modules
+from ksmlab.vm.build import BuiltModules, build_modules, find_modules
 from ksmlab.vm.decode import VMLINUX
 from ksmlab.vm.errors import VmError
 from ksmlab.vm.kernels import KernelStore, cache_root, load_specs
@@ -87,9 +87,13 @@ class Setup:
             kernel = self.store.find(name) or self.store.get(name, self.say)
             modules = None
             if source := self._config.getini("vm_modules"):
-                self.say(f"{name}: building the modules")
                 target = self._root / self._config.getini("vm_build") / name
-                modules = build_modules(self._root / source, kernel.build_dir, target)
+                if self.worker and self._config.option.kernel:
+                    # prepare() has built them, and another worker's VM may be reading them by now.
+                    modules = find_modules(target)
+                else:
+                    self.say(f"{name}: building the modules")
+                    modules = build_modules(self._root / source, kernel.build_dir, target)
             self._built[name] = (kernel, modules)
         return self._built[name]
 

@@ -103,6 +103,16 @@ def mirror(source: Path, target: Path) -> list[Path]:
     return changed
 
 
+def find_modules(build_dir: Path, log: str = "") -> BuiltModules:
+    """Say what has been built in a directory.
+
+    Args:
+        build_dir: What `build_modules` was given.
+        log: What make said, if that is known.
+    """
+    return BuiltModules(build_dir, tuple(sorted(build_dir.rglob("*.ko"))), log)
+
+
 def build_modules(
     source: Path,
     kernel_build_dir: Path,
@@ -176,5 +186,4 @@ def build_modules(
                 hint=f"The first error above is the one to look at; the build is in {build_dir}.",
                 log=done.stdout,
             )
-        modules = tuple(sorted(build_dir.rglob("*.ko")))
-    return BuiltModules(build_dir, modules, done.stdout)
+        return find_modules(build_dir, done.stdout)
