@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from clients import Client
 from equal import NPAGES
+from leaks import kasan
 from modules import Modules
 
 from ksmlab import content
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Sequences of the fuzzer in one part, which is one test with one deadline.
 FUZZ_PART = 10
+#: How long the stress test goes unless it is told; longer where a process takes long to start.
+STRESS_SECONDS, STRESS_SECONDS_KASAN = 20.0, 60.0
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -33,7 +36,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--stress-seconds",
         type=float,
         default=None,
-        help="how long the stress test goes (default 20, with KASAN 60; the long run is 600)",
+        help=f"how long the stress test goes (default {STRESS_SECONDS:.0f}, with KASAN "
+        f"{STRESS_SECONDS_KASAN:.0f}; the long run is 600)",
     )
     group.addoption(
         "--stress-seed",
@@ -54,7 +58,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Give the stress test a deadline that follows from its length: set-up and unloading come on top."""
     for item in items:
         if item.get_closest_marker("stress"):
-            seconds = config.getoption("--stress-seconds") or 60
+            # The host, which collects, does not know the kernel's configuration: the longer one.
+            seconds = config.getoption("--stress-seconds") or STRESS_SECONDS_KASAN
             item.add_marker(pytest.mark.vm_deadline(2 * seconds + 120))
 
 
@@ -81,6 +86,13 @@ def modules(pytestconfig: pytest.Config) -> Modules:
 def _driver_loaded(modules: Modules) -> None:
     modules.unload_all()
     modules.load_usual()
+
+
+@pytest.fixture
+def stress_seconds(pytestconfig: pytest.Config) -> float:
+    """How long the stress test goes."""
+    usual = STRESS_SECONDS_KASAN if kasan() else STRESS_SECONDS
+    return float(pytestconfig.getoption("--stress-seconds") or usual)
 
 
 @pytest.fixture

@@ -24,7 +24,6 @@ import numa
 import pytest
 from actors import NPAGES, Stage, make_disk, play, turn_knobs
 from children import child
-from leaks import kasan
 from swap import disk, swap
 
 from ksmlab import content
@@ -147,14 +146,13 @@ def one_round(modules: Modules, seed: str, seconds: float, image: Path) -> tuple
 @pytest.mark.stress
 @pytest.mark.usefixtures("khugepaged_at_full_speed")
 def test_everything_by_chance(
-    modules: Modules, tmp_path: Path, pytestconfig: pytest.Config
+    modules: Modules, tmp_path: Path, pytestconfig: pytest.Config, stress_seconds: float
 ) -> None:
-    seconds: float = pytestconfig.getoption("--stress-seconds") or (60 if kasan() else 20)
     seed: str = pytestconfig.getoption("--stress-seed") or str(random.randrange(1 << 32))
-    print(f"seed {seed}, {seconds:.0f} s, NUMA nodes {numa.nodes()}, {os.cpu_count()} CPUs")
+    print(f"seed {seed}, {stress_seconds:.0f} s, NUMA nodes {numa.nodes()}, {os.cpu_count()} CPUs")
     image = tmp_path / "disk"
     make_disk(image, STAGES)
-    end = time.monotonic() + seconds
+    end = time.monotonic() + stress_seconds
     rounds = lives = steps = turns = 0
     with modules.without(), swap(tmp_path), disk(image) as device, load_beside(tmp_path):
         while (left := end - time.monotonic()) > 0:

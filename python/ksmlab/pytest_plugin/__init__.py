@@ -114,7 +114,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     setup = session.config.stash[SETUP]
     if session.config.stash.get(IN_GUEST, False) or session.config.option.collectonly:
         return
-    if session.config.option.kernel and not setup.worker:
+    if setup.ahead and not setup.worker:
         try:
             setup.prepare()
         except VmError as error:

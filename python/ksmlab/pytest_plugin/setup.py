@@ -41,6 +41,11 @@ class Setup:
         """Whether this is one of pytest-xdist's workers."""
         return hasattr(self._config, "workerinput")
 
+    @property
+    def ahead(self) -> bool:
+        """Whether the controller prepares everything before workers start: it does if a kernel is named."""
+        return bool(self._config.option.kernel)
+
     @cached_property
     def store(self) -> KernelStore:
         """The kernels that the project knows.
@@ -88,7 +93,7 @@ class Setup:
             modules = None
             if source := self._config.getini("vm_modules"):
                 target = self._root / self._config.getini("vm_build") / name
-                if self.worker and self._config.option.kernel:
+                if self.worker and self.ahead:
                     # prepare() has built them, and another worker's VM may be reading them by now.
                     modules = find_modules(target)
                 else:
