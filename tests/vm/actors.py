@@ -41,6 +41,8 @@ SLOT_PAGES = 64
 #: What the kernel answers when a page is held, absent, or another's: no fault of anybody's.
 REFUSALS = {errno.EAGAIN, errno.EBUSY, errno.EINVAL, errno.EIO, errno.ENOMEM, errno.EFAULT}
 SHORTEST_LIFE, LONGEST_LIFE = 2.0, 12.0
+#: Steps that a life has at least, however slow the machine. In one without any, death may come at birth.
+FEWEST_STEPS = (0, 3, 6)
 #: Seconds that a process gets to answer, over and above what it was told to do.
 PATIENCE = 120.0
 
@@ -258,7 +260,7 @@ def _life(stage: Stage, seed: str, until: float, at_least: int) -> int:
         stage: Where.
         seed: What its chance follows from.
         until: When it is to die, by the monotonic clock.
-        at_least: Steps that it lives for however long they take; a loaded machine is slow.
+        at_least: Steps that it makes, however long they take.
     """
 
     def body(connection: Connection) -> None:
@@ -291,7 +293,7 @@ def _life(stage: Stage, seed: str, until: float, at_least: int) -> int:
 def play(stage: Stage, connection: Connection, seconds: float) -> None:
     """Have actors live one after the other for a time; send how many there were, and how many steps they made.
 
-    The first of them makes a step, if it takes PATIENCE. An error is sent as text.
+    An error is sent as text.
     """
     until = time.monotonic() + seconds
     lives = steps = 0
@@ -300,7 +302,9 @@ def play(stage: Stage, connection: Connection, seconds: float) -> None:
         while (left := until - time.monotonic()) > 0:
             life = chance.uniform(SHORTEST_LIFE, LONGEST_LIFE)
             end = time.monotonic() + min(left, life)
-            steps += _life(stage, f"{stage.seed} {stage.number} {lives}", end, 0 if lives else 1)
+            # The first makes some steps, so that no stage stays empty.
+            at_least = chance.choice(FEWEST_STEPS) if lives else max(FEWEST_STEPS)
+            steps += _life(stage, f"{stage.seed} {stage.number} {lives}", end, at_least)
             lives += 1
         connection.send((lives, steps))
     except BaseException as error:  # noqa: BLE001
