@@ -41,6 +41,10 @@ SLOT_PAGES = 64
 #: What the kernel answers when a page is held, absent, or another's: no fault of anybody's.
 REFUSALS = {errno.EAGAIN, errno.EBUSY, errno.EINVAL, errno.EIO, errno.ENOMEM, errno.EFAULT}
 SHORTEST_LIFE, LONGEST_LIFE = 2.0, 12.0
+#: Steps that a life has at least, however slow the machine. In one without any, death may come at birth.
+FEWEST_STEPS = (0, 3, 6)
+#: Seconds that a process gets to answer, over and above what it was told to do.
+PATIENCE = 120.0
 
 
 @contextlib.contextmanager
@@ -249,8 +253,15 @@ class Actor:
             numa.migrate(os.getpid(), source, target)
 
 
-def _life(stage: Stage, seed: str, until: float) -> int:
-    """Have one actor live on a stage, and end it by kill -9 in whatever it does; return its steps."""
+def _life(stage: Stage, seed: str, until: float, at_least: int) -> int:
+    """Have one actor live on a stage, and end it by kill -9 in whatever it does; return its steps.
+
+    Args:
+        stage: Where.
+        seed: What its chance follows from.
+        until: When it is to die, by the monotonic clock.
+        at_least: Steps that it makes, however long they take.
+    """
 
     def body(connection: Connection) -> None:
         steps = 0
@@ -267,10 +278,12 @@ def _life(stage: Stage, seed: str, until: float) -> int:
 
     steps = 0
     with child(body) as process:
-        while time.monotonic() < until:
+        while steps < at_least or time.monotonic() < until:
+            left = until - time.monotonic()
             try:
-                said = process.receive(until - time.monotonic())
+                said = process.receive(PATIENCE if steps < at_least else max(left, 0))
             except TimeoutError:
+                assert steps >= at_least, f"seed {seed}: no step in {PATIENCE:.0f} s"
                 break
             assert isinstance(said, int), said
             steps = said
@@ -289,7 +302,9 @@ def play(stage: Stage, connection: Connection, seconds: float) -> None:
         while (left := until - time.monotonic()) > 0:
             life = chance.uniform(SHORTEST_LIFE, LONGEST_LIFE)
             end = time.monotonic() + min(left, life)
-            steps += _life(stage, f"{stage.seed} {stage.number} {lives}", end)
+            # The first makes some steps, so that no stage stays empty.
+            at_least = chance.choice(FEWEST_STEPS) if lives else max(FEWEST_STEPS)
+            steps += _life(stage, f"{stage.seed} {stage.number} {lives}", end, at_least)
             lives += 1
         connection.send((lives, steps))
     except BaseException as error:  # noqa: BLE001

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
 DEADLINE = 60.0
+#: Seconds to die in: a task that hangs in the kernel is reported by the kernel, and sooner.
+TO_DIE = 300.0
 _fork = multiprocessing.get_context("fork")
 
 
@@ -59,7 +61,7 @@ class Child:
         """End it by SIGKILL, and wait until it is gone."""
         if self._process.is_alive():
             os.kill(self.pid, signal.SIGKILL)
-        self._process.join(DEADLINE)
+        self._process.join(TO_DIE)
         assert not self._process.is_alive(), f"child {self.pid} does not die"
 
     def finish(self) -> int | None:
