@@ -112,7 +112,8 @@ struct ksm_region;
 
 /**
  * struct ksm_item - what is remembered of one page of a region
- * @checksum: of the content at the last visit; one that differs means volatile
+ * @checksum: half of what ksm_page_hash() gave at the last visit; one that differs
+ *	means volatile
  * @state: an enum ksm_state
  * @seen: whether @checksum has been taken yet
  * @node: whose kernel page it maps, while KSM_ITEM_MERGED
@@ -319,13 +320,20 @@ void ksm_node_link(struct ksm_node *node, struct ksm_item *item);
 bool ksm_node_adopt(struct ksm_item *item, struct page *page);
 void ksm_node_unlink(struct ksm_item *item);
 bool ksm_node_drop_if_unused(struct ksm_node *node);
+struct ksm_node *ksm_node_find(struct page *page, u64 hash);
+void ksm_node_crowded(struct ksm_node *node);
 void ksm_nodes_prune(void);
+
+/* hash.c */
+void ksm_hash_init(void);
+u64 ksm_page_sample(struct page *page);
+u64 ksm_page_hash(struct page *page);
+void ksm_hash_crowded(u64 hash);
 
 /* visit.c */
 int ksm_index_init(void);
 void ksm_index_exit(void);
 void ksm_skip(struct mm_struct *mm, unsigned long addr, unsigned long pages, enum ksm_skip why);
-u64 ksm_page_hash(struct page *page);
 void ksm_visit(const struct ksm_finds *finds);
 
 /* scan.c */
@@ -344,7 +352,7 @@ void ksm_scan_leave(struct ksm_region *region);
  * @why: why the page has stayed; KSM_SKIP_NONE when it was merged
  * @page: the page that was there; what it points to may be gone by now
  * @orig: what its page-table entry was; for merge.c
- * @first: of two pages that were found equal, the job of the first, in that of the second
+ * @lied: the page has the sample that the node is known by, and differs from it
  */
 struct ksm_job {
 	struct ksm_item *item;
@@ -354,13 +362,14 @@ struct ksm_job {
 	enum ksm_skip why;
 	struct page *page;
 	pte_t orig;
-	struct ksm_job *first;
+	bool lied;
 };
 
 /* merge.c */
 void ksm_merge(struct ksm_job *jobs, unsigned int nr);
 int ksm_unmerge(struct ksm_item *item);
 int ksm_page_order(struct page *a, struct page *b);
+bool ksm_pages_equal(struct page *a, struct page *b);
 
 /**
  * struct ksm_spot - what ksm_look() found
@@ -384,7 +393,7 @@ struct ksm_spot {
  * struct ksm_find - a page that something may have to be done about
  * @item: its item
  * @page: the page, with a reference held for whoever takes it up
- * @hash: of its content; 0 if it is not anonymous, and was not hashed
+ * @hash: what it is known by, see ksm_page_hash(); 0 if it is not anonymous
  */
 struct ksm_find {
 	struct ksm_item *item;

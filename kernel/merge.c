@@ -39,6 +39,34 @@ int ksm_page_order(struct page *a, struct page *b)
 	return order;
 }
 
+/**
+ * ksm_pages_equal - do two pages have the same content?
+ * @a: a page
+ * @b: a page
+ *
+ * What memcmp() does, but that it need not say where they differ, and so takes a
+ * cache line at a time: nearly all pages that come here are equal, and are read
+ * to the end.
+ *
+ * Return: whether they have.
+ */
+bool ksm_pages_equal(struct page *a, struct page *b)
+{
+	const unsigned long *pa = kmap_local_page(a);
+	const unsigned long *pb = kmap_local_page(b);
+	unsigned long differ = 0;
+	unsigned int i;
+
+	for (i = 0; i < PAGE_SIZE / sizeof(*pa) && !differ; i += 8)
+		differ = (pa[i] ^ pb[i]) | (pa[i + 1] ^ pb[i + 1]) |
+			 (pa[i + 2] ^ pb[i + 2]) | (pa[i + 3] ^ pb[i + 3]) |
+			 (pa[i + 4] ^ pb[i + 4]) | (pa[i + 5] ^ pb[i + 5]) |
+			 (pa[i + 6] ^ pb[i + 6]) | (pa[i + 7] ^ pb[i + 7]);
+	kunmap_local(pb);
+	kunmap_local(pa);
+	return !differ;
+}
+
 /* Take the page of a job out of its page table. The page-table lock is held; no TLB is flushed yet. */
 static bool take(struct vm_area_struct *vma, pte_t *ptep, struct ksm_job *job)
 {
@@ -73,12 +101,15 @@ static void replace(struct vm_area_struct *vma, pte_t *ptep, struct ksm_job *job
 {
 	struct page *kpage = job->node->kpage;
 
-	if (page_is_held(job->page))
+	if (page_is_held(job->page)) {
 		job->why = KSM_SKIP_PINNED;
-	else if (ksm_page_order(job->page, kpage))
+	} else if (!ksm_pages_equal(job->page, kpage)) {
 		job->why = KSM_SKIP_CHANGED;
-	else if (replace_page(vma, job->addr, ptep, job->orig, job->page, kpage))
+		job->lied = ksm_index_ops->hashes &&
+			    ksm_page_sample(job->page) == job->node->entry.hash;
+	} else if (replace_page(vma, job->addr, ptep, job->orig, job->page, kpage)) {
 		job->why = KSM_SKIP_PINNED;
+	}
 	if (job->why)
 		set_pte_at(vma->vm_mm, job->addr, ptep, job->orig);
 }
@@ -88,7 +119,8 @@ static void switch_ptes(struct vm_area_struct *vma, struct ksm_job *jobs, unsign
 {
 	unsigned long start = jobs[0].addr, end = jobs[nr - 1].addr + PAGE_SIZE;
 	struct mmu_notifier_range range;
-	unsigned int i, taken = 0;
+	unsigned int i, taken = 0, freed = 0;
+	struct page *pages[KSM_BATCH];
 	pte_t *first, *ptep;
 	spinlock_t *ptl;
 
@@ -115,9 +147,11 @@ static void switch_ptes(struct vm_area_struct *vma, struct ksm_job *jobs, unsign
 	for (i = 0; taken && i < nr; i++) {
 		if (jobs[i].page) {
 			unlock_page(jobs[i].page);
-			put_page(jobs[i].page);
+			pages[freed++] = jobs[i].page;
 		}
 	}
+	/* One hold of the lock of the LRU, not one for each page. */
+	release_pages(pages, freed);
 }
 
 /* Split the huge page that an address maps. The mmap lock is held; so is no reference of kksmd's. */

@@ -13,6 +13,14 @@ static LIST_HEAD(nodes);
 static struct kmem_cache *node_cache;
 static struct shrinker *shrinker;
 
+static struct ksm_key key_of(struct page *page)
+{
+	return (struct ksm_key){
+		.content = page,
+		.hash = ksm_index_ops->hashes ? ksm_page_hash(page) : 0,
+	};
+}
+
 /**
  * ksm_node_create - a stable node with a copy of a page
  * @content: the page to copy; it may be written meanwhile, so whoever merges a
@@ -41,8 +49,7 @@ struct ksm_node *ksm_node_create(struct page *content, enum ksm_skip *why)
 	copy_highpage(node->kpage, content);
 	/* What was copied may not be what was searched for, and be there already. */
 	*why = KSM_SKIP_CHANGED;
-	key.content = node->kpage;
-	key.hash = ksm_index_ops->hashes ? ksm_page_hash(node->kpage) : 0;
+	key = key_of(node->kpage);
 	if (ksm_index_ops->insert_stable(ksm_index, &key, &node->entry))
 		goto free_page;
 	list_add_tail(&node->in_nodes, &nodes);
@@ -80,6 +87,49 @@ static void node_drop(struct ksm_node *node)
 }
 
 /**
+ * ksm_node_find - the node whose kernel page has the content of a page
+ * @page: the page
+ * @hash: what it is known by
+ *
+ * Return: the node, or NULL. Where the index finds by hash it is a node of the
+ * same hash, and whoever merges compares.
+ */
+struct ksm_node *ksm_node_find(struct page *page, u64 hash)
+{
+	struct ksm_key key = { .content = page, .hash = hash };
+	struct ksm_entry *entry = ksm_index_ops->find_stable(ksm_index, &key);
+
+	if (!entry && ksm_index_ops->hashes) {
+		/* A node from before its sample was crowded is still known by that. */
+		key.hash = ksm_page_sample(page);
+		if (key.hash != hash)
+			entry = ksm_index_ops->find_stable(ksm_index, &key);
+	}
+	return entry ? container_of(entry, struct ksm_node, entry) : NULL;
+}
+
+/**
+ * ksm_node_crowded - there is a page that differs from the one of a node, and has its sample
+ * @node: the node; it is known by a hash of all of its page from now on
+ */
+void ksm_node_crowded(struct ksm_node *node)
+{
+	u64 sample = node->entry.hash;
+	struct ksm_key key;
+
+	if (sample != ksm_page_sample(node->kpage))
+		return;
+	ksm_hash_crowded(sample);
+	ksm_index_ops->forget(ksm_index, &node->entry, KSM_STABLE);
+	key = key_of(node->kpage);
+	if (!ksm_index_ops->insert_stable(ksm_index, &key, &node->entry))
+		return;
+	/* Another node has this content: both stay where they are. */
+	key.hash = sample;
+	ksm_index_ops->insert_stable(ksm_index, &key, &node->entry);
+}
+
+/**
  * ksm_node_link - note that an item maps the page of a node
  * @node: the node
  * @item: the item; in no index
@@ -108,8 +158,6 @@ void ksm_node_link(struct ksm_node *node, struct ksm_item *item)
  */
 bool ksm_node_adopt(struct ksm_item *item, struct page *page)
 {
-	struct ksm_key key = { .content = page };
-	struct ksm_entry *entry;
 	struct ksm_node *node;
 
 	if (item->state == KSM_ITEM_MERGED && item->node->kpage == page)
@@ -117,13 +165,8 @@ bool ksm_node_adopt(struct ksm_item *item, struct page *page)
 	ksm_item_forget(item, KSM_BREAK_WRITTEN);
 	if (PageAnon(page))
 		return false;
-	if (ksm_index_ops->hashes)
-		key.hash = ksm_page_hash(page);
-	entry = ksm_index_ops->find_stable(ksm_index, &key);
-	if (!entry)
-		return false;
-	node = container_of(entry, struct ksm_node, entry);
-	if (node->kpage != page)
+	node = ksm_node_find(page, key_of(page).hash);
+	if (!node || node->kpage != page)
 		return false;
 	ksm_node_link(node, item);
 	return true;

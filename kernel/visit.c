@@ -5,14 +5,11 @@
  *
  * Also the index's view of content: the index itself knows no pages.
  */
-#include <linux/highmem.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/moduleparam.h>
-#include <linux/random.h>
 #include <linux/sched.h>
 #include <linux/sort.h>
-#include <linux/xxhash.h>
 
 #include "ksm.h"
 #include "trace.h"
@@ -22,8 +19,6 @@ struct ksm_index *ksm_index;
 bool ksm_seen_fresh;
 
 static const struct ksm_index_ops *const indexes[] = { &ksm_index_hash, &ksm_index_tree };
-static u64 seed;
-
 /* Whether the last entry that was compared with is of the very page that was looked for. */
 static bool same_page;
 
@@ -57,41 +52,25 @@ static void skip_item(struct ksm_item *item, enum ksm_skip why)
 	ksm_skip(ksm_item_mm(item), ksm_item_addr(item), 1, why);
 }
 
-/**
- * ksm_page_hash - a hash of the content of a page
- * @page: the page; it is not slept on, so a page-table lock may be held
- *
- * Return: it; with another seed each time the driver is loaded, so that nobody
- * can choose contents that meet.
- */
-u64 ksm_page_hash(struct page *page)
-{
-	void *p = kmap_local_page(page);
-	u64 hash = xxh64(p, PAGE_SIZE, seed);
-
-	kunmap_local(p);
-	return hash;
-}
-
+/* Where the index finds by hash, one that is the same is enough: the merge compares. */
 static bool index_order(const void *content, struct ksm_entry *entry, enum ksm_kind kind,
 			int *order)
 {
 	struct page *key = (struct page *)content, *page;
 
+	*order = 0;
 	if (kind == KSM_STABLE) {
-		/* A whole hash is enough: the merge compares, and a kernel page cannot lie. */
-		*order = 0;
-		if (ksm_index_ops->hashes)
-			return true;
 		page = container_of(entry, struct ksm_node, entry)->kpage;
-		*order = ksm_page_order(key, page);
+		if (!ksm_index_ops->hashes)
+			*order = ksm_page_order(key, page);
 		return true;
 	}
 	page = ksm_item_page(container_of(entry, struct ksm_item, entry));
 	if (!page)
 		return false;
-	*order = page == key ? 0 : ksm_page_order(key, page);
 	same_page = page == key;
+	if (!same_page && !ksm_index_ops->hashes)
+		*order = ksm_page_order(key, page);
 	put_page(page);
 	return true;
 }
@@ -107,18 +86,15 @@ static const struct ksm_index_callbacks index_callbacks = {
 	.dropped = index_dropped,
 };
 
-static struct ksm_job *job_add(struct ksm_job *list, unsigned int *nr, struct ksm_item *item,
-			       struct ksm_node *node, enum ksm_kind kind)
+static void job_add(struct ksm_job *list, unsigned int *nr, struct ksm_item *item,
+		    struct ksm_node *node, enum ksm_kind kind)
 {
-	struct ksm_job *job = &list[(*nr)++];
-
-	*job = (struct ksm_job){
+	list[(*nr)++] = (struct ksm_job){
 		.item = item,
 		.addr = ksm_item_addr(item),
 		.node = node,
 		.kind = kind,
 	};
-	return job;
 }
 
 /* Two items of equal content, neither in the stable index. */
@@ -126,7 +102,6 @@ static void pair(const struct ksm_find *find, struct ksm_item *other)
 {
 	enum ksm_skip why;
 	struct ksm_node *node;
-	struct ksm_job *first;
 
 	/* One page that two processes share since fork: nothing to save. */
 	if (same_page)
@@ -137,8 +112,8 @@ static void pair(const struct ksm_find *find, struct ksm_item *other)
 		return;
 	}
 	ksm_item_forget(other, KSM_BREAK_UNMAPPED);
-	first = job_add(jobs.here, &jobs.nr_here, find->item, node, KSM_UNSTABLE);
-	job_add(jobs.there, &jobs.nr_there, other, node, KSM_UNSTABLE)->first = first;
+	job_add(jobs.here, &jobs.nr_here, find->item, node, KSM_UNSTABLE);
+	job_add(jobs.there, &jobs.nr_there, other, node, KSM_UNSTABLE);
 }
 
 /* Return: whether there may be an equal page for this one, which is as it was at the last visit. */
@@ -164,13 +139,12 @@ static bool unchanged(const struct ksm_find *find)
 static void look_up(const struct ksm_find *find)
 {
 	struct ksm_key key = { .content = find->page, .hash = find->hash };
+	struct ksm_node *node = ksm_node_find(find->page, find->hash);
 	struct ksm_item *item = find->item;
 	struct ksm_entry *entry;
 
-	entry = ksm_index_ops->find_stable(ksm_index, &key);
-	if (entry) {
-		job_add(jobs.here, &jobs.nr_here, item,
-			container_of(entry, struct ksm_node, entry), KSM_STABLE);
+	if (node) {
+		job_add(jobs.here, &jobs.nr_here, item, node, KSM_STABLE);
 		return;
 	}
 	entry = ksm_index_ops->find_or_insert_unstable(ksm_index, &key, &item->entry);
@@ -184,6 +158,8 @@ static void merge(struct ksm_job *job, unsigned int nr)
 {
 	ksm_merge(job, nr);
 	for (; nr; nr--, job++) {
+		if (job->lied)
+			ksm_node_crowded(job->node);
 		if (job->why)
 			skip_item(job->item, job->why);
 		else
@@ -213,16 +189,30 @@ static void merge_there(void)
 	}
 }
 
-/* A kernel page for one mapping saves nothing; if memory is short it stays. */
-static void settle(struct ksm_job *second)
+/* A node whose first page has stayed as it was: nobody else is to merge with it. */
+static void give_up(const struct ksm_job *there)
 {
-	struct ksm_job *first = second->first;
-	struct ksm_node *node = first->node;
+	unsigned int i;
 
-	if (first->why && second->why)
-		ksm_node_drop_if_unused(node);
-	else if ((first->why || second->why) && node->nr_items == 1)
-		ksm_unmerge(first->why ? second->item : first->item);
+	for (i = 0; i < jobs.nr_here; i++)
+		if (jobs.here[i].node == there->node)
+			jobs.here[i].why = there->why;
+	ksm_node_drop_if_unused(there->node);
+}
+
+/* Those of the glance that still have somebody to merge with. */
+static void merge_here(void)
+{
+	unsigned int i, nr = 0;
+
+	for (i = 0; i < jobs.nr_here; i++) {
+		if (jobs.here[i].why)
+			skip_item(jobs.here[i].item, jobs.here[i].why);
+		else
+			jobs.here[nr++] = jobs.here[i];
+	}
+	if (nr)
+		merge(jobs.here, nr);
 }
 
 /**
@@ -243,11 +233,15 @@ void ksm_visit(const struct ksm_finds *finds)
 			look_up(&finds->found[i]);
 	for (i = 0; i < finds->nr; i++)
 		put_page(finds->found[i].page);
-	if (jobs.nr_here)
-		merge(jobs.here, jobs.nr_here);
 	merge_there();
 	for (i = 0; i < jobs.nr_there; i++)
-		settle(&jobs.there[i]);
+		if (jobs.there[i].why)
+			give_up(&jobs.there[i]);
+	merge_here();
+	/* A kernel page for one mapping saves nothing; if memory is short it stays. */
+	for (i = 0; i < jobs.nr_there; i++)
+		if (!jobs.there[i].why && jobs.there[i].node->nr_items == 1)
+			ksm_unmerge(jobs.there[i].item);
 }
 
 int ksm_index_init(void)
@@ -262,7 +256,7 @@ int ksm_index_init(void)
 		       index);
 		return -EINVAL;
 	}
-	get_random_bytes(&seed, sizeof(seed));
+	ksm_hash_init();
 	ksm_index = ksm_index_ops->create(&index_callbacks);
 	return ksm_index ? 0 : -ENOMEM;
 }

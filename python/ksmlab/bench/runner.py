@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 PROBE = Path(__file__).with_name("probe.c")
 #: Without it the slab caches of several users are one, and /proc/slabinfo cannot tell them apart.
-BOOT = ("slab_nomerge", "norandmaps")
+BOOT = ("slab_nomerge", "norandmaps", "clearcpuid=erms,rep_good")
 #: Seconds for a boot, for a whole session, and without a word from the guest.
 BOOT_SECONDS = 180.0
 SESSION_SECONDS = 8 * 3600.0
