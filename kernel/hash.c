@@ -73,21 +73,19 @@ u64 ksm_page_sample(struct page *page)
 /**
  * ksm_page_hash - what a page is known by
  * @page: the page; it is not slept on, so a page-table lock may be held
+ * @sample: set to the hash of a sample
  *
- * Return: the hash of a sample; of all of it where its sample is crowded, or
- * where the index does not find by hash, and the hash only tells volatile pages.
+ * Return: the same; the hash of all of it where its sample is crowded, or where
+ * the index does not find by hash, and the hash only tells volatile pages.
  */
-u64 ksm_page_hash(struct page *page)
+u64 ksm_page_hash(struct page *page, u64 *sample)
 {
 	void *content = kmap_local_page(page);
-	bool whole = !ksm_index_ops->hashes;
-	u64 hash = 0;
+	u64 hash;
 
-	if (!whole) {
-		hash = hash_sample(content);
-		whole = test_bit(group_of(hash), crowded);
-	}
-	if (whole)
+	*sample = hash_sample(content);
+	hash = *sample;
+	if (!ksm_index_ops->hashes || test_bit(group_of(hash), crowded))
 		hash = xxh64(content, PAGE_SIZE, seed);
 	kunmap_local(content);
 	return hash;

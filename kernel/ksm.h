@@ -320,14 +320,14 @@ void ksm_node_link(struct ksm_node *node, struct ksm_item *item);
 bool ksm_node_adopt(struct ksm_item *item, struct page *page);
 void ksm_node_unlink(struct ksm_item *item);
 bool ksm_node_drop_if_unused(struct ksm_node *node);
-struct ksm_node *ksm_node_find(struct page *page, u64 hash);
+struct ksm_node *ksm_node_find(struct page *page, u64 hash, u64 sample);
 void ksm_node_crowded(struct ksm_node *node);
 void ksm_nodes_prune(void);
 
 /* hash.c */
 void ksm_hash_init(void);
 u64 ksm_page_sample(struct page *page);
-u64 ksm_page_hash(struct page *page);
+u64 ksm_page_hash(struct page *page, u64 *sample);
 void ksm_hash_crowded(u64 hash);
 
 /* visit.c */
@@ -394,11 +394,13 @@ struct ksm_spot {
  * @item: its item
  * @page: the page, with a reference held for whoever takes it up
  * @hash: what it is known by, see ksm_page_hash(); 0 if it is not anonymous
+ * @sample: the hash of a sample of it, too
  */
 struct ksm_find {
 	struct ksm_item *item;
 	struct page *page;
 	u64 hash;
+	u64 sample;
 };
 
 /**

@@ -13,12 +13,13 @@ static LIST_HEAD(nodes);
 static struct kmem_cache *node_cache;
 static struct shrinker *shrinker;
 
-static struct ksm_key key_of(struct page *page)
+static struct ksm_key key_of(struct page *page, u64 *sample)
 {
-	return (struct ksm_key){
-		.content = page,
-		.hash = ksm_index_ops->hashes ? ksm_page_hash(page) : 0,
-	};
+	struct ksm_key key = { .content = page };
+
+	if (ksm_index_ops->hashes)
+		key.hash = ksm_page_hash(page, sample);
+	return key;
 }
 
 /**
@@ -34,6 +35,7 @@ struct ksm_node *ksm_node_create(struct page *content, enum ksm_skip *why)
 	unsigned long limit = READ_ONCE(ksm_settings.max_kernel_pages);
 	struct ksm_node *node;
 	struct ksm_key key;
+	u64 sample;
 
 	*why = KSM_SKIP_LIMIT;
 	if (limit && ksm_counters.kernel_pages >= limit)
@@ -49,7 +51,7 @@ struct ksm_node *ksm_node_create(struct page *content, enum ksm_skip *why)
 	copy_highpage(node->kpage, content);
 	/* What was copied may not be what was searched for, and be there already. */
 	*why = KSM_SKIP_CHANGED;
-	key = key_of(node->kpage);
+	key = key_of(node->kpage, &sample);
 	if (ksm_index_ops->insert_stable(ksm_index, &key, &node->entry))
 		goto free_page;
 	list_add_tail(&node->in_nodes, &nodes);
@@ -90,20 +92,20 @@ static void node_drop(struct ksm_node *node)
  * ksm_node_find - the node whose kernel page has the content of a page
  * @page: the page
  * @hash: what it is known by
+ * @sample: the hash of a sample of it
  *
  * Return: the node, or NULL. Where the index finds by hash it is a node of the
  * same hash, and whoever merges compares.
  */
-struct ksm_node *ksm_node_find(struct page *page, u64 hash)
+struct ksm_node *ksm_node_find(struct page *page, u64 hash, u64 sample)
 {
 	struct ksm_key key = { .content = page, .hash = hash };
 	struct ksm_entry *entry = ksm_index_ops->find_stable(ksm_index, &key);
 
-	if (!entry && ksm_index_ops->hashes) {
+	if (!entry && ksm_index_ops->hashes && sample != hash) {
 		/* A node from before its sample was crowded is still known by that. */
-		key.hash = ksm_page_sample(page);
-		if (key.hash != hash)
-			entry = ksm_index_ops->find_stable(ksm_index, &key);
+		key.hash = sample;
+		entry = ksm_index_ops->find_stable(ksm_index, &key);
 	}
 	return entry ? container_of(entry, struct ksm_node, entry) : NULL;
 }
@@ -114,14 +116,14 @@ struct ksm_node *ksm_node_find(struct page *page, u64 hash)
  */
 void ksm_node_crowded(struct ksm_node *node)
 {
-	u64 sample = node->entry.hash;
+	u64 sample = node->entry.hash, ignored;
 	struct ksm_key key;
 
 	if (sample != ksm_page_sample(node->kpage))
 		return;
 	ksm_hash_crowded(sample);
 	ksm_index_ops->forget(ksm_index, &node->entry, KSM_STABLE);
-	key = key_of(node->kpage);
+	key = key_of(node->kpage, &ignored);
 	if (!ksm_index_ops->insert_stable(ksm_index, &key, &node->entry))
 		return;
 	/* Another node has this content: both stay where they are. */
@@ -159,13 +161,16 @@ void ksm_node_link(struct ksm_node *node, struct ksm_item *item)
 bool ksm_node_adopt(struct ksm_item *item, struct page *page)
 {
 	struct ksm_node *node;
+	struct ksm_key key;
+	u64 sample = 0;
 
 	if (item->state == KSM_ITEM_MERGED && item->node->kpage == page)
 		return true;
 	ksm_item_forget(item, KSM_BREAK_WRITTEN);
 	if (PageAnon(page))
 		return false;
-	node = ksm_node_find(page, key_of(page).hash);
+	key = key_of(page, &sample);
+	node = ksm_node_find(page, key.hash, sample);
 	if (!node || node->kpage != page)
 		return false;
 	ksm_node_link(node, item);

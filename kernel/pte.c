@@ -216,12 +216,14 @@ int replace_page(struct vm_area_struct *vma, unsigned long addr, pte_t *ptep, pt
 	dec_mm_counter(mm, MM_ANONPAGES);
 	set_pte_at_notify(mm, addr, ptep, pte);
 
-	/* Others may map the page still (fork): its swap slot must get the content. */
-	if (pte_dirty(orig))
-		folio_mark_dirty(folio);
 	ksm_remove_rmap(page, vma);
-	if (!ksm_mapcount(page))
-		folio_free_swap(folio);
+	if (ksm_mapcount(page) || folio_test_swapcache(folio)) {
+		/* Others may have it still (fork), mapped or swapped: their slot gets the content. */
+		if (pte_dirty(orig))
+			folio_mark_dirty(folio);
+		if (!ksm_mapcount(page))
+			folio_free_swap(folio);
+	}
 	put_page(page);
 	return 0;
 }

@@ -139,7 +139,7 @@ static bool unchanged(const struct ksm_find *find)
 static void look_up(const struct ksm_find *find)
 {
 	struct ksm_key key = { .content = find->page, .hash = find->hash };
-	struct ksm_node *node = ksm_node_find(find->page, find->hash);
+	struct ksm_node *node = ksm_node_find(find->page, find->hash, find->sample);
 	struct ksm_item *item = find->item;
 	struct ksm_entry *entry;
 
@@ -180,7 +180,11 @@ static void merge_there(void)
 {
 	struct ksm_job *job = jobs.there, *end = job + jobs.nr_there, *next;
 
-	sort(job, jobs.nr_there, sizeof(*job), by_place, NULL);
+	/* More often than not they come as they lie. */
+	for (next = job + 1; next < end && by_place(next - 1, next) < 0; next++)
+		;
+	if (next < end)
+		sort(job, jobs.nr_there, sizeof(*job), by_place, NULL);
 	for (; job < end; job = next) {
 		for (next = job + 1; next < end; next++)
 			if (ksm_item_chunk(next->item) != ksm_item_chunk(job->item))

@@ -164,18 +164,18 @@ void ksm_look(struct mm_struct *mm, unsigned long addr, unsigned long end,
 /* Look at one page under the page-table lock. Return: true if something is to be done about it. */
 static bool glance_at(struct ksm_item *item, struct page *page, struct ksm_find *find)
 {
-	u64 hash = 0;
+	u64 hash = 0, sample = 0;
 
 	if (item->state == KSM_ITEM_MERGED && item->node->kpage == page)
 		return false;
 	if (PageAnon(page)) {
-		hash = ksm_page_hash(page);
+		hash = ksm_page_hash(page, &sample);
 		/* It waits in an index that keeps it, and is as it was. */
 		if (item->state == KSM_ITEM_UNSTABLE && item->checksum == (u32)hash)
 			return false;
 	}
 	get_page(page);
-	*find = (struct ksm_find){ .item = item, .page = page, .hash = hash };
+	*find = (struct ksm_find){ .item = item, .page = page, .hash = hash, .sample = sample };
 	return true;
 }
 
