@@ -3,9 +3,9 @@
  * What the hash index finds pages by.
  *
  * Reading a page is what a scan spends its time on, and nearly all of what it
- * reads it has read before. So a page is known by a hash of a sample of it, a few
- * words at places that are drawn when the driver is loaded. That is enough to find
- * out which pages differ; which are equal is proved by the merge anyway,
+ * reads it has read before. So a page is known by a hash of a sample of it, four
+ * cache lines at places that are drawn when the driver is loaded. That is enough
+ * to find out which pages differ; which are equal is proved by the merge anyway,
  * which compares them whole while nobody can write them.
  *
  * A sample can be the same where pages differ. The first merge that fails for
@@ -26,16 +26,16 @@
 
 #include "ksm.h"
 
-/* A sample is so many pieces of so many words: few pieces, as each is another cache line. */
-#define PIECES		4
-#define PIECE_WORDS	4
+/* A sample is so many cache lines, of so many words: what a read has to wait for. */
+#define LINES		4
+#define LINE_WORDS	(L1_CACHE_BYTES / sizeof(u64))
 
 #define GROUP_BITS	16
 
 static u64 seed;
 
-/* The first word of each piece: one in each quarter of a page, so that no large part goes unseen. */
-static unsigned int places[PIECES];
+/* The first word of each line: one in each quarter of a page, so that no large part goes unseen. */
+static unsigned int places[LINES];
 
 static DECLARE_BITMAP(crowded, 1 << GROUP_BITS);
 
@@ -46,10 +46,10 @@ static unsigned int group_of(u64 hash)
 
 static u64 hash_sample(const u64 *content)
 {
-	u64 sample[PIECES][PIECE_WORDS];
+	u64 sample[LINES][LINE_WORDS];
 	unsigned int i;
 
-	for (i = 0; i < PIECES; i++)
+	for (i = 0; i < LINES; i++)
 		memcpy(sample[i], content + places[i], sizeof(sample[i]));
 	return xxh64(sample, sizeof(sample), seed);
 }
@@ -102,10 +102,10 @@ void ksm_hash_crowded(u64 hash)
 
 void ksm_hash_init(void)
 {
-	const unsigned int part = PAGE_SIZE / sizeof(u64) / PIECES;
+	const unsigned int part = PAGE_SIZE / sizeof(u64) / LINES;
 	unsigned int i;
 
 	get_random_bytes(&seed, sizeof(seed));
-	for (i = 0; i < PIECES; i++)
-		places[i] = i * part + get_random_u32_below(part / PIECE_WORDS) * PIECE_WORDS;
+	for (i = 0; i < LINES; i++)
+		places[i] = i * part + get_random_u32_below(part / LINE_WORDS) * LINE_WORDS;
 }

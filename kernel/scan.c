@@ -122,8 +122,11 @@ static void cursor_move(unsigned long next)
 		cursor_enter_next(region);
 }
 
-/* Find out what is at the cursor. Returns false when the mm is gone, and its region with it. */
-static bool look(struct ksm_spot *spot, struct ksm_finds *finds)
+/*
+ * Find out what is at the cursor, at most @left pages of it. Returns false when the
+ * mm is gone, and its region with it.
+ */
+static bool look(struct ksm_spot *spot, struct ksm_finds *finds, unsigned long left)
 {
 	struct ksm_region *region = cursor.region;
 	struct mm_struct *mm = region->mm;
@@ -139,7 +142,8 @@ static bool look(struct ksm_spot *spot, struct ksm_finds *finds)
 	if (spot->page) {
 		chunk = ksm_chunk_get(region, spot->addr);
 		if (chunk) {
-			ksm_glance(mm, chunk, region->end, spot, finds);
+			ksm_glance(mm, chunk, min(region->end, spot->addr + left * PAGE_SIZE),
+				   spot, finds);
 		} else {
 			put_page(spot->page);
 			spot->why = KSM_SKIP_NO_MEMORY;
@@ -152,10 +156,10 @@ static bool look(struct ksm_spot *spot, struct ksm_finds *finds)
 
 /*
  * One step of the cursor: the pages up to the first that is not ordinary, at most
- * KSM_BATCH; or one hole; or one stretch that is left alone. Returns how many pages
- * were looked at, and at least 1.
+ * KSM_BATCH and at most @left; or one hole; or one stretch that is left alone.
+ * Returns how many pages were looked at, and at least 1.
  */
-static unsigned int step(void)
+static unsigned int step(unsigned int left)
 {
 	static struct ksm_finds finds;
 	struct ksm_region *region = cursor.region;
@@ -169,7 +173,7 @@ static unsigned int step(void)
 			cursor_enter_next(region);
 		return 1;
 	}
-	if (!look(&spot, &finds))
+	if (!look(&spot, &finds, left))
 		return 1;
 
 	ksm_items_forget(region, addr, spot.addr, KSM_BREAK_UNMAPPED);
@@ -220,7 +224,7 @@ static void scan_batch(void)
 	while (left && cursor.region) {
 		if (kthread_should_stop() || READ_ONCE(ksm_settings.run) != KSM_RUN_SCAN)
 			break;
-		pages = step();
+		pages = step(left);
 		left -= min(left, pages);
 		held += pages;
 		if (held < PAGES_PER_HOLD)

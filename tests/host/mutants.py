@@ -130,20 +130,20 @@ MUTANTS = (
         test="tests/vm/test_lifetimes.py::test_an_open_descriptor_holds_no_memory",
         sign=r"assert \d+ > \(\(512 \* 9\)",
     ),
-    # The node that a search compares with is dropped by the search itself.
+    # The node whose page is compared is dropped by the compare itself.
     Mutant(
         name="a node is freed while its page is compared",
         edits=(
             Edit(
-                "visit.c",
-                "\t\tpage = container_of(entry, struct ksm_node, entry)->kpage;\n",
-                "\t\tstruct ksm_node *node = container_of(entry, struct ksm_node, entry);\n\n"
-                "\t\tksm_node_drop_if_unused(node);\n"
-                "\t\tpage = node->kpage;\n",
+                "merge.c",
+                "\tstruct page *kpage = job->node->kpage;\n",
+                "\tstruct page *kpage;\n\n"
+                "\tksm_node_drop_if_unused(job->node);\n"
+                "\tkpage = job->node->kpage;\n",
             ),
         ),
         test="tests/vm/test_lifetimes.py::test_a_search_comes_upon_nodes_that_nobody_maps",
-        sign=r"index_order\+0x\w+/0x\w+ \[ksm\]",
+        sign=r"(ksm_pages_equal|switch_ptes|merge_run)\+0x\w+/0x\w+ \[ksm\]",
         boot_args=(POISON_NODES,),
     ),
     # Two locks, each taken while the other is held: lockdep needs no deadlock to see it, and the

@@ -34,12 +34,13 @@ def arena(area: Area, scanning: KsmSysfs) -> Iterator[Arena]:
     """Eight pages to which nobody else holds a reference.
 
     A fresh page is in a per-CPU batch that holds one, until kksmd begins a pass and has all such
-    batches drained; so there is a region, of another page, for it to begin one.
+    batches drained, which it does when it has come upon fresh pages: so there is one in a region.
     """
     with Arena(1) as other, Arena(8, huge=False) as arena:
         arena.fill(content.unique(8))
+        other.fill(content.unique(1))
         area.register(other)
-        scanning.wait_full_scans(1)
+        scanning.wait_full_scans(2)
         scanning.run = 0
         yield arena
 
