@@ -5,6 +5,7 @@ KERNEL ?= debian-6.1
 KDIR ?=
 TESTS ?=
 MUTANTS ?=
+BENCH ?=
 # VMs side by side; each has two CPUs and keeps one of the host's busy.
 JOBS ?= 2
 
@@ -20,11 +21,11 @@ DEBUG := debug-6.1 debug-6.12
 on = $(addprefix --kernel ,$(1))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-debug test-all test-unit test-host mutants test-vm shell build kernels lint doctor clean
+.PHONY: help demo test test-debug test-all test-unit test-host mutants test-vm bench bench-check shell build kernels lint doctor clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "Variables: KERNEL=$(KERNEL) (demo, shell), KDIR=a kernel build directory (build), TESTS=pytest arguments (test-vm), JOBS=$(JOBS) VMs side by side, MUTANTS=words or --help (mutants)"
+	@echo "Variables: KERNEL=$(KERNEL) (demo, shell), KDIR=a kernel build directory (build), TESTS=pytest arguments (test-vm), JOBS=$(JOBS) VMs side by side, MUTANTS=words or --help (mutants), BENCH=options or --help (bench, bench-check)"
 
 demo: $(STAMP) ## merge real pages in a VM, and prove it
 	@$(KSMLAB) demo --kernel $(KERNEL)
@@ -55,6 +56,12 @@ mutants: $(STAMP) ## put each deliberate bug into the driver; each must be caugh
 
 test-vm: $(STAMP) ## the VM tests only, on the quickest kernel that is here
 	@$(PYTEST) tests/vm $(TESTS)
+
+bench: $(STAMP) ## measure the driver beside the kernel's own KSM: build/bench/index.html (an hour or two; BENCH=--quick)
+	@$(KSMLAB) bench $(BENCH)
+
+bench-check: $(STAMP) ## count instructions: fail if a workload is over 5% dearer than its baseline (BENCH=--update)
+	@$(KSMLAB) bench --check $(BENCH)
 
 shell: $(STAMP) ## an interactive VM with the driver loaded
 	@$(KSMLAB) shell --kernel $(KERNEL)

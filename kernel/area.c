@@ -156,11 +156,13 @@ static int unmerge_chunk(struct ksm_chunk *chunk, bool interruptible)
 	int i, err;
 
 	for (i = 0; i < KSM_CHUNK_PAGES && chunk->merged; i++) {
-		if (chunk->items[i].state != KSM_ITEM_MERGED)
+		struct ksm_item *item = ksm_chunk_item(chunk, i);
+
+		if (item->state != KSM_ITEM_MERGED)
 			continue;
 		if (interruptible && signal_pending(current))
 			return -EINTR;
-		err = ksm_unmerge(&chunk->items[i]);
+		err = ksm_unmerge(item);
 		if (err)
 			return err;
 		cond_resched();

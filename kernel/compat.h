@@ -63,6 +63,9 @@ static inline void vm_flags_mod(struct vm_area_struct *vma, vm_flags_t set, vm_f
  */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 6, 0)
 #define ptep_clear_flush_notify	ptep_clear_flush
+#define ksm_invalidate_range(mm, start, end)	do { } while (0)
+#else
+#define ksm_invalidate_range	mmu_notifier_invalidate_range
 #endif
 
 /*

@@ -19,25 +19,46 @@
 #include <linux/types.h>
 
 /**
- * struct ksm_entry - an entry's place in an index, embedded in what it stands for
+ * struct ksm_key - the content that is looked for
+ * @content: what the callbacks take it by
+ * @hash: of the content, by a function whose results nobody outside can foresee;
+ *	0 where the implementation does not ask for it (&ksm_index_ops->hashes)
+ */
+struct ksm_key {
+	const void *content;
+	u64 hash;
+};
+
+/**
+ * struct ksm_entry - an entry's place in an index, the last member of what it stands for
  * @rb: its node in one of the two trees
+ * @next: the next entry of its hash chain
+ * @hash: of the content that it was added with
+ *
+ * Only the first &ksm_index_ops->entry_size bytes are there.
  */
 struct ksm_entry {
-	struct rb_node rb;
+	union {
+		struct rb_node rb;
+		struct {
+			struct ksm_entry *next;
+			u64 hash;
+		};
+	};
 };
 
 enum ksm_kind { KSM_STABLE, KSM_UNSTABLE };
 
 /**
  * struct ksm_index_callbacks - how an index asks about content
- * @order: put into @order how the content of @key compares with that of the page
+ * @order: put into @order how @content compares with that of the page
  *	behind @entry (below, equal to, or above zero), and return true; return
  *	false when there is no such page any more
  * @dropped: an unstable entry has left the index on the index's own decision
  *	(its page was gone, or the pass ended)
  */
 struct ksm_index_callbacks {
-	bool (*order)(const void *key, struct ksm_entry *entry, enum ksm_kind kind, int *order);
+	bool (*order)(const void *content, struct ksm_entry *entry, enum ksm_kind kind, int *order);
 	void (*dropped)(struct ksm_entry *entry);
 };
 
@@ -45,7 +66,11 @@ struct ksm_index;
 
 /**
  * struct ksm_index_ops - an implementation
- * @name: as in the documentation
+ * @name: as the module parameter "index" has it
+ * @entry_size: how much of struct ksm_entry it uses, in bytes
+ * @hashes: whether it wants keys with a hash, and finds by that
+ * @keeps: whether unstable entries may stay from pass to pass; else they are
+ *	flushed at the end of each
  * @create: an empty index that asks through @cb; NULL when there is no memory
  * @destroy: free an index that holds no entry
  * @find_stable: the stable entry with the content of @key, or NULL
@@ -55,23 +80,30 @@ struct ksm_index;
  *	NULL, and then @entry has been added
  * @forget: take @entry out
  * @flush: take every unstable entry out, with a call of @dropped for each
+ * @bytes: how much memory the index takes, without its entries
  * @next: the entry after @entry (the first one for NULL), or NULL at the end
  */
 struct ksm_index_ops {
 	const char *name;
+	size_t entry_size;
+	bool hashes;
+	bool keeps;
 	struct ksm_index *(*create)(const struct ksm_index_callbacks *cb);
 	void (*destroy)(struct ksm_index *index);
-	struct ksm_entry *(*find_stable)(struct ksm_index *index, const void *key);
-	struct ksm_entry *(*insert_stable)(struct ksm_index *index, const void *key,
+	struct ksm_entry *(*find_stable)(struct ksm_index *index, const struct ksm_key *key);
+	struct ksm_entry *(*insert_stable)(struct ksm_index *index, const struct ksm_key *key,
 					   struct ksm_entry *entry);
-	struct ksm_entry *(*find_or_insert_unstable)(struct ksm_index *index, const void *key,
+	struct ksm_entry *(*find_or_insert_unstable)(struct ksm_index *index,
+						     const struct ksm_key *key,
 						     struct ksm_entry *entry);
 	void (*forget)(struct ksm_index *index, struct ksm_entry *entry, enum ksm_kind kind);
 	void (*flush)(struct ksm_index *index);
+	size_t (*bytes)(struct ksm_index *index);
 	struct ksm_entry *(*next)(struct ksm_index *index, struct ksm_entry *entry,
 				  enum ksm_kind kind);
 };
 
 extern const struct ksm_index_ops ksm_index_tree;
+extern const struct ksm_index_ops ksm_index_hash;
 
 #endif /* KSM_INDEX_H */

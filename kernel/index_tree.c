@@ -51,7 +51,7 @@ static void tree_destroy(struct ksm_index *index)
  * Go down from the root. Returns the entry that is equal to @key; or NULL, with
  * @parent and @link set to where such an entry would hang.
  */
-static struct ksm_entry *tree_descend(struct ksm_index *index, const void *key,
+static struct ksm_entry *tree_descend(struct ksm_index *index, const struct ksm_key *key,
 				      enum ksm_kind kind, struct rb_node **parent,
 				      struct rb_node ***link)
 {
@@ -64,7 +64,7 @@ again:
 		struct ksm_entry *entry = to_entry(**link);
 		int order;
 
-		if (!index->cb->order(key, entry, kind, &order)) {
+		if (!index->cb->order(key->content, entry, kind, &order)) {
 			/* Taking it out turned the tree: start over, one shorter. */
 			rb_erase(&entry->rb, root);
 			index->cb->dropped(entry);
@@ -78,7 +78,7 @@ again:
 	return NULL;
 }
 
-static struct ksm_entry *tree_find_or_insert(struct ksm_index *index, const void *key,
+static struct ksm_entry *tree_find_or_insert(struct ksm_index *index, const struct ksm_key *key,
 					     struct ksm_entry *entry, enum ksm_kind kind)
 {
 	struct rb_node *parent, **link;
@@ -91,18 +91,19 @@ static struct ksm_entry *tree_find_or_insert(struct ksm_index *index, const void
 	return equal;
 }
 
-static struct ksm_entry *tree_find_stable(struct ksm_index *index, const void *key)
+static struct ksm_entry *tree_find_stable(struct ksm_index *index, const struct ksm_key *key)
 {
 	return tree_find_or_insert(index, key, NULL, KSM_STABLE);
 }
 
-static struct ksm_entry *tree_insert_stable(struct ksm_index *index, const void *key,
+static struct ksm_entry *tree_insert_stable(struct ksm_index *index, const struct ksm_key *key,
 					    struct ksm_entry *entry)
 {
 	return tree_find_or_insert(index, key, entry, KSM_STABLE);
 }
 
-static struct ksm_entry *tree_find_or_insert_unstable(struct ksm_index *index, const void *key,
+static struct ksm_entry *tree_find_or_insert_unstable(struct ksm_index *index,
+						      const struct ksm_key *key,
 						      struct ksm_entry *entry)
 {
 	return tree_find_or_insert(index, key, entry, KSM_UNSTABLE);
@@ -123,6 +124,11 @@ static void tree_flush(struct ksm_index *index)
 		index->cb->dropped(entry);
 }
 
+static size_t tree_bytes(struct ksm_index *index)
+{
+	return sizeof(*index);
+}
+
 static struct ksm_entry *tree_next(struct ksm_index *index, struct ksm_entry *entry,
 				   enum ksm_kind kind)
 {
@@ -131,6 +137,7 @@ static struct ksm_entry *tree_next(struct ksm_index *index, struct ksm_entry *en
 
 const struct ksm_index_ops ksm_index_tree = {
 	.name = "tree",
+	.entry_size = sizeof_field(struct ksm_entry, rb),
 	.create = tree_create,
 	.destroy = tree_destroy,
 	.find_stable = tree_find_stable,
@@ -138,5 +145,6 @@ const struct ksm_index_ops ksm_index_tree = {
 	.find_or_insert_unstable = tree_find_or_insert_unstable,
 	.forget = tree_forget,
 	.flush = tree_flush,
+	.bytes = tree_bytes,
 	.next = tree_next,
 };

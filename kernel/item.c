@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What is remembered of each page of a region: 32 bytes, in chunks that come
- * into being where the scan finds memory. All under ksm_lock.
+ * What is remembered of each page of a region: at most 32 bytes, in chunks that
+ * come into being where the scan finds memory. All under ksm_lock.
  */
 #include <linux/gfp.h>
 #include <linux/sched.h>
@@ -12,28 +12,40 @@
 
 static_assert(sizeof(struct ksm_item) <= 32);
 
+static unsigned long items_size(void)
+{
+	return PAGE_ALIGN(KSM_CHUNK_PAGES * ksm_item_size());
+}
+
+/* Each page of the items leads back to their chunk, or (NULL) to nothing. */
+static void set_chunk(void *items, struct ksm_chunk *chunk)
+{
+	unsigned long at;
+
+	for (at = 0; at < items_size(); at += PAGE_SIZE)
+		set_page_private(virt_to_page(items + at), (unsigned long)chunk);
+}
+
 static struct ksm_chunk *chunk_create(struct ksm_region *region, unsigned long start)
 {
 	struct ksm_chunk *chunk = kzalloc(sizeof(*chunk), GFP_KERNEL);
-	struct page *pages;
 
 	if (!chunk)
 		return NULL;
-	pages = alloc_pages(GFP_KERNEL | __GFP_ZERO | __GFP_COMP | __GFP_NOWARN,
-			    KSM_CHUNK_ORDER);
-	if (!pages)
+	chunk->items = alloc_pages_exact(items_size(), GFP_KERNEL | __GFP_ZERO | __GFP_NOWARN);
+	if (!chunk->items)
 		goto free_chunk;
 	chunk->region = region;
 	chunk->start = start;
-	chunk->items = page_address(pages);
-	set_page_private(pages, (unsigned long)chunk);
+	set_chunk(chunk->items, chunk);
 	if (xa_err(xa_store(&region->chunks, start / PMD_SIZE, chunk, GFP_KERNEL)))
-		goto free_pages;
+		goto free_items;
+	ksm_counters.metadata += ksize(chunk) + items_size();
 	return chunk;
 
-free_pages:
-	set_page_private(pages, 0);
-	__free_pages(pages, KSM_CHUNK_ORDER);
+free_items:
+	set_chunk(chunk->items, NULL);
+	free_pages_exact(chunk->items, items_size());
 free_chunk:
 	kfree(chunk);
 	return NULL;
@@ -41,12 +53,35 @@ free_chunk:
 
 static void chunk_free(struct ksm_chunk *chunk)
 {
-	struct page *pages = virt_to_page(chunk->items);
-
+	ksm_counters.metadata -= ksize(chunk) + items_size();
 	xa_erase(&chunk->region->chunks, chunk->start / PMD_SIZE);
-	set_page_private(pages, 0);
-	__free_pages(pages, KSM_CHUNK_ORDER);
+	set_chunk(chunk->items, NULL);
+	free_pages_exact(chunk->items, items_size());
 	kfree(chunk);
+}
+
+/**
+ * ksm_chunk_find - the chunk of an address
+ * @region: the region
+ * @addr: an address in it
+ *
+ * Return: the chunk, or NULL when no page has been seen there yet.
+ */
+struct ksm_chunk *ksm_chunk_find(struct ksm_region *region, unsigned long addr)
+{
+	return xa_load(&region->chunks, addr / PMD_SIZE);
+}
+
+/**
+ * ksm_chunk_get - the chunk of an address, made if need be
+ * @region: the region
+ * @addr: an address in it
+ *
+ * Return: the chunk, or NULL when there is no memory.
+ */
+struct ksm_chunk *ksm_chunk_get(struct ksm_region *region, unsigned long addr)
+{
+	return ksm_chunk_find(region, addr) ?: chunk_create(region, addr & PMD_MASK);
 }
 
 /**
@@ -58,14 +93,9 @@ static void chunk_free(struct ksm_chunk *chunk)
  */
 struct ksm_item *ksm_item_get(struct ksm_region *region, unsigned long addr)
 {
-	struct ksm_chunk *chunk = xa_load(&region->chunks, addr / PMD_SIZE);
+	struct ksm_chunk *chunk = ksm_chunk_get(region, addr);
 
-	if (!chunk) {
-		chunk = chunk_create(region, addr & PMD_MASK);
-		if (!chunk)
-			return NULL;
-	}
-	return &chunk->items[(addr - chunk->start) / PAGE_SIZE];
+	return chunk ? ksm_chunk_item(chunk, (addr - chunk->start) / PAGE_SIZE) : NULL;
 }
 
 /**
@@ -77,18 +107,16 @@ struct ksm_item *ksm_item_get(struct ksm_region *region, unsigned long addr)
  */
 void ksm_item_forget(struct ksm_item *item, enum ksm_break how)
 {
-	struct ksm_node *node = item->node;
-
 	switch (item->state) {
 	case KSM_ITEM_UNSTABLE:
 		ksm_index_ops->forget(ksm_index, &item->entry, KSM_UNSTABLE);
 		item->state = KSM_ITEM_PLAIN;
 		break;
 	case KSM_ITEM_MERGED:
-		trace_devksm_break(ksm_item_mm(item), ksm_item_addr(item),
-				   page_to_pfn(node->kpage), how);
+		if (item->node->kpage)
+			trace_devksm_break(ksm_item_mm(item), ksm_item_addr(item),
+					   page_to_pfn(item->node->kpage), how);
 		ksm_node_unlink(item);
-		ksm_node_drop_if_unused(node);
 		break;
 	}
 }
@@ -101,8 +129,10 @@ static void chunk_forget(struct ksm_chunk *chunk, unsigned long start, unsigned 
 	unsigned long i;
 
 	for (i = first; i < last; i++) {
-		ksm_item_forget(&chunk->items[i], how);
-		chunk->items[i].seen = 0;
+		struct ksm_item *item = ksm_chunk_item(chunk, i);
+
+		ksm_item_forget(item, how);
+		item->seen = 0;
 	}
 }
 

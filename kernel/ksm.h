@@ -106,42 +106,45 @@ enum ksm_break {
 	KSM_BREAK_UNMERGED,
 };
 
+struct ksm_finds;
 struct ksm_node;
 struct ksm_region;
 
 /**
- * struct ksm_item - what is remembered of one page of a region, in 32 bytes
- * @entry: its place in the unstable index, while KSM_ITEM_UNSTABLE
- * @link: its place among the items of @node, while KSM_ITEM_MERGED
- * @node: whose kernel page it maps, while KSM_ITEM_MERGED
- * @checksum: of the content at the last visit; one that differs means volatile
+ * struct ksm_item - what is remembered of one page of a region
+ * @checksum: half of what ksm_page_hash() gave at the last visit; one that differs
+ *	means volatile
  * @state: an enum ksm_state
  * @seen: whether @checksum has been taken yet
+ * @node: whose kernel page it maps, while KSM_ITEM_MERGED
+ * @entry: its place in the unstable index, while KSM_ITEM_UNSTABLE
  *
- * Neither region nor address is stored: both follow from where the item lies,
- * see ksm_item_chunk() and ksm_item_addr().
+ * Items are ksm_item_size() bytes apart, as the index needs only a part of @entry:
+ * 24 bytes for the hash index, 32 for the tree. Neither region nor address is
+ * stored: both follow from where the item lies, see ksm_item_chunk() and
+ * ksm_item_addr().
  */
 struct ksm_item {
-	union {
-		struct ksm_entry entry;
-		struct {
-			struct hlist_node link;
-			struct ksm_node *node;
-		};
-	};
 	u32 checksum;
 	u8 state;
 	u8 seen;
+	union {
+		struct ksm_node *node;
+		struct ksm_entry entry;
+	};
 };
 
 #define KSM_CHUNK_PAGES		(PMD_SIZE / PAGE_SIZE)
-#define KSM_CHUNK_ORDER		get_order(KSM_CHUNK_PAGES * sizeof(struct ksm_item))
 
 /**
  * struct ksm_chunk - the items of the pages that one page table maps
  * @region: the region it belongs to
- * @start: the address of items[0], aligned to what a page table maps
+ * @start: the address of the first item, aligned to what a page table maps
  * @merged: how many of its items are KSM_ITEM_MERGED
+ * @rest: how many passes are yet to leave it out
+ * @quiet: how many passes have found nothing to do here, one after the other
+ * @busy: whether this pass has found something to do here
+ * @epoch: the ksm_scan_epoch in which @rest was set; in another one it is void
  * @items: KSM_CHUNK_PAGES of them, in pages whose private field points back here
  *
  * Allocated when the scan first finds a page there, so that a hole costs nothing.
@@ -150,7 +153,11 @@ struct ksm_chunk {
 	struct ksm_region *region;
 	unsigned long start;
 	unsigned int merged;
-	struct ksm_item *items;
+	u8 rest;
+	u8 quiet;
+	bool busy;
+	unsigned int epoch;
+	void *items;
 };
 
 /**
@@ -192,28 +199,28 @@ struct ksm_region {
 };
 
 /**
- * struct ksm_node - a stable node: one kernel page and the items that map it
- * @entry: its place in the stable index
+ * struct ksm_node - a stable node: one kernel page, which items map
  * @in_nodes: its place in the list of all nodes
- * @kpage: the kernel page; the node holds one reference
- * @items: the items that were last seen mapping it
- * @nr_items: how many there are
+ * @kpage: the kernel page, to which the node holds one reference; NULL once the
+ *	node has been dropped, and waits for its items to notice
+ * @nr_items: how many items were last seen mapping it
+ * @entry: its place in the stable index
  *
  * A process that was forked off may map the page without an item here. So a
- * node is dropped when the map count is zero, not when @items is empty.
+ * node is dropped when the map count is zero, not when it has no items left.
  */
 struct ksm_node {
-	struct ksm_entry entry;
 	struct list_head in_nodes;
 	struct page *kpage;
-	struct hlist_head items;
 	unsigned int nr_items;
+	struct ksm_entry entry;
 };
 
 /**
  * struct ksm_counters - what /sys/kernel/mm/ksm shows (under ksm_lock)
  * @shared: items beyond the first of each node: the frames saved
  * @kernel_pages: stable nodes, each with one kernel page
+ * @metadata: bytes that chunks, items and nodes take
  * @full_scans: passes completed since the module was loaded
  * @volatile_now: pages of this pass whose content had changed since the last one
  * @volatile_last: the same, of the last complete pass
@@ -223,6 +230,7 @@ struct ksm_node {
 struct ksm_counters {
 	unsigned long shared;
 	unsigned long kernel_pages;
+	unsigned long metadata;
 	unsigned long full_scans;
 	unsigned long volatile_now;
 	unsigned long volatile_last;
@@ -252,6 +260,7 @@ extern struct ksm_counters ksm_counters;
 extern struct ksm_settings ksm_settings;
 extern const struct ksm_index_ops *ksm_index_ops;
 extern struct ksm_index *ksm_index;
+extern bool ksm_seen_fresh;	/* a page that is new, or was written, since kksmd last looked here */
 
 /* dev.c */
 int ksm_dev_init(void);
@@ -269,6 +278,8 @@ void ksm_region_free(struct ksm_region *region);
 int ksm_unmerge_all(void);
 
 /* item.c */
+struct ksm_chunk *ksm_chunk_find(struct ksm_region *region, unsigned long addr);
+struct ksm_chunk *ksm_chunk_get(struct ksm_region *region, unsigned long addr);
 struct ksm_item *ksm_item_get(struct ksm_region *region, unsigned long addr);
 void ksm_item_forget(struct ksm_item *item, enum ksm_break how);
 void ksm_items_forget(struct ksm_region *region, unsigned long start, unsigned long end,
@@ -276,14 +287,24 @@ void ksm_items_forget(struct ksm_region *region, unsigned long start, unsigned l
 
 static inline struct ksm_chunk *ksm_item_chunk(const struct ksm_item *item)
 {
-	return (struct ksm_chunk *)page_private(virt_to_head_page(item));
+	return (struct ksm_chunk *)page_private(virt_to_page(item));
+}
+
+static inline unsigned long ksm_item_size(void)
+{
+	return offsetof(struct ksm_item, entry) + ksm_index_ops->entry_size;
+}
+
+static inline struct ksm_item *ksm_chunk_item(const struct ksm_chunk *chunk, unsigned long i)
+{
+	return chunk->items + i * ksm_item_size();
 }
 
 static inline unsigned long ksm_item_addr(const struct ksm_item *item)
 {
 	struct ksm_chunk *chunk = ksm_item_chunk(item);
 
-	return chunk->start + (item - chunk->items) * PAGE_SIZE;
+	return chunk->start + ((void *)item - chunk->items) / ksm_item_size() * PAGE_SIZE;
 }
 
 static inline struct mm_struct *ksm_item_mm(const struct ksm_item *item)
@@ -299,24 +320,56 @@ void ksm_node_link(struct ksm_node *node, struct ksm_item *item);
 bool ksm_node_adopt(struct ksm_item *item, struct page *page);
 void ksm_node_unlink(struct ksm_item *item);
 bool ksm_node_drop_if_unused(struct ksm_node *node);
+struct ksm_node *ksm_node_find(struct page *page, u64 hash, u64 sample);
+void ksm_node_crowded(struct ksm_node *node);
 void ksm_nodes_prune(void);
+
+/* hash.c */
+void ksm_hash_init(void);
+u64 ksm_page_sample(struct page *page);
+u64 ksm_page_hash(struct page *page, u64 *sample);
+void ksm_hash_crowded(u64 hash);
 
 /* visit.c */
 int ksm_index_init(void);
 void ksm_index_exit(void);
 void ksm_skip(struct mm_struct *mm, unsigned long addr, unsigned long pages, enum ksm_skip why);
-void ksm_visit(struct ksm_region *region, unsigned long addr, struct page *page);
+void ksm_visit(const struct ksm_finds *finds);
 
 /* scan.c */
 int ksm_scan_init(void);
 void ksm_scan_exit(void);
 void ksm_scan_wake(void);
+void ksm_scan_afresh(void);
 void ksm_scan_leave(struct ksm_region *region);
 
+/**
+ * struct ksm_job - a page that is to give way to a kernel page
+ * @item: its item, in no index
+ * @addr: its address
+ * @node: the node whose kernel page takes its place
+ * @kind: among which it was found that both are equal
+ * @why: why the page has stayed; KSM_SKIP_NONE when it was merged
+ * @page: the page that was there; what it points to may be gone by now
+ * @orig: what its page-table entry was; for merge.c
+ * @lied: the page has the sample that the node is known by, and differs from it
+ */
+struct ksm_job {
+	struct ksm_item *item;
+	unsigned long addr;
+	struct ksm_node *node;
+	enum ksm_kind kind;
+	enum ksm_skip why;
+	struct page *page;
+	pte_t orig;
+	bool lied;
+};
+
 /* merge.c */
-enum ksm_skip ksm_merge(struct ksm_item *item, struct page *page, struct ksm_node *node);
+void ksm_merge(struct ksm_job *jobs, unsigned int nr);
 int ksm_unmerge(struct ksm_item *item);
 int ksm_page_order(struct page *a, struct page *b);
+bool ksm_pages_equal(struct page *a, struct page *b);
 
 /**
  * struct ksm_spot - what ksm_look() found
@@ -333,10 +386,39 @@ struct ksm_spot {
 	enum ksm_skip why;
 };
 
+/* At most so many pages are looked at, and hashed, under one hold of a page-table lock. */
+#define KSM_BATCH		64
+
+/**
+ * struct ksm_find - a page that something may have to be done about
+ * @item: its item
+ * @page: the page, with a reference held for whoever takes it up
+ * @hash: what it is known by, see ksm_page_hash(); 0 if it is not anonymous
+ * @sample: the hash of a sample of it, too
+ */
+struct ksm_find {
+	struct ksm_item *item;
+	struct page *page;
+	u64 hash;
+	u64 sample;
+};
+
+/**
+ * struct ksm_finds - what one hold of a page-table lock has brought
+ * @nr: how many there are
+ * @found: they
+ */
+struct ksm_finds {
+	unsigned int nr;
+	struct ksm_find found[KSM_BATCH];
+};
+
 /* walk.c */
 enum ksm_skip ksm_vma_refuses(struct vm_area_struct *vma);
 void ksm_look(struct mm_struct *mm, unsigned long addr, unsigned long end,
 	      struct ksm_spot *spot);
+void ksm_glance(struct mm_struct *mm, struct ksm_chunk *chunk, unsigned long end,
+		struct ksm_spot *spot, struct ksm_finds *finds);
 struct page *ksm_item_page(struct ksm_item *item);
 
 #endif /* KSM_DRIVER_H */

@@ -4,8 +4,10 @@
  *
  * Neither page that is found equal becomes the shared one. The driver copies the
  * content into a page of its own, which nobody can write, and then puts that page
- * in place of each of the others, one at a time. Each switch stands by itself: it
- * compares the page with the copy once more, while nobody can write it.
+ * in place of each of the others. Each switch stands by itself: it compares the
+ * page with the copy once more, while nobody can write it. What is dear about it,
+ * the locks and the flush of the TLBs, is done once for all pages of one page
+ * table that give way together.
  */
 #include <linux/highmem.h>
 #include <linux/huge_mm.h>
@@ -37,38 +39,138 @@ int ksm_page_order(struct page *a, struct page *b)
 	return order;
 }
 
-/* The switch. The mmap lock and the page lock are held, @page is not compound. */
-static enum ksm_skip switch_pte(struct vm_area_struct *vma, unsigned long addr,
-				struct page *page, struct page *kpage)
+/**
+ * ksm_pages_equal - do two pages have the same content?
+ * @a: a page
+ * @b: a page
+ *
+ * What memcmp() does, but that it need not say where they differ, and so takes a
+ * cache line at a time: nearly all pages that come here are equal, and are read
+ * to the end.
+ *
+ * Return: whether they have.
+ */
+bool ksm_pages_equal(struct page *a, struct page *b)
 {
+	const unsigned long *pa = kmap_local_page(a);
+	const unsigned long *pb = kmap_local_page(b);
+	unsigned long differ = 0;
+	unsigned int i;
+
+	for (i = 0; i < PAGE_SIZE / sizeof(*pa) && !differ; i += 8)
+		differ = (pa[i] ^ pb[i]) | (pa[i + 1] ^ pb[i + 1]) |
+			 (pa[i + 2] ^ pb[i + 2]) | (pa[i + 3] ^ pb[i + 3]) |
+			 (pa[i + 4] ^ pb[i + 4]) | (pa[i + 5] ^ pb[i + 5]) |
+			 (pa[i + 6] ^ pb[i + 6]) | (pa[i + 7] ^ pb[i + 7]);
+	kunmap_local(pb);
+	kunmap_local(pa);
+	return !differ;
+}
+
+/* Take the page of a job out of its page table. The page-table lock is held; no TLB is flushed yet. */
+static bool take(struct vm_area_struct *vma, pte_t *ptep, struct ksm_job *job)
+{
+	pte_t pte = ptep_get(ptep);
+	struct page *page = NULL;
+
+	job->page = NULL;
+	job->why = KSM_SKIP_CHANGED;
+	if (pte_present(pte))
+		page = vm_normal_page(vma, job->addr, pte);
+	if (!page || !PageAnon(page))
+		return false;
+	job->why = KSM_SKIP_KERNEL_KSM;
+	if (PageKsm(page))
+		return false;
+	job->why = KSM_SKIP_THP_SPLIT;
+	if (PageCompound(page))
+		return false;
+	job->why = KSM_SKIP_BUSY;
+	if (!trylock_page(page))
+		return false;
+	job->why = KSM_SKIP_NONE;
+	get_page(page);
+	job->page = page;
+	flush_cache_page(vma, job->addr, page_to_pfn(page));
+	job->orig = ptep_get_and_clear(vma->vm_mm, job->addr, ptep);
+	return true;
+}
+
+/* Nobody can write the page any more: put the kernel page in its place, or put it back. */
+static void replace(struct vm_area_struct *vma, pte_t *ptep, struct ksm_job *job)
+{
+	struct page *kpage = job->node->kpage;
+
+	if (page_is_held(job->page)) {
+		job->why = KSM_SKIP_PINNED;
+	} else if (!ksm_pages_equal(job->page, kpage)) {
+		job->why = KSM_SKIP_CHANGED;
+		job->lied = ksm_index_ops->hashes &&
+			    ksm_page_sample(job->page) == job->node->entry.hash;
+	} else if (replace_page(vma, job->addr, ptep, job->orig, job->page, kpage)) {
+		job->why = KSM_SKIP_PINNED;
+	}
+	if (job->why)
+		set_pte_at(vma->vm_mm, job->addr, ptep, job->orig);
+}
+
+/* The switch of pages that one page table maps. The mmap lock is held. */
+static void switch_ptes(struct vm_area_struct *vma, struct ksm_job *jobs, unsigned int nr)
+{
+	unsigned long start = jobs[0].addr, end = jobs[nr - 1].addr + PAGE_SIZE;
 	struct mmu_notifier_range range;
-	enum ksm_skip why;
+	unsigned int i, taken = 0, freed = 0;
+	struct page *pages[KSM_BATCH];
+	pte_t *first, *ptep;
 	spinlock_t *ptl;
-	pte_t *ptep, orig;
 
-	pte_change_begin(vma, addr, &range);
-	why = KSM_SKIP_CHANGED;
-	ptep = get_pte(vma->vm_mm, addr, &ptl);
-	if (!ptep)
-		goto end;
-	orig = ptep_get(ptep);
-	if (!pte_present(orig) || pte_page(orig) != page)
-		goto unlock;
-
-	why = KSM_SKIP_PINNED;
-	if (page_wrprotect(vma, addr, ptep, page, &orig))
-		goto unlock;
-	why = KSM_SKIP_NONE;
-	if (ksm_page_order(page, kpage))
-		why = KSM_SKIP_CHANGED;
-	else if (replace_page(vma, addr, ptep, orig, page, kpage))
-		why = KSM_SKIP_PINNED;
-	if (why)
-		set_pte_at(vma->vm_mm, addr, ptep, orig);
-unlock:
-	put_pte(ptep, ptl);
-end:
+	pte_change_begin(vma, start, end, &range);
+	first = get_pte(vma->vm_mm, start, &ptl);
+	for (i = 0; i < nr; i++) {
+		/* No page table: a huge page, or nothing; split() finds out. */
+		jobs[i].why = KSM_SKIP_THP_SPLIT;
+		jobs[i].page = NULL;
+		if (first)
+			taken += take(vma, first + (jobs[i].addr - start) / PAGE_SIZE, &jobs[i]);
+	}
+	if (taken) {
+		ptes_flush(vma, start, end);
+		for (i = 0; i < nr; i++) {
+			ptep = first + (jobs[i].addr - start) / PAGE_SIZE;
+			if (jobs[i].page)
+				replace(vma, ptep, &jobs[i]);
+		}
+	}
+	if (first)
+		put_pte(first, ptl);
 	pte_change_end(&range);
+	for (i = 0; taken && i < nr; i++) {
+		if (jobs[i].page) {
+			unlock_page(jobs[i].page);
+			pages[freed++] = jobs[i].page;
+		}
+	}
+	/* One hold of the lock of the LRU, not one for each page. */
+	release_pages(pages, freed);
+}
+
+/* Split the huge page that an address maps. The mmap lock is held; so is no reference of kksmd's. */
+static enum ksm_skip split(struct mm_struct *mm, unsigned long addr)
+{
+	enum ksm_skip why = KSM_SKIP_NONE;
+	struct ksm_spot spot;
+
+	ksm_look(mm, addr, addr + PAGE_SIZE, &spot);
+	if (!spot.page)
+		return KSM_SKIP_CHANGED;
+	if (!trylock_page(spot.page)) {
+		why = KSM_SKIP_BUSY;
+	} else {
+		if (PageTransCompound(spot.page) && split_huge_page(spot.page))
+			why = KSM_SKIP_THP_SPLIT;
+		unlock_page(spot.page);
+	}
+	put_page(spot.page);
 	return why;
 }
 
@@ -121,47 +223,58 @@ static struct vm_area_struct *lock_vma(struct ksm_region *region, unsigned long 
 	}
 }
 
-/**
- * ksm_merge - put the kernel page of a node in place of the page of an item
- * @item: the item, in no index
- * @page: its page; the caller holds the only reference that kksmd has to it, or
- *	to any other part of the huge page it may belong to
- * @node: the node
- *
- * Return: KSM_SKIP_NONE, and @item is linked to @node; or why @page stays, and
- * then nothing has changed but that a huge page may have been split.
- */
-enum ksm_skip ksm_merge(struct ksm_item *item, struct page *page, struct ksm_node *node)
+/* Merge what lies in the mapping of the first job. Returns how many jobs that was. */
+static unsigned int merge_run(struct ksm_region *region, struct ksm_job *jobs, unsigned int nr)
 {
-	struct mm_struct *mm = ksm_item_mm(item);
-	unsigned long addr = ksm_item_addr(item);
-	enum ksm_skip why = KSM_SKIP_CHANGED;
-	struct vm_area_struct *vma;
+	struct vm_area_struct *vma = lock_vma(region, jobs[0].addr);
+	unsigned int i, run = 1;
 
-	if (!mmget_not_zero(mm))
-		return why;
-	vma = lock_vma(ksm_item_chunk(item)->region, addr);
-	if (!vma || !PageAnon(page))
-		goto unlock_mm;
+	if (!vma) {
+		jobs[0].why = KSM_SKIP_CHANGED;
+		jobs[0].page = NULL;
+		goto unlock;
+	}
+	while (run < nr && jobs[run].addr < vma->vm_end)
+		run++;
+	switch_ptes(vma, jobs, run);
+	for (i = 0; i < run; i++) {
+		if (jobs[i].why != KSM_SKIP_THP_SPLIT)
+			continue;
+		jobs[i].why = split(region->mm, jobs[i].addr);
+		if (!jobs[i].why)
+			switch_ptes(vma, &jobs[i], 1);
+	}
+	for (i = 0; i < run; i++)
+		if (!jobs[i].why)
+			ksm_node_link(jobs[i].node, jobs[i].item);
+unlock:
+	mmap_read_unlock(region->mm);
+	return run;
+}
 
-	why = KSM_SKIP_BUSY;
-	if (!trylock_page(page))
-		goto unlock_mm;
-	why = KSM_SKIP_KERNEL_KSM;
-	if (PageKsm(page))
-		goto unlock_page;
-	why = KSM_SKIP_THP_SPLIT;
-	if (PageTransCompound(page) && split_huge_page(page))
-		goto unlock_page;
-	why = switch_pte(vma, addr, page, node->kpage);
-	if (!why)
-		ksm_node_link(node, item);
-unlock_page:
-	unlock_page(page);
-unlock_mm:
-	mmap_read_unlock(mm);
-	mmput_async(mm);
-	return why;
+/**
+ * ksm_merge - put kernel pages in place of pages that are equal to them
+ * @jobs: what is to be merged, by address, all of one chunk; set to what became of
+ *	each. The caller holds no reference to any of the pages, nor to any part of
+ *	a huge page that one belongs to.
+ * @nr: how many, at most KSM_BATCH: they are switched under one hold of the
+ *	page-table lock
+ *
+ * Of what stays nothing has changed, but that a huge page may have been split.
+ */
+void ksm_merge(struct ksm_job *jobs, unsigned int nr)
+{
+	struct ksm_region *region = ksm_item_chunk(jobs[0].item)->region;
+	unsigned int done, i;
+
+	if (!mmget_not_zero(region->mm)) {
+		for (i = 0; i < nr; i++)
+			jobs[i].why = KSM_SKIP_CHANGED;
+		return;
+	}
+	for (done = 0; done < nr; )
+		done += merge_run(region, jobs + done, nr - done);
+	mmput_async(region->mm);
 }
 
 /* Does @addr, which lies in a mapping, map @kpage? The mmap lock is held. */

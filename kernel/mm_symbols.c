@@ -34,6 +34,10 @@
 	X(pte_t, ptep_clear_flush,							\
 	  (struct vm_area_struct *vma, unsigned long address, pte_t *ptep),		\
 	  (vma, address, ptep))								\
+	V(flush_tlb_mm_range,								\
+	  (struct mm_struct *mm, unsigned long start, unsigned long end,		\
+	   unsigned int stride_shift, bool freed_tables),				\
+	  (mm, start, end, stride_shift, freed_tables))					\
 	X(struct page *, vm_normal_page,						\
 	  (struct vm_area_struct *vma, unsigned long addr, pte_t pte),			\
 	  (vma, addr, pte))								\

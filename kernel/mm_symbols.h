@@ -24,4 +24,9 @@ extern struct ksm_kernel_ksm ksm_kernel_ksm;
 
 int ksm_symbols_init(void);
 
+/* <asm/tlbflush.h> hides it from modules. */
+struct mm_struct;
+void flush_tlb_mm_range(struct mm_struct *mm, unsigned long start, unsigned long end,
+			unsigned int stride_shift, bool freed_tables);
+
 #endif /* KSM_MM_SYMBOLS_H */

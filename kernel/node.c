@@ -13,6 +13,15 @@ static LIST_HEAD(nodes);
 static struct kmem_cache *node_cache;
 static struct shrinker *shrinker;
 
+static struct ksm_key key_of(struct page *page, u64 *sample)
+{
+	struct ksm_key key = { .content = page };
+
+	if (ksm_index_ops->hashes)
+		key.hash = ksm_page_hash(page, sample);
+	return key;
+}
+
 /**
  * ksm_node_create - a stable node with a copy of a page
  * @content: the page to copy; it may be written meanwhile, so whoever merges a
@@ -25,6 +34,8 @@ struct ksm_node *ksm_node_create(struct page *content, enum ksm_skip *why)
 {
 	unsigned long limit = READ_ONCE(ksm_settings.max_kernel_pages);
 	struct ksm_node *node;
+	struct ksm_key key;
+	u64 sample;
 
 	*why = KSM_SKIP_LIMIT;
 	if (limit && ksm_counters.kernel_pages >= limit)
@@ -40,10 +51,12 @@ struct ksm_node *ksm_node_create(struct page *content, enum ksm_skip *why)
 	copy_highpage(node->kpage, content);
 	/* What was copied may not be what was searched for, and be there already. */
 	*why = KSM_SKIP_CHANGED;
-	if (ksm_index_ops->insert_stable(ksm_index, node->kpage, &node->entry))
+	key = key_of(node->kpage, &sample);
+	if (ksm_index_ops->insert_stable(ksm_index, &key, &node->entry))
 		goto free_page;
 	list_add_tail(&node->in_nodes, &nodes);
 	ksm_counters.kernel_pages++;
+	ksm_counters.metadata += sizeof(*node);
 	return node;
 
 free_page:
@@ -53,20 +66,69 @@ free_node:
 	return NULL;
 }
 
+static void node_free(struct ksm_node *node)
+{
+	ksm_counters.metadata -= sizeof(*node);
+	kmem_cache_free(node_cache, node);
+}
+
+/* Items that have not noticed keep the node, without its page; the last of them frees it. */
 static void node_drop(struct ksm_node *node)
 {
-	struct ksm_item *item;
-	struct hlist_node *tmp;
-
-	hlist_for_each_entry_safe(item, tmp, &node->items, link)
-		ksm_node_unlink(item);
 	trace_devksm_node_dropped(page_to_pfn(node->kpage), ksm_mapcount(node->kpage));
 	ksm_index_ops->forget(ksm_index, &node->entry, KSM_STABLE);
 	list_del(&node->in_nodes);
 	/* Whoever maps it still, a forked child say, keeps it as an ordinary page. */
 	put_page(node->kpage);
+	node->kpage = NULL;
 	ksm_counters.kernel_pages--;
-	kmem_cache_free(node_cache, node);
+	if (node->nr_items)
+		ksm_counters.shared -= node->nr_items - 1;
+	else
+		node_free(node);
+}
+
+/**
+ * ksm_node_find - the node whose kernel page has the content of a page
+ * @page: the page
+ * @hash: what it is known by
+ * @sample: the hash of a sample of it
+ *
+ * Return: the node, or NULL. Where the index finds by hash it is a node of the
+ * same hash, and whoever merges compares.
+ */
+struct ksm_node *ksm_node_find(struct page *page, u64 hash, u64 sample)
+{
+	struct ksm_key key = { .content = page, .hash = hash };
+	struct ksm_entry *entry = ksm_index_ops->find_stable(ksm_index, &key);
+
+	if (!entry && ksm_index_ops->hashes && sample != hash) {
+		/* A node from before its sample was crowded is still known by that. */
+		key.hash = sample;
+		entry = ksm_index_ops->find_stable(ksm_index, &key);
+	}
+	return entry ? container_of(entry, struct ksm_node, entry) : NULL;
+}
+
+/**
+ * ksm_node_crowded - there is a page that differs from the one of a node, and has its sample
+ * @node: the node; it is known by a hash of all of its page from now on
+ */
+void ksm_node_crowded(struct ksm_node *node)
+{
+	u64 sample = node->entry.hash, ignored;
+	struct ksm_key key;
+
+	if (sample != ksm_page_sample(node->kpage))
+		return;
+	ksm_hash_crowded(sample);
+	ksm_index_ops->forget(ksm_index, &node->entry, KSM_STABLE);
+	key = key_of(node->kpage, &ignored);
+	if (!ksm_index_ops->insert_stable(ksm_index, &key, &node->entry))
+		return;
+	/* Another node has this content: both stay where they are. */
+	key.hash = sample;
+	ksm_index_ops->insert_stable(ksm_index, &key, &node->entry);
 }
 
 /**
@@ -80,7 +142,6 @@ void ksm_node_link(struct ksm_node *node, struct ksm_item *item)
 
 	item->state = KSM_ITEM_MERGED;
 	item->node = node;
-	hlist_add_head(&item->link, &node->items);
 	chunk->merged++;
 	chunk->region->merged++;
 	if (node->nr_items++)
@@ -99,18 +160,18 @@ void ksm_node_link(struct ksm_node *node, struct ksm_item *item)
  */
 bool ksm_node_adopt(struct ksm_item *item, struct page *page)
 {
-	struct ksm_entry *entry = NULL;
 	struct ksm_node *node;
+	struct ksm_key key;
+	u64 sample = 0;
 
 	if (item->state == KSM_ITEM_MERGED && item->node->kpage == page)
 		return true;
 	ksm_item_forget(item, KSM_BREAK_WRITTEN);
-	if (!PageAnon(page))
-		entry = ksm_index_ops->find_stable(ksm_index, page);
-	if (!entry)
+	if (PageAnon(page))
 		return false;
-	node = container_of(entry, struct ksm_node, entry);
-	if (node->kpage != page)
+	key = key_of(page, &sample);
+	node = ksm_node_find(page, key.hash, sample);
+	if (!node || node->kpage != page)
 		return false;
 	ksm_node_link(node, item);
 	return true;
@@ -118,19 +179,25 @@ bool ksm_node_adopt(struct ksm_item *item, struct page *page)
 
 /**
  * ksm_node_unlink - note that an item does not map the page of its node any more
- * @item: the item; the node stays, even if it was the last
+ * @item: the item; if nobody else maps the page, the node goes
  */
 void ksm_node_unlink(struct ksm_item *item)
 {
 	struct ksm_chunk *chunk = ksm_item_chunk(item);
 	struct ksm_node *node = item->node;
 
-	hlist_del(&item->link);
 	item->state = KSM_ITEM_PLAIN;
 	chunk->merged--;
 	chunk->region->merged--;
-	if (--node->nr_items)
+	node->nr_items--;
+	if (!node->kpage) {
+		if (!node->nr_items)
+			node_free(node);
+		return;
+	}
+	if (node->nr_items)
 		ksm_counters.shared--;
+	ksm_node_drop_if_unused(node);
 }
 
 /**

@@ -18,6 +18,7 @@
 #include <linux/swap.h>
 
 #include "compat.h"
+#include "mm_symbols.h"
 #include "pte.h"
 
 /**
@@ -52,21 +53,22 @@ pmd_t *ksm_find_pmd(struct mm_struct *mm, unsigned long addr, unsigned long *nex
 }
 
 /**
- * pte_change_begin - tell the secondary MMUs that an entry is about to change
+ * pte_change_begin - tell the secondary MMUs that entries are about to change
  * @vma: the mapping; the mmap lock is held, no page-table lock is: this may sleep
- * @addr: the address in it
+ * @start: the address of the first
+ * @end: the byte after what the last one maps
  * @range: what pte_change_end() takes
  */
-void pte_change_begin(struct vm_area_struct *vma, unsigned long addr,
+void pte_change_begin(struct vm_area_struct *vma, unsigned long start, unsigned long end,
 		      struct mmu_notifier_range *range)
 {
-	ksm_notifier_range_init(range, vma, addr, addr + PAGE_SIZE);
+	ksm_notifier_range_init(range, vma, start, end);
 	mmu_notifier_invalidate_range_start(range);
 }
 EXPORT_SYMBOL_NS_GPL(pte_change_begin, KSM_LAB);
 
 /**
- * pte_change_end - tell the secondary MMUs that it has changed
+ * pte_change_end - tell the secondary MMUs that they have changed
  * @range: from pte_change_begin()
  */
 void pte_change_end(struct mmu_notifier_range *range)
@@ -106,6 +108,20 @@ pte_t *get_pte(struct mm_struct *mm, unsigned long addr, spinlock_t **ptl)
 EXPORT_SYMBOL_NS_GPL(get_pte, KSM_LAB);
 
 /**
+ * page_is_held - does somebody hold a page by a reference, not by an address?
+ * @page: the page: not compound, locked; the caller holds one reference
+ *
+ * Return: whether there are more references than one for each mapping, one of the
+ * caller, and one of the swap cache.
+ */
+bool page_is_held(struct page *page)
+{
+	int expected = ksm_mapcount(page) + 1 + folio_test_swapcache(page_folio(page));
+
+	return page_ref_count(page) != expected;
+}
+
+/**
  * page_wrprotect - make sure that nobody can write a page, nor begin to
  * @vma: the mapping
  * @addr: the address in it
@@ -133,20 +149,31 @@ EXPORT_SYMBOL_NS_GPL(get_pte, KSM_LAB);
 int page_wrprotect(struct vm_area_struct *vma, unsigned long addr, pte_t *ptep,
 		   struct page *page, pte_t *orig)
 {
-	int expected;
-
 	flush_cache_page(vma, addr, page_to_pfn(page));
 	*orig = ptep_clear_flush_notify(vma, addr, ptep);
-
-	/* One for each mapping, one of the caller, one of the swap cache. */
-	expected = ksm_mapcount(page) + 1 + folio_test_swapcache(page_folio(page));
-	if (page_ref_count(page) != expected) {
+	if (page_is_held(page)) {
 		set_pte_at(vma->vm_mm, addr, ptep, *orig);
 		return -EBUSY;
 	}
 	return 0;
 }
 EXPORT_SYMBOL_NS_GPL(page_wrprotect, KSM_LAB);
+
+/**
+ * ptes_flush - make CPUs and secondary MMUs forget entries that were cleared
+ * @vma: the mapping; the page-table lock has been held since the first was cleared
+ * @start: the address of the first
+ * @end: the byte after what the last one maps
+ *
+ * For many entries this takes the place of the flush in page_wrprotect(): they are
+ * cleared first, all of them, then flushed at once, and only then does
+ * page_is_held() count the references of each.
+ */
+void ptes_flush(struct vm_area_struct *vma, unsigned long start, unsigned long end)
+{
+	flush_tlb_mm_range(vma->vm_mm, start, end, PAGE_SHIFT, false);
+	ksm_invalidate_range(vma->vm_mm, start, end);
+}
 
 /**
  * replace_page - map the kernel page in place of an anonymous one
@@ -189,12 +216,14 @@ int replace_page(struct vm_area_struct *vma, unsigned long addr, pte_t *ptep, pt
 	dec_mm_counter(mm, MM_ANONPAGES);
 	set_pte_at_notify(mm, addr, ptep, pte);
 
-	/* Others may map the page still (fork): its swap slot must get the content. */
-	if (pte_dirty(orig))
-		folio_mark_dirty(folio);
 	ksm_remove_rmap(page, vma);
-	if (!ksm_mapcount(page))
-		folio_free_swap(folio);
+	if (ksm_mapcount(page) || folio_test_swapcache(folio)) {
+		/* Others may have it still (fork), mapped or swapped: their slot gets the content. */
+		if (pte_dirty(orig))
+			folio_mark_dirty(folio);
+		if (!ksm_mapcount(page))
+			folio_free_swap(folio);
+	}
 	put_page(page);
 	return 0;
 }

@@ -10,10 +10,12 @@
 #include "compat.h"
 
 pmd_t *ksm_find_pmd(struct mm_struct *mm, unsigned long addr, unsigned long *next);
-void pte_change_begin(struct vm_area_struct *vma, unsigned long addr,
+void pte_change_begin(struct vm_area_struct *vma, unsigned long start, unsigned long end,
 		      struct mmu_notifier_range *range);
 void pte_change_end(struct mmu_notifier_range *range);
 pte_t *get_pte(struct mm_struct *mm, unsigned long addr, spinlock_t **ptl);
+bool page_is_held(struct page *page);
+void ptes_flush(struct vm_area_struct *vma, unsigned long start, unsigned long end);
 int page_wrprotect(struct vm_area_struct *vma, unsigned long addr, pte_t *ptep,
 		   struct page *page, pte_t *orig);
 int replace_page(struct vm_area_struct *vma, unsigned long addr, pte_t *ptep, pte_t orig,

@@ -3,9 +3,9 @@
  * kksmd: the cursor, the pass, the pace.
  *
  * The cursor goes through the regions in the order of their registration, and
- * through each region by address. When it has been everywhere a pass is over: the
- * unstable index is thrown away, nodes that nobody maps are dropped, and the
- * figures of the pass become the figures that userspace reads.
+ * through each region by address. When it has been everywhere a pass is over: an
+ * unstable index that does not keep is thrown away, nodes that nobody maps are
+ * dropped, and the figures of the pass become the figures that userspace reads.
  */
 #include <linux/freezer.h>
 #include <linux/kthread.h>
@@ -19,14 +19,21 @@
 #define CREATE_TRACE_POINTS
 #include "trace.h"
 
-/* Steps between two offers to let others have ksm_lock. */
-#define STEPS_PER_HOLD	16
+/* Pages between two offers to let others have ksm_lock. */
+#define PAGES_PER_HOLD	KSM_BATCH
+
+/* After so many quiet passes a chunk is left out of one; after so many, of 2^(MAX - MIN). */
+#define QUIET_MIN	4
+#define QUIET_MAX	7
 
 /* Jiffies between two looks at nodes that no region leads to. */
 #define PRUNE_INTERVAL	(HZ / 2)
 
 static DECLARE_WAIT_QUEUE_HEAD(wait);
 static struct task_struct *kksmd;
+
+/* What was found out about a chunk in an earlier one does not count. */
+static unsigned int scan_epoch;
 
 /* Where the pass stands: in @region at @addr. No region: the pass is over. */
 static struct {
@@ -38,7 +45,8 @@ static void pass_end(void)
 {
 	struct ksm_counters *c = &ksm_counters;
 
-	ksm_index_ops->flush(ksm_index);
+	if (!ksm_index_ops->keeps)
+		ksm_index_ops->flush(ksm_index);
 	ksm_nodes_prune();
 	c->volatile_last = c->volatile_now;
 	c->volatile_now = 0;
@@ -75,36 +83,111 @@ void ksm_scan_leave(struct ksm_region *region)
 		cursor_enter_next(region);
 }
 
-/* One step of the cursor: one page, one hole, or one stretch that is left alone. */
-static void step(void)
+/* Has the cursor come to a chunk that this pass leaves out? */
+static bool chunk_rests(struct ksm_chunk *chunk)
+{
+	if (!chunk || !chunk->rest || chunk->epoch != scan_epoch ||
+	    cursor.addr != max(chunk->start, chunk->region->start))
+		return false;
+	chunk->rest--;
+	return true;
+}
+
+/*
+ * The cursor goes on from a chunk. One in which nothing is merged, and pass after
+ * pass finds every page as it was, is left out of one pass, then of two, four, and
+ * so on. In an index that keeps its entries little is lost by that: who comes to
+ * be equal to one of its pages finds it there.
+ */
+static void chunk_leave(struct ksm_chunk *chunk)
+{
+	if (chunk->busy || chunk->merged || chunk->epoch != scan_epoch)
+		chunk->quiet = 0;
+	else if (chunk->quiet < QUIET_MAX)
+		chunk->quiet++;
+	chunk->rest = chunk->quiet < QUIET_MIN ? 0 : 1 << (chunk->quiet - QUIET_MIN);
+	chunk->epoch = scan_epoch;
+	chunk->busy = false;
+}
+
+static void cursor_move(unsigned long next)
+{
+	struct ksm_region *region = cursor.region;
+	struct ksm_chunk *chunk = ksm_chunk_find(region, cursor.addr);
+
+	if (chunk && (next >= region->end || next >= chunk->start + PMD_SIZE))
+		chunk_leave(chunk);
+	cursor.addr = next;
+	if (next >= region->end)
+		cursor_enter_next(region);
+}
+
+/*
+ * Find out what is at the cursor, at most @left pages of it. Returns false when the
+ * mm is gone, and its region with it.
+ */
+static bool look(struct ksm_spot *spot, struct ksm_finds *finds, unsigned long left)
 {
 	struct ksm_region *region = cursor.region;
 	struct mm_struct *mm = region->mm;
-	unsigned long addr = cursor.addr;
-	struct ksm_spot spot;
+	struct ksm_chunk *chunk;
 
+	finds->nr = 0;
 	if (!mmget_not_zero(mm)) {
 		ksm_region_free(region);
-		return;
+		return false;
 	}
 	mmap_read_lock(mm);
-	ksm_look(mm, addr, region->end, &spot);
+	ksm_look(mm, cursor.addr, region->end, spot);
+	if (spot->page) {
+		chunk = ksm_chunk_get(region, spot->addr);
+		if (chunk) {
+			ksm_glance(mm, chunk, min(region->end, spot->addr + left * PAGE_SIZE),
+				   spot, finds);
+		} else {
+			put_page(spot->page);
+			spot->why = KSM_SKIP_NO_MEMORY;
+		}
+	}
 	mmap_read_unlock(mm);
 	mmput_async(mm);
+	return true;
+}
 
-	cursor.addr = spot.next;
-	ksm_items_forget(region, addr, spot.addr, KSM_BREAK_UNMAPPED);
-	if (spot.page) {
-		ksm_visit(region, spot.addr, spot.page);
-	} else {
-		if (spot.why)
-			ksm_skip(mm, spot.addr, (spot.next - spot.addr) / PAGE_SIZE, spot.why);
-		/* Merged pages stay merged when userfaultfd comes to their mapping. */
-		if (spot.why != KSM_SKIP_UFFD)
-			ksm_items_forget(region, spot.addr, spot.next, KSM_BREAK_UNMAPPED);
+/*
+ * One step of the cursor: the pages up to the first that is not ordinary, at most
+ * KSM_BATCH and at most @left; or one hole; or one stretch that is left alone.
+ * Returns how many pages were looked at, and at least 1.
+ */
+static unsigned int step(unsigned int left)
+{
+	static struct ksm_finds finds;
+	struct ksm_region *region = cursor.region;
+	unsigned long addr = cursor.addr;
+	struct ksm_chunk *chunk = ksm_chunk_find(region, addr);
+	struct ksm_spot spot;
+
+	if (chunk_rests(chunk)) {
+		cursor.addr = min(region->end, chunk->start + PMD_SIZE);
+		if (cursor.addr == region->end)
+			cursor_enter_next(region);
+		return 1;
 	}
-	if (cursor.addr >= region->end)
-		cursor_enter_next(region);
+	if (!look(&spot, &finds, left))
+		return 1;
+
+	ksm_items_forget(region, addr, spot.addr, KSM_BREAK_UNMAPPED);
+	chunk = ksm_chunk_find(region, spot.addr);
+	if (chunk && (spot.why || finds.nr))
+		chunk->busy = true;
+	ksm_visit(&finds);
+	if (spot.why)
+		ksm_skip(region->mm, spot.addr, (spot.next - spot.addr) / PAGE_SIZE, spot.why);
+	/* Merged pages stay merged when userfaultfd comes to their mapping. */
+	if (!spot.page && spot.why != KSM_SKIP_UFFD)
+		ksm_items_forget(region, spot.addr, spot.next, KSM_BREAK_UNMAPPED);
+	cursor_move(spot.next);
+	return spot.page ? (spot.next - spot.addr) / PAGE_SIZE : 1;
 }
 
 static bool should_scan(void)
@@ -125,11 +208,13 @@ static bool should_prune(void)
 /* A batch: pages_to_scan steps, or less to the end of the pass. */
 static void scan_batch(void)
 {
-	unsigned int left = READ_ONCE(ksm_settings.pages_to_scan);
+	unsigned int left = READ_ONCE(ksm_settings.pages_to_scan), pages, held = 0;
 
 	if (!cursor.region) {
 		/* Fresh pages wait in per-CPU batches that hold a reference to each. */
-		lru_add_drain_all();
+		if (ksm_seen_fresh || ksm_counters.skipped_last[KSM_SKIP_PINNED])
+			lru_add_drain_all();
+		ksm_seen_fresh = false;
 		mutex_lock(&ksm_lock);
 		trace_devksm_pass_start(ksm_counters.full_scans + 1);
 		cursor_enter_next(NULL);
@@ -139,9 +224,12 @@ static void scan_batch(void)
 	while (left && cursor.region) {
 		if (kthread_should_stop() || READ_ONCE(ksm_settings.run) != KSM_RUN_SCAN)
 			break;
-		step();
-		if (--left % STEPS_PER_HOLD)
+		pages = step(left);
+		left -= min(left, pages);
+		held += pages;
+		if (held < PAGES_PER_HOLD)
 			continue;
+		held = 0;
 		mutex_unlock(&ksm_lock);
 		cond_resched();
 		try_to_freeze();
@@ -192,6 +280,16 @@ static int kksmd_thread(void *unused)
 void ksm_scan_wake(void)
 {
 	wake_up_interruptible(&wait);
+}
+
+/**
+ * ksm_scan_afresh - forget which chunks are left out of how many passes
+ */
+void ksm_scan_afresh(void)
+{
+	mutex_lock(&ksm_lock);
+	scan_epoch++;
+	mutex_unlock(&ksm_lock);
 }
 
 int ksm_scan_init(void)

@@ -81,6 +81,7 @@ static ssize_t run_store(struct kobject *kobj, struct kobj_attribute *attr, cons
 	mutex_lock(&ksm_lock);
 	WRITE_ONCE(ksm_settings.run, run);
 	mutex_unlock(&ksm_lock);
+	ksm_scan_afresh();
 	if (run == KSM_RUN_UNMERGE) {
 		err = ksm_unmerge_all();
 		if (err)
@@ -129,6 +130,18 @@ COUNTER(kernel_pages_allocated, kernel_pages);
 COUNTER(full_scans, full_scans);
 COUNTER(pages_volatile, volatile_last);
 
+/* What the driver remembers costs so much memory; the kernel pages are not in it. */
+static ssize_t metadata_bytes_show(struct kobject *kobj, struct kobj_attribute *attr, char *buf)
+{
+	unsigned long bytes;
+
+	mutex_lock(&ksm_lock);
+	bytes = ksm_counters.metadata + ksm_index_ops->bytes(ksm_index);
+	mutex_unlock(&ksm_lock);
+	return sysfs_emit(buf, "%lu\n", bytes);
+}
+static struct kobj_attribute metadata_bytes_attr = __ATTR_RO(metadata_bytes);
+
 static struct attribute *ksm_attrs[] = {
 	&run_attr.attr,
 	&pages_to_scan_attr.attr,
@@ -138,6 +151,7 @@ static struct attribute *ksm_attrs[] = {
 	&kernel_pages_allocated_attr.attr,
 	&full_scans_attr.attr,
 	&pages_volatile_attr.attr,
+	&metadata_bytes_attr.attr,
 	NULL
 };
 

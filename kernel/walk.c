@@ -161,6 +161,110 @@ void ksm_look(struct mm_struct *mm, unsigned long addr, unsigned long end,
 		look_small(mm, vma, end, spot);
 }
 
+/* Look at one page under the page-table lock. Return: true if something is to be done about it. */
+static bool glance_at(struct ksm_item *item, struct page *page, struct ksm_find *find)
+{
+	u64 hash = 0, sample = 0;
+
+	if (item->state == KSM_ITEM_MERGED && item->node->kpage == page)
+		return false;
+	if (PageAnon(page)) {
+		hash = ksm_page_hash(page, &sample);
+		/* It waits in an index that keeps it, and is as it was. */
+		if (item->state == KSM_ITEM_UNSTABLE && item->checksum == (u32)hash)
+			return false;
+	}
+	get_page(page);
+	*find = (struct ksm_find){ .item = item, .page = page, .hash = hash, .sample = sample };
+	return true;
+}
+
+/* What an entry of a page table maps, if it is a page that may be looked at; or NULL. */
+static struct page *ordinary_page(struct vm_area_struct *vma, unsigned long addr, pte_t pte)
+{
+	struct page *page;
+
+	if (!pte_present(pte))
+		return NULL;
+	page = vm_normal_page(vma, addr, pte);
+	if (!page || PageKsm(page) || is_zone_device_page(page) || PageHWPoison(page))
+		return NULL;
+	return page;
+}
+
+static void glance_small(struct vm_area_struct *vma, struct ksm_chunk *chunk,
+			 unsigned long end, struct ksm_spot *spot, struct ksm_finds *finds)
+{
+	unsigned long addr = spot->addr;
+	struct page *page;
+	pte_t *first, *ptep;
+	spinlock_t *ptl;
+
+	first = get_pte(vma->vm_mm, addr, &ptl);
+	if (!first)
+		return;
+	for (ptep = first; addr < end; ptep++, addr += PAGE_SIZE) {
+		page = ordinary_page(vma, addr, ptep_get(ptep));
+		if (!page)
+			break;
+		finds->nr += glance_at(ksm_chunk_item(chunk, pte_index(addr)), page,
+				       &finds->found[finds->nr]);
+	}
+	put_pte(first, ptl);
+	spot->next = addr;
+}
+
+/* Of a huge page, one part that something is to be done about is enough: more references keep it from splitting. */
+static void glance_huge(struct vm_area_struct *vma, pmd_t *pmd, struct ksm_chunk *chunk,
+			unsigned long end, struct ksm_spot *spot, struct ksm_finds *finds)
+{
+	spinlock_t *ptl = pmd_lock(vma->vm_mm, pmd);
+	unsigned long addr = spot->addr;
+	pmd_t entry = *pmd;
+
+	if (pmd_present(entry) && pmd_trans_huge(entry) && PageAnon(pmd_page(entry)))
+		for (; addr < end && !finds->nr; addr += PAGE_SIZE)
+			finds->nr += glance_at(ksm_chunk_item(chunk, pte_index(addr)),
+					       pmd_page(entry) + pte_index(addr),
+					       &finds->found[0]);
+	spin_unlock(ptl);
+	spot->next = addr;
+}
+
+/**
+ * ksm_glance - look at the pages from one that ksm_look() has found
+ * @mm: whose memory; its mmap lock has been held since ksm_look()
+ * @chunk: the chunk of @spot->addr
+ * @end: where to end
+ * @spot: from ksm_look(); the reference to its page is given back here. Afterwards
+ *	@spot->next is where to look next.
+ * @finds: set to what something may have to be done about
+ *
+ * Pages that are as they were at the last visit are passed by, with no reference
+ * taken: their hash is computed under the page-table lock, which keeps them where
+ * they are. At most KSM_BATCH pages are hashed under one hold of it.
+ */
+void ksm_glance(struct mm_struct *mm, struct ksm_chunk *chunk, unsigned long end,
+		struct ksm_spot *spot, struct ksm_finds *finds)
+{
+	struct vm_area_struct *vma = vma_lookup(mm, spot->addr);
+	unsigned long next;
+	pmd_t *pmd = ksm_find_pmd(mm, spot->addr, &next);
+	bool huge = PageTransCompound(spot->page) && pmd_trans_huge(READ_ONCE(*pmd));
+
+	put_page(spot->page);
+	finds->nr = 0;
+	/* Whatever becomes of the page meanwhile, the walk must go on. */
+	spot->next = spot->addr + PAGE_SIZE;
+	end = min3(end, next, vma->vm_end);
+	end = min(end, spot->addr + KSM_BATCH * PAGE_SIZE);
+	if (huge)
+		glance_huge(vma, pmd, chunk, end, spot, finds);
+	else
+		glance_small(vma, chunk, end, spot, finds);
+	spot->next = max(spot->next, spot->addr + PAGE_SIZE);
+}
+
 /**
  * ksm_item_page - the page that an item stands for, if it is there now
  * @item: the item

@@ -18,6 +18,7 @@
 
 #include "../compat.h"
 #include "../pte.h"
+#include "hash.h"
 #include "lab.h"
 
 /* The page at @ptep, if the helpers can deal with it. The page-table lock is held. */
@@ -91,7 +92,7 @@ static int call_at(struct ksm_lab_call *call, struct page *kpage)
 		return -EBUSY;
 	}
 
-	pte_change_begin(vma, call->addr, &range);
+	pte_change_begin(vma, call->addr, call->addr + PAGE_SIZE, &range);
 	ptep = get_pte(mm, call->addr, &ptl);
 	if (!ptep)
 		goto end;
@@ -111,15 +112,13 @@ end:
 	return err;
 }
 
-static long lab_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+static long ioctl_call(void __user *arg)
 {
 	struct ksm_lab_call call;
 	struct page *kpage;
 	int err;
 
-	if (cmd != KSM_LAB_CALL)
-		return -ENOTTY;
-	if (copy_from_user(&call, (void __user *)arg, sizeof(call)))
+	if (copy_from_user(&call, arg, sizeof(call)))
 		return -EFAULT;
 	if (call.op < KSM_LAB_GET_PTE || call.op > KSM_LAB_SET_PTE)
 		return -EINVAL;
@@ -133,9 +132,36 @@ static long lab_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	mmap_read_unlock(current->mm);
 	put_page(kpage);
 
-	if (!err && copy_to_user((void __user *)arg, &call, sizeof(call)))
+	if (!err && copy_to_user(arg, &call, sizeof(call)))
 		err = -EFAULT;
 	return err;
+}
+
+static long ioctl_hash(void __user *arg)
+{
+	struct ksm_lab_hash hash;
+	int err;
+
+	if (copy_from_user(&hash, arg, sizeof(hash)))
+		return -EFAULT;
+	if (!PAGE_ALIGNED(hash.addr))
+		return -EINVAL;
+	err = ksm_lab_hash(&hash);
+	if (!err && copy_to_user(arg, &hash, sizeof(hash)))
+		err = -EFAULT;
+	return err;
+}
+
+static long lab_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+{
+	switch (cmd) {
+	case KSM_LAB_CALL:
+		return ioctl_call((void __user *)arg);
+	case KSM_LAB_HASH:
+		return ioctl_hash((void __user *)arg);
+	default:
+		return -ENOTTY;
+	}
 }
 
 static const struct file_operations lab_fops = {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
 /*
- * The interface of /dev/ksm_lab: one PTE helper of the driver at a time.
+ * The interface of /dev/ksm_lab: one PTE helper of the driver at a time, and the
+ * time that a plain loop takes to hash pages.
  */
 #ifndef KSM_LAB_H
 #define KSM_LAB_H
@@ -52,5 +53,31 @@ struct ksm_lab_call {
  * locked; -ENOMEM; -EFAULT.
  */
 #define KSM_LAB_CALL	_IOWR(0xAB, 0x80, struct ksm_lab_call)
+
+/**
+ * struct ksm_lab_hash - argument of KSM_LAB_HASH
+ * @addr: in: the address of the first page, of the caller
+ * @npages: in: how many pages
+ * @pad: ignored
+ * @ns: out: nanoseconds that hashing took, without the time to find the pages
+ * @sum: out: xxh64 of the content; each page has the sum of those before as its seed
+ */
+struct ksm_lab_hash {
+	__u64 addr;
+	__u32 npages;
+	__u32 pad;
+	__u64 ns;
+	__u64 sum;
+};
+
+/**
+ * KSM_LAB_HASH - hash pages with xxh64 in a plain loop, and say how long it took
+ *
+ * Pages that are not there yet are faulted in, as if they had been read.
+ *
+ * Return: 0; -EINVAL when @addr is not page-aligned; -EFAULT when a page cannot be
+ * read; -EINTR when the caller is killed.
+ */
+#define KSM_LAB_HASH	_IOWR(0xAB, 0x81, struct ksm_lab_hash)
 
 #endif /* KSM_LAB_H */

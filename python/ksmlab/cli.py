@@ -14,6 +14,7 @@ from rich.console import Console
 from ksmlab import doctor as doctor_module
 from ksmlab import kernels_cli, lint
 from ksmlab import lab as lab_module
+from ksmlab.bench import cli as bench_cli
 from ksmlab.progress import Progress
 from ksmlab.vm import accel, keep
 from ksmlab.vm.attach import attach
@@ -40,6 +41,7 @@ app = typer.Typer(
 vm_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Use the VMs directly.")
 app.add_typer(vm_app, name="vm")
 app.add_typer(kernels_cli.app, name="kernels")
+app.command("bench")(bench_cli.bench)
 
 KernelOption = Annotated[
     str | None,

@@ -1,4 +1,4 @@
-"""``/dev/ksm_lab`` in Python: one PTE helper of the driver at a time.
+"""``/dev/ksm_lab`` in Python: one PTE helper of the driver at a time, and a plain loop of hashing.
 
 For lessons and tests. Source: kernel/lab/lab.h.
 """
@@ -40,7 +40,20 @@ class _Call(ctypes.Structure):
     )
 
 
+class _Hash(ctypes.Structure):
+    """struct ksm_lab_hash."""
+
+    _fields_ = (
+        ("addr", ctypes.c_uint64),
+        ("npages", ctypes.c_uint32),
+        ("pad", ctypes.c_uint32),
+        ("ns", ctypes.c_uint64),
+        ("sum", ctypes.c_uint64),
+    )
+
+
 KSM_LAB_CALL = iowr(KSMIO, 0x80, _Call)
+KSM_LAB_HASH = iowr(KSMIO, 0x81, _Hash)
 
 
 @dataclass(frozen=True)
@@ -60,6 +73,19 @@ class Call:
     after: int
     refs: int
     mapcount: int
+
+
+@dataclass(frozen=True)
+class Hashed:
+    """What hashing pages in a plain loop came to.
+
+    Attributes:
+        ns: nanoseconds that it took, without the time to find the pages.
+        sum: xxh64 of the content.
+    """
+
+    ns: int
+    sum: int
 
 
 class PteLab(Descriptor):
@@ -90,3 +116,17 @@ class PteLab(Descriptor):
         call = _Call(op=op, addr=addr)
         fcntl.ioctl(self.fileno(), KSM_LAB_CALL, call)
         return Call(call.result, call.before, call.after, call.refs, call.mapcount)
+
+    def hash(self, addr: int, npages: int) -> Hashed:
+        """Have the kernel hash pages of this process with xxh64, one after the other.
+
+        Args:
+            addr: address of the first page, page-aligned.
+            npages: pages; those that are not there yet are faulted in.
+
+        Raises:
+            OSError: EINVAL when the address is not aligned, EFAULT when a page cannot be read.
+        """
+        call = _Hash(addr=addr, npages=npages)
+        fcntl.ioctl(self.fileno(), KSM_LAB_HASH, call)
+        return Hashed(call.ns, call.sum)

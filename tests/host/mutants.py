@@ -63,7 +63,7 @@ MUTANTS = (
             Edit("pte.c", "mmu_notifier_invalidate_range_start(range);", ""),
             Edit("pte.c", "mmu_notifier_invalidate_range_end(range);", ""),
             Edit("pte.c", "mmu_notifier_change_pte(mm, addr, pte);", ""),
-            Edit("pte.c", "*orig = ptep_clear_flush_notify(", "*orig = ptep_clear_flush("),
+            Edit("pte.c", "ksm_invalidate_range(vma->vm_mm, start, end);", ""),
         ),
         test="tests/vm/test_kvm_guests.py::test_guests_read_what_they_wrote",
         sign=r"guest \d WRONG",
@@ -81,11 +81,7 @@ MUTANTS = (
     Mutant(
         name="no TLB flush before the compare",
         edits=(
-            Edit(
-                "pte.c",
-                "*orig = ptep_clear_flush_notify(vma, addr, ptep);",
-                "*orig = ptep_get_and_clear(vma->vm_mm, addr, ptep);",
-            ),
+            Edit("pte.c", "flush_tlb_mm_range(vma->vm_mm, start, end, PAGE_SHIFT, false);", ""),
         ),
         test="tests/vm/test_tlb.py::test_no_write_goes_to_the_frame_from_before_the_merge",
         sign=r"writes after a merge are lost",
@@ -134,20 +130,20 @@ MUTANTS = (
         test="tests/vm/test_lifetimes.py::test_an_open_descriptor_holds_no_memory",
         sign=r"assert \d+ > \(\(512 \* 9\)",
     ),
-    # The node that a search compares with is dropped by the search itself.
+    # The node whose page is compared is dropped by the compare itself.
     Mutant(
         name="a node is freed while its page is compared",
         edits=(
             Edit(
-                "visit.c",
-                "\t\tpage = container_of(entry, struct ksm_node, entry)->kpage;\n",
-                "\t\tstruct ksm_node *node = container_of(entry, struct ksm_node, entry);\n\n"
-                "\t\tksm_node_drop_if_unused(node);\n"
-                "\t\tpage = node->kpage;\n",
+                "merge.c",
+                "\tstruct page *kpage = job->node->kpage;\n",
+                "\tstruct page *kpage;\n\n"
+                "\tksm_node_drop_if_unused(job->node);\n"
+                "\tkpage = job->node->kpage;\n",
             ),
         ),
         test="tests/vm/test_lifetimes.py::test_a_search_comes_upon_nodes_that_nobody_maps",
-        sign=r"index_order\+0x\w+/0x\w+ \[ksm\]",
+        sign=r"(ksm_pages_equal|switch_ptes|merge_run)\+0x\w+/0x\w+ \[ksm\]",
         boot_args=(POISON_NODES,),
     ),
     # Two locks, each taken while the other is held: lockdep needs no deadlock to see it, and the

@@ -58,9 +58,12 @@ class IndexMachine(RuleBasedStateMachine):
         self.ordered = True
         self.pages = 0
 
-    @initialize(refused=st.integers(min_value=0, max_value=3))
-    def create(self, refused: int) -> None:
+    @initialize(refused=st.integers(min_value=0, max_value=5), weak=st.booleans())
+    def create(self, refused: int, weak: bool) -> None:
         """Without memory there is no index; and the next attempt is a new one."""
+        if weak:
+            # So that contents meet in one hash; few enough that no chain is too long to be searched.
+            self.index.ask("weak", 5)
         self.index.ask("fail", refused)
         while self.index.ask("create").words == ("none",):
             assert refused > 0, "create() failed though there was memory"

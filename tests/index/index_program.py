@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).resolve().parent
 KERNEL = HERE.parents[1] / "kernel"
 #: The name of each implementation, and its file in kernel/.
-INDEXES = {"tree": "index_tree.c"}
+INDEXES = {"tree": "index_tree.c", "hash": "index_hash.c"}
 CONTENT_BYTES = 16
 
 FLAGS = (

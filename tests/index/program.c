@@ -7,6 +7,8 @@
  * soon as the index has it no longer, so that a sanitizer sees whoever looks again.
  *
  *	create			"ok", or "none" when there was no memory
+ *	weak BITS		hashes have only so many bits from here on; before "create"
+ *	asked			how often the index has compared since it was last asked
  *	fail N			refuse the Nth allocation from here on (0: none)
  *	find HEX		find_stable()
  *	stable ID HEX		insert_stable() of a new page
@@ -45,12 +47,15 @@ struct page {
 };
 
 /* A new implementation is tested as soon as it stands here and in index_program.py. */
-static const struct ksm_index_ops *const implementations[] = { &ksm_index_tree };
+static const struct ksm_index_ops *const implementations[] = {
+	&ksm_index_tree, &ksm_index_hash,
+};
 
 static const struct ksm_index_ops *ops;
 static struct ksm_index *index_;
 static struct page *pages[MAX_PAGES];
-static unsigned int refuse_in;
+static unsigned int refuse_in, asked;
+static u64 hash_mask = ~0ull;
 static char dropped[MAX_PAGES * 6];
 
 static void __attribute__((noreturn, format(printf, 1, 2))) die(const char *format, ...)
@@ -64,17 +69,38 @@ static void __attribute__((noreturn, format(printf, 1, 2))) die(const char *form
 	abort();
 }
 
-void *kzalloc(size_t size, unsigned int flags)
+void *kvcalloc(size_t count, size_t size, unsigned int flags)
 {
 	(void)flags;
 	if (refuse_in && !--refuse_in)
 		return NULL;
-	return calloc(1, size);
+	return calloc(count, size);
+}
+
+void *kzalloc(size_t size, unsigned int flags)
+{
+	return kvcalloc(1, size, flags);
+}
+
+void kvfree(const void *memory)
+{
+	free((void *)memory);
 }
 
 void kfree(const void *memory)
 {
 	free((void *)memory);
+}
+
+/* FNV-1a: not the driver's, which is one more thing that an index must not rely on. */
+static u64 hash_of(const unsigned char *content)
+{
+	u64 hash = 0xcbf29ce484222325ull;
+	unsigned int i;
+
+	for (i = 0; i < CONTENT_BYTES; i++)
+		hash = (hash ^ content[i]) * 0x100000001b3ull;
+	return hash & hash_mask;
 }
 
 static void page_free(struct page *page)
@@ -92,18 +118,19 @@ static struct page *to_page(struct ksm_entry *entry)
 	return page;
 }
 
-static bool order(const void *key, struct ksm_entry *entry, enum ksm_kind kind, int *result)
+static bool order(const void *content, struct ksm_entry *entry, enum ksm_kind kind, int *result)
 {
 	struct page *page = to_page(entry);
 	unsigned int i;
 
+	asked++;
 	if (page->kind != kind)
 		die("page %u is asked for as the wrong kind", page->id);
 	if (page->gone)
 		return false;
 	for (i = 0; page->wild && i < CONTENT_BYTES; i++)
 		page->content[i] = (unsigned char)(rand() % 2);
-	*result = memcmp(key, page->content, CONTENT_BYTES);
+	*result = memcmp(content, page->content, CONTENT_BYTES);
 	return true;
 }
 
@@ -171,22 +198,25 @@ static void say(struct ksm_entry *entry)
 /* The key is on the heap, no longer than it must be: who reads on is seen. */
 static void look_up(const char *hex, struct page *new)
 {
-	unsigned char *key = malloc(CONTENT_BYTES);
+	unsigned char *content = malloc(CONTENT_BYTES);
 	struct ksm_entry *found;
+	struct ksm_key key = { .content = content };
 
-	if (!key)
+	if (!content)
 		die("no memory");
 	if (new)
-		memcpy(key, new->content, CONTENT_BYTES);
+		memcpy(content, new->content, CONTENT_BYTES);
 	else
-		parse_content(hex, key);
+		parse_content(hex, content);
+	if (ops->hashes)
+		key.hash = hash_of(content);
 	if (!new)
-		found = ops->find_stable(index_, key);
+		found = ops->find_stable(index_, &key);
 	else if (new->kind == KSM_STABLE)
-		found = ops->insert_stable(index_, key, &new->entry);
+		found = ops->insert_stable(index_, &key, &new->entry);
 	else
-		found = ops->find_or_insert_unstable(index_, key, &new->entry);
-	free(key);
+		found = ops->find_or_insert_unstable(index_, &key, &new->entry);
+	free(content);
 	say(found);
 	if (new && found)
 		page_free(new);
@@ -218,6 +248,11 @@ static void run(const char *command, const char *first, const char *second)
 	if (!strcmp(command, "create")) {
 		index_ = ops->create(&callbacks);
 		printf(index_ ? "ok" : "none");
+	} else if (!strcmp(command, "weak")) {
+		hash_mask = (1ull << strtoul(first, NULL, 10)) - 1;
+	} else if (!strcmp(command, "asked")) {
+		printf("%u", asked);
+		asked = 0;
 	} else if (!strcmp(command, "fail")) {
 		refuse_in = (unsigned int)strtoul(first, NULL, 10);
 	} else if (!strcmp(command, "find")) {

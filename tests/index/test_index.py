@@ -81,6 +81,49 @@ def test_many_entries(program: Path, name: str) -> None:
         index.finish()
 
 
+def test_a_search_has_a_limit(program: Path) -> None:
+    """Contents that somebody has chosen to meet in one hash cost merges, not time."""
+    limit = 16
+    with IndexProgram(program, "hash") as index:
+        index.ask("weak", 0)
+        index.ask("create")
+        for number in range(200):
+            index.ask("asked")
+            index.ask("stable", number, hexadecimal(divmod(number, 256)))
+            assert index.ask("asked").page == min(number, limit)
+        missed = sum(
+            index.ask("find", hexadecimal(divmod(number, 256))).page != number
+            for number in range(200)
+        )
+        assert missed == 200 - limit
+        assert len(index.ask("sweep", "stable").pages) == 200
+        index.ask("destroy")
+        index.finish()
+
+
+def test_a_table_grows_and_shrinks(program: Path) -> None:
+    """Through several sizes and back, and where there is no memory for another size."""
+    count = 3000
+    with IndexProgram(program, "hash") as index:
+        index.ask("create")
+        for number in range(count):
+            if number % 500 == 0:
+                index.ask("fail", 1)
+            content = hexadecimal(divmod(number, 256))
+            assert index.ask("unstable", number, content).page is None
+        index.ask("fail", 0)
+        for number in range(0, count, 7):
+            content = hexadecimal(divmod(number, 256))
+            assert index.ask("unstable", count, content).page == number
+        assert len(index.ask("walk", "unstable").pages) == count
+        for number in range(count - 5):
+            index.ask("forget", number)
+        assert sorted(index.ask("walk", "unstable").pages) == list(range(count - 5, count))
+        assert len(index.ask("flush").dropped) == 5
+        index.ask("destroy")
+        index.finish()
+
+
 @dataclass(frozen=True)
 class Plant:
     """A bug to put into a copy of an implementation.
@@ -128,6 +171,42 @@ PLANTS = (
         "index_tree.c",
         "rb_erase(&entry->rb, &index->roots[kind]);",
         "rb_erase(&entry->rb, &index->roots[kind & 0]);",
+    ),
+    Plant(
+        "equal hashes pass for equal pages",
+        "index_hash.c",
+        "} else if (!order) {",
+        "} else {",
+    ),
+    Plant(
+        "a search looks at the first of a chain",
+        "index_hash.c",
+        "seen < CHAIN_LIMIT; entry = next",
+        "seen < CHAIN_LIMIT; entry = seen ? NULL : next",
+    ),
+    Plant(
+        "what is dropped stays in its chain",
+        "index_hash.c",
+        "table_erase(table, entry);\n\t\t\tindex->cb->dropped(entry);",
+        "index->cb->dropped(entry);",
+    ),
+    Plant(
+        "an entry forgets the rest of its chain",
+        "index_hash.c",
+        "*link = entry->next;\n\ttable->entries--;",
+        "*link = NULL;\n\ttable->entries--;",
+    ),
+    Plant(
+        "the walk ends with its first chain",
+        "index_hash.c",
+        "i = (entry->hash & (table->size - 1)) + 1;",
+        "i = table->size;",
+    ),
+    Plant(
+        "a flush keeps its chains",
+        "index_hash.c",
+        "table->buckets[i] = NULL;",
+        "",
     ),
 )
 

@@ -44,6 +44,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="",
         help="repeat the chance of an earlier run of the stress test; it prints its seed",
     )
+    parser.getgroup("driver").addoption(
+        "--index",
+        choices=["hash", "tree"],
+        help="how the driver finds equal pages (default: its own)",
+    )
     group = parser.getgroup("fuzz", "the fuzzer of tests/vm/test_fuzz.py")
     group.addoption("--fuzz-examples", type=int, default=FUZZ_PART, help="how many sequences")
     group.addoption("--fuzz-seed", type=int, default=None, help="play the same ones again")
@@ -72,9 +77,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="session")
-def modules() -> Modules:
+def modules(pytestconfig: pytest.Config) -> Modules:
     """Our modules; they are loaded already."""
-    return Modules(module_dir())
+    return Modules(module_dir(), pytestconfig.getoption("--index"))
 
 
 @pytest.fixture(scope="session", autouse=True)

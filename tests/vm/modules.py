@@ -31,7 +31,27 @@ def kernels_own_ksm() -> Path:
 
 
 class Modules(VmModules):
-    """The driver and its laboratory, as they were built for this kernel."""
+    """The driver and its laboratory, as they were built for this kernel.
+
+    Args:
+        directory: Where the .ko files are.
+        index: The index that the driver is loaded with, unless a test says otherwise; its own choice if None.
+    """
+
+    def __init__(self, directory: Path, index: str | None = None) -> None:
+        """Keep both; nothing is loaded."""
+        super().__init__(directory)
+        self._index = index
+
+    def load(self, name: str, *parameters: str) -> None:
+        """Load a module, as insmod does."""
+        if (
+            name == "ksm"
+            and self._index
+            and not any(each.startswith("index=") for each in parameters)
+        ):
+            parameters += (f"index={self._index}",)
+        super().load(name, *parameters)
 
     @staticmethod
     def loaded() -> list[str]:

@@ -34,12 +34,13 @@ def arena(area: Area, scanning: KsmSysfs) -> Iterator[Arena]:
     """Eight pages to which nobody else holds a reference.
 
     A fresh page is in a per-CPU batch that holds one, until kksmd begins a pass and has all such
-    batches drained; so there is a region, of another page, for it to begin one.
+    batches drained, which it does when it has come upon fresh pages: so there is one in a region.
     """
     with Arena(1) as other, Arena(8, huge=False) as arena:
         arena.fill(content.unique(8))
+        other.fill(content.unique(1))
         area.register(other)
-        scanning.wait_full_scans(1)
+        scanning.wait_full_scans(2)
         scanning.run = 0
         yield arena
 
@@ -121,6 +122,23 @@ def test_set_pte_at_notify(lab: PteLab, arena: Arena) -> None:
     assert arena.verify() == []
 
 
+def test_hashing_takes_time_and_tells_contents_apart(lab: PteLab, arena: Arena) -> None:
+    hashed = lab.hash(arena.address, arena.npages)
+    assert 0 < hashed.ns < 1_000_000_000
+    assert lab.hash(arena.address, arena.npages).sum == hashed.sum
+    arena.write(7, b"other")
+    assert lab.hash(arena.address, arena.npages).sum != hashed.sum
+    assert arena.verify() == []
+
+
+def test_what_hashing_refuses(lab: PteLab, arena: Arena) -> None:
+    arena.unmap(1, 1)
+    for address, number in ((arena.address + 1, errno.EINVAL), (arena.address, errno.EFAULT)):
+        with pytest.raises(OSError) as caught:
+            lab.hash(address, 8)
+        assert caught.value.errno == number
+
+
 def test_what_it_refuses(lab: PteLab, arena: Arena) -> None:
     arena.unmap(1, 1)
     for address in (0, 0xFFFF888000000000, arena.page_address(1)):
@@ -131,5 +149,5 @@ def test_what_it_refuses(lab: PteLab, arena: Arena) -> None:
         lab.call(9, arena.address)
     assert caught.value.errno == errno.EINVAL
     with pytest.raises(OSError) as caught:
-        fcntl.ioctl(lab.fileno(), 0xAB81, 0)
+        fcntl.ioctl(lab.fileno(), 0xAB82, 0)
     assert caught.value.errno == errno.ENOTTY

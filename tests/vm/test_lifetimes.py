@@ -321,7 +321,7 @@ def test_a_free_name_is_taken_and_left_free(unloaded: Modules, mode: str) -> Non
     assert not MM_KSM.exists()
 
 
-@pytest.mark.parametrize("parameter", ["sysfs=takeoff", "sysfs_dir=ksm"])
+@pytest.mark.parametrize("parameter", ["sysfs=takeoff", "sysfs_dir=ksm", "index=heap"])
 def test_a_parameter_that_cannot_be_is_refused(unloaded: Modules, parameter: str) -> None:
     with pytest.raises(RuntimeError, match=r"[Ii]nvalid"):
         unloaded.load("ksm", parameter)

@@ -105,6 +105,21 @@ def test_one_word_makes_pages_differ(area: Area, scanning: KsmSysfs, word: int) 
         assert arena.verify() == []
 
 
+def test_all_pages_differ_in_one_word_only(area: Area, scanning: KsmSysfs) -> None:
+    """Whatever part of a page an index goes by first, all of it counts, and no equal page is missed."""
+    with Arena(1024, huge=False, words=(100,)) as arena:
+        arena.fill(content.cycle(1024, 256))
+        area.register(arena)
+        scanning.wait_until(lambda s: s.pages_shared == 768, 60, "768 pages shared")
+        frames = pagemap.frames(None, arena.address, 1024)
+        assert [frames[page] == frames[page + 256] for page in range(768)] == [True] * 768
+        assert len(set(frames)) == 256
+        # Nothing is tried again and again.
+        scanning.wait_full_scans(2)
+        assert scanning.skipped()["changed"] == 0
+        assert arena.verify() == []
+
+
 def test_the_first_and_the_last_page_of_a_region(area: Area, scanning: KsmSysfs) -> None:
     """v4 was off by one in the cursor. The neighbours of the region are equal, and stay out."""
     with Arena(32, huge=False) as arena:

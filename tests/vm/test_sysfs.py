@@ -113,14 +113,40 @@ def test_run_2_unmerges_everything_and_stops(scanning: KsmSysfs) -> None:
 def test_the_pace_is_pages_to_scan_a_sleep(scanning: KsmSysfs) -> None:
     """2,000 pages at 100 every 20 ms are at least 0.4 s a pass, however fast the machine is."""
     with KsmDevice() as device, device.create_area() as area, Arena(2000, huge=False) as arena:
-        arena.fill(content.unique(2000))
+        # Where something is merged, no pass leaves anything out.
+        arena.fill(content.groups(2000, 4))
         area.register(arena)
+        scanning.wait_until(lambda s: s.pages_shared == 1500, 60, "1500 pages shared")
         with scanning.settings(pages_to_scan=100, sleep=20000):
             scanning.wait_full_scans(1)
             passes, began = scanning.full_scans, time.monotonic()
             scanning.wait_full_scans(2)
             took = time.monotonic() - began
             assert took / (scanning.full_scans - passes) >= 0.4 * 0.9
+
+
+def test_a_write_to_run_has_everything_looked_at_again(scanning: KsmSysfs) -> None:
+    """Where nothing happens for long the scan comes by less often, until it is told to run."""
+    with KsmDevice() as device, device.create_area() as area, Arena(2048, huge=False) as arena:
+        arena.fill(content.unique(2048))
+        area.register(arena)
+        scanning.wait_full_scans(40)
+        arena.fill(content.groups(2048, 2))
+        scanning.run = 1
+        # Seen as changed, seen as unchanged, and one pass that had begun before.
+        scanning.wait_full_scans(3)
+        assert scanning.pages_shared == 1024
+        assert arena.verify() == []
+
+
+def test_what_rests_is_looked_at_again_in_time(scanning: KsmSysfs) -> None:
+    with KsmDevice() as device, device.create_area() as area, Arena(2048, huge=False) as arena:
+        arena.fill(content.unique(2048))
+        area.register(arena)
+        scanning.wait_full_scans(40)
+        arena.fill(content.groups(2048, 2))
+        scanning.wait_until(lambda s: s.pages_shared == 1024, 60, "1024 pages shared")
+        assert arena.verify() == []
 
 
 def test_a_shorter_sleep_is_felt_at_once(scanning: KsmSysfs) -> None:

@@ -73,9 +73,11 @@ def test_the_life_of_a_merge(scanning: KsmSysfs) -> None:
     assert len(breaks) == 4
     assert f"written" in breaks[0] and f"addr={arena.address:#x}" in breaks[0]  # noqa: F541, PT018
     assert all("unmerged" in line for line in breaks[1:])
-    assert [line for line in lines if line.startswith("node_dropped:")] == [
-        f"node_dropped: kernel_pfn={frame:#x} mappings=0"
-    ]
+    # A page that somebody held for a moment was tried again, with another kernel page.
+    held = [line for line in lines if re.match(r"skip: .*(busy|pinned)", line)]
+    dropped = [line for line in lines if line.startswith("node_dropped:")]
+    assert dropped[-1] == f"node_dropped: kernel_pfn={frame:#x} mappings=0"
+    assert 1 <= len(dropped) <= 1 + len(held), lines
     starts = [int(line.split("=")[1]) for line in lines if line.startswith("pass_start:")]
     ends = [int(line.split()[1].split("=")[1]) for line in lines if line.startswith("pass_end:")]
     assert starts == sorted(set(starts))

@@ -80,6 +80,10 @@ class MachineConfig:
     deadlines: Deadlines = field(default_factory=Deadlines)
 
 
+#: An emulated CPU that the host does not run for a while has not locked up: twice so many seconds are a soft lockup.
+PATIENT_WATCHDOG = "watchdog_thresh=30"
+
+
 def find_vng() -> str:
     """Give the path of virtme-ng's command: the one installed beside this Python, or else the one on PATH.
 
@@ -103,6 +107,7 @@ def vng_command(kernel: Kernel, config: MachineConfig, accel: Accel, vng: str) -
         # A held kernel stops where it is; a debugger finds every address where vmlinux has it.
         *(("panic=0", "nokaslr") if config.hold else ("panic=-1",)),
         f"loglevel={config.log_level}",
+        *(() if accel.kvm else (PATIENT_WATCHDOG,)),
         *((REMEMBERED_ROOT,) if config.remember else ()),
         *kernel.spec.boot,
         *config.boot_args,

@@ -6,8 +6,11 @@
 #include <linux/types.h>
 
 #define GFP_KERNEL	0u
+#define __GFP_NOWARN	0u
 
 void *kzalloc(size_t size, unsigned int flags);
 void kfree(const void *memory);
+void *kvcalloc(size_t count, size_t size, unsigned int flags);
+void kvfree(const void *memory);
 
 #endif

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What the hash index finds pages by.
+ *
+ * Reading a page is what a scan spends its time on, and nearly all of what it
+ * reads it has read before. So a page is known by a hash of a sample of it, four
+ * cache lines at places that are drawn when the driver is loaded. That is enough
+ * to find out which pages differ; which are equal is proved by the merge anyway,
+ * which compares them whole while nobody can write them.
+ *
+ * A sample can be the same where pages differ. The first merge that fails for
+ * this tells, and from then on pages with this sample are known by a hash of all
+ * of them: the sample is "crowded". A bit for each of 65536 groups of samples
+ * remembers that. It is never taken back: a group that is crowded without need
+ * costs the time to read its pages whole, and no merge.
+ *
+ * A page that is written where no sample is taken counts as unchanged. It may be
+ * merged, if there is one equal to it, and be given back by the next write.
+ *
+ * All under ksm_lock.
+ */
+#include <linux/bitmap.h>
+#include <linux/highmem.h>
+#include <linux/random.h>
+#include <linux/xxhash.h>
+
+#include "ksm.h"
+
+/* A sample is so many cache lines, of so many words: what a read has to wait for. */
+#define LINES		4
+#define LINE_WORDS	(L1_CACHE_BYTES / sizeof(u64))
+
+#define GROUP_BITS	16
+
+static u64 seed;
+
+/* The first word of each line: one in each quarter of a page, so that no large part goes unseen. */
+static unsigned int places[LINES];
+
+static DECLARE_BITMAP(crowded, 1 << GROUP_BITS);
+
+static unsigned int group_of(u64 hash)
+{
+	return hash >> (64 - GROUP_BITS);
+}
+
+static u64 hash_sample(const u64 *content)
+{
+	u64 sample[LINES][LINE_WORDS];
+	unsigned int i;
+
+	for (i = 0; i < LINES; i++)
+		memcpy(sample[i], content + places[i], sizeof(sample[i]));
+	return xxh64(sample, sizeof(sample), seed);
+}
+
+/**
+ * ksm_page_sample - a hash of a sample of the content of a page
+ * @page: the page; it is not slept on, so a page-table lock may be held
+ *
+ * Return: it; with other places and another seed each time the driver is loaded,
+ * so that nobody can choose contents that meet.
+ */
+u64 ksm_page_sample(struct page *page)
+{
+	void *content = kmap_local_page(page);
+	u64 hash = hash_sample(content);
+
+	kunmap_local(content);
+	return hash;
+}
+
+/**
+ * ksm_page_hash - what a page is known by
+ * @page: the page; it is not slept on, so a page-table lock may be held
+ * @sample: set to the hash of a sample
+ *
+ * Return: the same; the hash of all of it where its sample is crowded, or where
+ * the index does not find by hash, and the hash only tells volatile pages.
+ */
+u64 ksm_page_hash(struct page *page, u64 *sample)
+{
+	void *content = kmap_local_page(page);
+	u64 hash;
+
+	*sample = hash_sample(content);
+	hash = *sample;
+	if (!ksm_index_ops->hashes || test_bit(group_of(hash), crowded))
+		hash = xxh64(content, PAGE_SIZE, seed);
+	kunmap_local(content);
+	return hash;
+}
+
+/**
+ * ksm_hash_crowded - pages that are known by this hash differ
+ * @hash: the hash of a sample
+ */
+void ksm_hash_crowded(u64 hash)
+{
+	set_bit(group_of(hash), crowded);
+}
+
+void ksm_hash_init(void)
+{
+	const unsigned int part = PAGE_SIZE / sizeof(u64) / LINES;
+	unsigned int i;
+
+	get_random_bytes(&seed, sizeof(seed));
+	for (i = 0; i < LINES; i++)
+		places[i] = i * part + get_random_u32_below(part / LINE_WORDS) * LINE_WORDS;
+}

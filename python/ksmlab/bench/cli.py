@@ -1,0 +1,245 @@
+"""The command `ksmlab bench`."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from ksmlab import lab as lab_module
+from ksmlab.bench import baseline, host
+from ksmlab.bench.plan import ENGINES, HASH, IN_KERNEL, IN_KERNEL_PLAIN, TREE
+from ksmlab.bench.report import Report
+from ksmlab.bench.result import Guest, Results, Sample
+from ksmlab.bench.runner import Wanted, measure_in
+from ksmlab.bench.workloads import WORKLOADS
+from ksmlab.progress import Progress
+from ksmlab.vm import accel
+from ksmlab.vm.errors import VmError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+OUT = lab_module.CHECKOUT / "build/bench"
+#: The targets are for the second; the first shows that they hold on what people run.
+KERNELS = ("debian-6.1", "debian-6.12")
+CHECK_KERNELS = ("debian-6.12",)
+#: Pages at factor 1: 16 MiB.
+SIZE = 4096
+QUICK_SIZE = 1024
+CHECK_SIZE = 1024
+#: What follows from a seed alone, and from nothing that runs beside it.
+CHECKED = ("all_equal", "each_twice", "unique_random", "common_prefix", "sparse")
+FACTORS = (4, 16)
+
+
+def bench(
+    kernel: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--kernel",
+            help="One of `ksmlab kernels list`; may be given again. Both of the distribution's, or for --check 6.12.",
+        ),
+    ] = None,
+    workload: Annotated[
+        list[str] | None,
+        typer.Option("--workload", help=f"One of {', '.join(WORKLOADS)}; may be given again."),
+    ] = None,
+    index: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--index", help="Which of our indexes, tree or hash; may be given again. All there are."
+        ),
+    ] = None,
+    runs: Annotated[int, typer.Option("--runs", min=1, help="Runs of everything.")] = 5,
+    size: Annotated[
+        int | None,
+        typer.Option("--size", min=512, help=f"Pages of a workload; {SIZE} if not given."),
+    ] = None,
+    growth_runs: Annotated[
+        int, typer.Option("--growth-runs", min=0, help="Runs with 4 and 16 times the memory.")
+    ] = 1,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", help="Where results.json, results.md and index.html go, if not build/bench."
+        ),
+    ] = None,
+    *,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="One small run without growth: a look, no measurement.")
+    ] = False,
+    counted: Annotated[
+        bool,
+        typer.Option(
+            "--counted", help="Let the VM count instructions: a figure is the same twice."
+        ),
+    ] = False,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Count instructions, and compare with the stored baseline."),
+    ] = False,
+    update: Annotated[
+        bool, typer.Option("--update", help="With --check: store what is measured as the baseline.")
+    ] = False,
+    render: Annotated[
+        Path | None,
+        typer.Option("--render", help="Measure nothing; write the report of this results.json."),
+    ] = None,
+) -> None:
+    """Measure this driver beside the kernel's own KSM, on the same memory, in one boot."""
+    console = Console(highlight=False)
+    out = out or OUT
+    if render is not None:
+        finish(read_results(render), out, console)
+        return
+    lab = lab_module.Lab(Progress())
+    workloads = chosen(workload, tuple(CHECKED if check else WORKLOADS), WORKLOADS, "workload")
+    indexes = chosen(index, (TREE, HASH), (TREE, HASH), "index")
+    if check:
+        wanted = Wanted(
+            kernels=tuple(kernel or CHECK_KERNELS),
+            engines=indexes,
+            workloads=workloads,
+            npages=size or CHECK_SIZE,
+            runs=1,
+            limit=False,
+            counted=True,
+        )
+        compare(gather(lab, wanted), console, update=update)
+        return
+    wanted = Wanted(
+        kernels=tuple(kernel or KERNELS),
+        engines=tuple(one for one in ENGINES if one in (IN_KERNEL, IN_KERNEL_PLAIN, *indexes)),
+        workloads=workloads,
+        npages=size or (QUICK_SIZE if quick else SIZE),
+        runs=1 if quick else runs,
+        factors=() if quick or not growth_runs else FACTORS,
+        growth_runs=growth_runs,
+        counted=counted,
+    )
+    finish(gather(lab, wanted, out), out, console)
+
+
+def chosen(
+    given: list[str] | None,
+    usual: tuple[str, ...],
+    known: Collection[str],
+    what: str,
+) -> tuple[str, ...]:
+    """Give what was asked for, or else the usual.
+
+    Raises:
+        VmError: Something of it is not known.
+    """
+    unknown = [name for name in given or () if name not in known]
+    if unknown:
+        raise VmError(
+            f"There is no {what} called {', '.join(unknown)}.",
+            untouched="Nothing was measured.",
+            hint=f"There are: {', '.join(known)}.",
+        )
+    return tuple(given) if given else usual
+
+
+def gather(lab: lab_module.Lab, wanted: Wanted, out: Path | None = None) -> Results:
+    """Measure on each kernel, and show each sample as it comes.
+
+    Args:
+        lab: The checkout.
+        wanted: What to measure.
+        out: Where to write what there is after each sample, so that nothing of a long session is lost; nowhere if it
+            is not given.
+
+    Raises:
+        VmError: A VM failed.
+    """
+    how = accel.probe()
+    lab.progress.say(how.why)
+    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    results = host.describe(lab.checkout, command)
+    samples: list[Sample] = []
+
+    def keep(sample: Sample, guest: Guest) -> None:
+        samples.append(sample)
+        lab.progress.say(host.line(sample))
+        if out is not None:
+            Report(host.add(results, guest, samples)).save(out)
+
+    for name in wanted.kernels:
+        vm = measure_in(lab, name, wanted, how, keep)
+        results = host.add(results, vm, samples)
+    return results
+
+
+def read_results(path: Path) -> Results:
+    """Read a results.json.
+
+    Raises:
+        VmError: It is not one.
+    """
+    try:
+        return Results.read(path)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise VmError(
+            f"{path} cannot be read as results: {error}",
+            untouched="No report was written.",
+            hint="Give a results.json that `ksmlab bench` of this version wrote.",
+        ) from error
+
+
+def finish(results: Results, out: Path, console: Console) -> None:
+    """Write the report, and show the targets."""
+    report = Report(results)
+    page = report.write(out)
+    for table in report.tables:
+        if table.title.startswith("Targets"):
+            console.print(table.rich())
+    for note in report.notes:
+        console.print(note, style="dim", markup=False)
+    met = sum(verdict.met for verdict in report.verdicts)
+    console.print(f"{met} of {len(report.verdicts)} targets are met; all figures: {page}")
+
+
+def compare(
+    results: Results, console: Console, *, update: bool, stored: Path = baseline.STORED
+) -> None:
+    """Compare with the baseline, or make it what was measured.
+
+    Args:
+        results: What was measured.
+        console: Where to show it.
+        update: Whether to make it the baseline.
+        stored: The baseline.
+
+    Raises:
+        VmError: A workload is dearer than it may be.
+    """
+    now = baseline.costs(results.samples)
+    changes = baseline.compare(now, stored)
+    for kernel in dict.fromkeys(change.cost.kernel for change in changes):
+        console.print(f"{kernel}: nanoseconds of a clock that counts instructions; then, and now")
+        for change in changes:
+            if change.cost.kernel == kernel:
+                style = "red" if change.too_dear else ""
+                console.print(str(change), style=style, markup=False, soft_wrap=True)
+    if update:
+        baseline.update(now, stored)
+        console.print(f"the baseline is now what was measured: {stored.name}")
+        return
+    dear = [change for change in changes if change.too_dear]
+    if dear:
+        names = ", ".join(
+            f"{one.cost.workload} ({one.cost.engine}, {one.cost.metric})" for one in dear
+        )
+        raise VmError(
+            f"Dearer than the baseline by more than {baseline.TOLERANCE:.0%}: {names}.",
+            untouched="The baseline is as it was.",
+            hint="Find out why; if it is worth it: ksmlab bench --check --update",
+            log=json.dumps([one.cost.key for one in dear]),
+        )

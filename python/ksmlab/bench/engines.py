@@ -1,0 +1,207 @@
+"""What merges: the kernel's own KSM, and our driver, behind one face.
+
+The scanner's thread and whoever looks at it are bound to one CPU. So a look always finds the scanner off the CPU, its
+CPU time up to date, and what the look costs is not counted as the scanner's, even when one thread of the host emulates
+both CPUs. Source: Documentation/admin-guide/mm/ksm.rst, Documentation/scheduler/sched-stats.rst.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from abc import abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ksmlab import libc
+from ksmlab.bench.plan import IN_KERNEL, IN_KERNEL_PLAIN
+from ksmlab.closing import Closing
+from ksmlab.device import KsmDevice
+from ksmlab.libc import PAGE_SIZE
+from ksmlab.sysfs import KsmSysfs
+
+if TYPE_CHECKING:
+    from ksmlab.bench.workloads import Memory
+    from ksmlab.device import Area
+
+#: The CPU of the scanner, and of whoever looks at it.
+CPU = 0
+KERNEL_DIRECTORY = Path("/sys/kernel/mm/ksm")
+MADV_MERGEABLE = 12
+MADV_UNMERGEABLE = 13
+#: Pages between two offers to sleep, which are not taken up.
+BATCH = 4096
+_PROC = Path("/proc")
+_SLABS = Path("/sys/kernel/slab")
+_LONGEST = 256
+
+
+class EngineError(RuntimeError):
+    """An engine is not as it should be; the text says what to do next."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """The state of an engine at one moment.
+
+    Attributes:
+        ns: The time, in nanoseconds.
+        cpu_ns: CPU time of its thread, in nanoseconds.
+        saved: Frames saved.
+        scans: Passes that are complete.
+    """
+
+    ns: int
+    cpu_ns: int
+    saved: int
+    scans: int
+
+
+def thread_id(name: str) -> int:
+    """Find a kernel thread.
+
+    Raises:
+        EngineError: There is none of this name.
+    """
+    for comm in _PROC.glob("[0-9]*/comm"):
+        if comm.read_text() == f"{name}\n":
+            return int(comm.parent.name)
+    raise EngineError(f"there is no thread {name}. Nothing is changed. Next: load the module")
+
+
+def slab_bytes(*names: str) -> int:
+    """Return the bytes of the objects of some slab caches (/proc/slabinfo).
+
+    Objects that a CPU has set aside count as used there, so they are given back first.
+    """
+    for name in names:
+        shrink = _SLABS / name / "shrink"
+        if shrink.exists():
+            shrink.write_text("1")
+    total = 0
+    for line in (_PROC / "slabinfo").read_text().splitlines()[2:]:
+        name, active, _objects, size, *_ = line.split()
+        if name in names:
+            total += int(active) * int(size)
+    return total
+
+
+class Engine(Closing):
+    """A scanner, at full speed, on the memory that it was given.
+
+    Args:
+        name: One of plan.ENGINES.
+        directory: Its sysfs directory.
+        thread: The name of its thread.
+        saved: The attribute that counts the frames saved.
+    """
+
+    def __init__(self, name: str, directory: Path, thread: str, saved: str) -> None:
+        """Find its thread, and bind it to its CPU."""
+        self.name = name
+        self.sysfs = KsmSysfs(directory)
+        pid = thread_id(thread)
+        os.sched_setaffinity(pid, {CPU})
+        paths = (_PROC / str(pid) / "schedstat", directory / saved, directory / "full_scans")
+        self._files = [os.open(path, os.O_RDONLY | os.O_CLOEXEC) for path in paths]
+
+    def look(self) -> Look:
+        """Look at it."""
+        cpu, saved, scans = (int(os.pread(fd, _LONGEST, 0).split()[0]) for fd in self._files)
+        return Look(time.monotonic_ns(), cpu, saved, scans)
+
+    @abstractmethod
+    def add(self, memory: Memory) -> None:
+        """Offer it memory; it does not scan yet."""
+
+    @abstractmethod
+    def drop(self, memory: Memory) -> None:
+        """Give every merged page its own frame again, and take the memory back."""
+
+    @abstractmethod
+    def metadata_bytes(self) -> int | None:
+        """Return the bytes that it uses to remember pages, or None when it does not say."""
+
+    def run(self) -> None:
+        """Let it scan."""
+        self.sysfs.write("run", 1)
+
+    def stop(self) -> None:
+        """Have it stand still; what is merged stays merged."""
+        self.sysfs.write("run", 0)
+
+    def close(self) -> None:
+        """Let go of its files."""
+        for fd in self._files:
+            os.close(fd)
+        self._files = []
+
+
+class KernelEngine(Engine):
+    """The kernel's own KSM."""
+
+    _SLABS = ("ksm_rmap_item", "ksm_stable_node", "ksm_mm_slot")
+
+    def __init__(self, name: str) -> None:
+        """Take its settings as they are, or for IN_KERNEL_PLAIN without smart scan and advisor."""
+        super().__init__(name, KERNEL_DIRECTORY, "ksmd", "pages_sharing")
+        self.sysfs.write("pages_to_scan", BATCH)
+        self.sysfs.write("sleep_millisecs", 0)
+        if self.sysfs.directory.joinpath("smart_scan").exists():
+            self.sysfs.write("smart_scan", int(name == IN_KERNEL))
+
+    @staticmethod
+    def available() -> tuple[str, ...]:
+        """Give what of it this kernel has. To be called before our driver is loaded."""
+        if not KERNEL_DIRECTORY.exists():
+            return ()
+        smart = KERNEL_DIRECTORY.joinpath("smart_scan").exists()
+        return (IN_KERNEL, IN_KERNEL_PLAIN) if smart else (IN_KERNEL,)
+
+    def add(self, memory: Memory) -> None:
+        """Mark it mergeable."""
+        libc.advise(memory.address, memory.npages * PAGE_SIZE, MADV_MERGEABLE)
+
+    def drop(self, memory: Memory) -> None:
+        """Unmerge it, and take the mark away."""
+        self.sysfs.write("run", 2)
+        libc.advise(memory.address, memory.npages * PAGE_SIZE, MADV_UNMERGEABLE)
+        self.sysfs.write("run", 0)
+
+    def metadata_bytes(self) -> int:
+        """Return what its slab caches hold; the VM is booted with slab_nomerge, so that they have names."""
+        return slab_bytes(*self._SLABS)
+
+
+class DriverEngine(Engine):
+    """Our driver, loaded, with one index."""
+
+    def __init__(self, name: str) -> None:
+        """Take the directory that the module names."""
+        super().__init__(name, KsmSysfs.find().directory, "kksmd", "pages_shared")
+        self.sysfs.write("pages_to_scan", BATCH)
+        self.sysfs.write("sleep", 0)
+        self.sysfs.write("max_kernel_pages", 0)
+        self._area: Area | None = None
+
+    def add(self, memory: Memory) -> None:
+        """Register it."""
+        with KsmDevice() as device:
+            self._area = device.create_area()
+        self._area.register(memory)
+
+    def drop(self, memory: Memory) -> None:
+        """Remove it; memory is all that the area has."""
+        del memory
+        if self._area is not None:
+            self._area.remove()
+            self._area.close()
+            self._area = None
+        self.stop()
+
+    def metadata_bytes(self) -> int | None:
+        """Return what the driver says; a driver that says nothing leaves no way to tell its pages from others."""
+        if not self.sysfs.directory.joinpath("metadata_bytes").exists():
+            return None
+        return self.sysfs.read("metadata_bytes")

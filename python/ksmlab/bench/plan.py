@@ -1,0 +1,79 @@
+"""What the host asks the guest to measure."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+#: The kernel's own KSM as it comes, and on kernels that have it, without smart scan and advisor.
+IN_KERNEL = "in_kernel"
+IN_KERNEL_PLAIN = "in_kernel_plain"
+#: Our driver, by its index.
+TREE = "tree"
+HASH = "hash"
+ENGINES = (IN_KERNEL, IN_KERNEL_PLAIN, TREE, HASH)
+#: What stands in the place of an engine for the plain loop of hashing.
+LIMIT = "xxh64"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One session of measuring in one VM.
+
+    Attributes:
+        engines: What to measure, in this order, on each workload; one that the kernel lacks is left out.
+        workloads: Names of workloads, in this order.
+        npages: Pages of each workload at factor 1.
+        runs: How often everything is measured at factor 1.
+        factors: Multiples of npages that are measured after that, growth_runs times each.
+        growth_runs: How often.
+        settle: Passes that nothing is measured in, between the merging and the steady passes.
+        passes: Steady passes that are averaged, at the least: engines leave pages out of some.
+        steady_ns: CPU time that those passes take together, at the least.
+        patience: Passes after which merging has come to its end, whether 99% is reached or not.
+        seed: Chooses all contents.
+        module: Path of ksm.ko.
+        lab_module: Path of ksm_lab.ko.
+        has_index: Whether ksm.ko takes the parameter `index`.
+        probe: Path of the compiled probe.c.
+        limit: Whether the plain loop of hashing is timed, too.
+    """
+
+    engines: tuple[str, ...]
+    workloads: tuple[str, ...]
+    npages: int
+    runs: int
+    module: str
+    lab_module: str
+    probe: str
+    has_index: bool = False
+    factors: tuple[int, ...] = ()
+    growth_runs: int = 1
+    settle: int = 10
+    passes: int = 10
+    steady_ns: int = 300_000_000
+    patience: int = 20
+    seed: int = 20090409
+    limit: bool = True
+
+    def to_json(self) -> str:
+        """Write it as one line."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        """Read what to_json() wrote.
+
+        Raises:
+            ValueError: It is something else.
+        """
+        data: dict[str, Any] = json.loads(text)
+        if set(data) != {field.name for field in fields(cls)}:
+            raise ValueError(
+                f"this is no plan of this version: {text[:80]}. Next: use one checkout"
+            )
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in data.items()
+        }
+        return cls(**values)

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Writes to memory, from a process's own threads, at the speed of the machine and
+ * not of an interpreter. Compiled on the host, called by probe.py in the guest.
+ */
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+
+static uint64_t now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* Write one byte at each of @count addresses, and note how many nanoseconds each write took. */
+void probe_write_each(volatile unsigned char *const *where, size_t count, uint64_t *ns)
+{
+	size_t i;
+
+	for (i = 0; i < count; i++) {
+		uint64_t start = now();
+
+		*where[i] ^= 1;
+		ns[i] = now() - start;
+	}
+}
+
+/*
+ * Write to random pages until *@stop: @busy nanoseconds, then a sleep of @idle. The
+ * word that is written lies in the middle of the page.
+ */
+void probe_write_on(volatile uint64_t *first, size_t npages, uint64_t seed, uint64_t busy,
+		    uint64_t idle, const volatile int *stop)
+{
+	const struct timespec pause = { 0, (long)idle };
+	size_t words = 4096 / sizeof(*first);
+	uint64_t state = seed | 1;
+
+	while (!*stop) {
+		uint64_t end = now() + busy;
+
+		while (!*stop && now() < end) {
+			state ^= state << 13;
+			state ^= state >> 7;
+			state ^= state << 17;
+			first[state % npages * words + words / 2] = state;
+		}
+		nanosleep(&pause, NULL);
+	}
+}

@@ -1,0 +1,80 @@
+"""probe.c in Python: writes at the speed of the machine."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+#: Nanoseconds that a writing thread writes for, and then sleeps.
+BUSY_NS = 1_000_000
+IDLE_NS = 3_000_000
+
+
+class Probe:
+    """The compiled probe.c.
+
+    Args:
+        path: The shared object.
+    """
+
+    def __init__(self, path: str) -> None:
+        """Load it.
+
+        Raises:
+            OSError: It is not there.
+        """
+        self._c = ctypes.CDLL(path)
+
+    def write_each(self, addresses: Sequence[int]) -> list[int]:
+        """Write one byte at some addresses, which changes it, and time each write.
+
+        Args:
+            addresses: Where.
+
+        Returns:
+            Nanoseconds of each write, sorted; reading the clock is part of it.
+        """
+        count = len(addresses)
+        times = (ctypes.c_uint64 * count)()
+        where = (ctypes.c_void_p * count)(*addresses)
+        self._c.probe_write_each(where, ctypes.c_size_t(count), times)
+        return sorted(times)
+
+    @contextlib.contextmanager
+    def writing(self, addr: int, npages: int, threads: int, cpu: int) -> Iterator[None]:
+        """Have threads of this process write to random pages during the block.
+
+        Args:
+            addr: Address of the first page.
+            npages: How many pages.
+            threads: How many threads.
+            cpu: Which CPU they run on.
+        """
+        stop = ctypes.c_int(0)
+
+        def write(number: int) -> None:
+            os.sched_setaffinity(0, {cpu})
+            self._c.probe_write_on(
+                ctypes.c_void_p(addr),
+                ctypes.c_size_t(npages),
+                ctypes.c_uint64(number * 2 + 1),
+                ctypes.c_uint64(BUSY_NS),
+                ctypes.c_uint64(IDLE_NS),
+                ctypes.byref(stop),
+            )
+
+        writers = [threading.Thread(target=write, args=(number,)) for number in range(threads)]
+        for writer in writers:
+            writer.start()
+        try:
+            yield
+        finally:
+            stop.value = 1
+            for writer in writers:
+                writer.join()

@@ -1,0 +1,155 @@
+"""The report: results.json, results.md, and one HTML page that needs no server and nothing from elsewhere."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ksmlab.bench import plots
+from ksmlab.bench.metrics import METRICS
+from ksmlab.bench.summary import Summary
+from ksmlab.bench.tables import all_tables
+from ksmlab.bench.targets import judge
+from ksmlab.vm.errors import VmError
+
+if TYPE_CHECKING:
+    from ksmlab.bench.result import Results
+    from ksmlab.bench.targets import Verdict
+
+TEMPLATES = Path(__file__).with_name("templates")
+JSON_NAME = "results.json"
+MARKDOWN_NAME = "results.md"
+PAGE_NAME = "index.html"
+
+
+class Report:
+    """What came of a benchmark, ready to be shown.
+
+    Args:
+        results: What was measured.
+    """
+
+    def __init__(self, results: Results) -> None:
+        """Work out medians, ratios and verdicts."""
+        self.results = results
+        self.summary = Summary(results.samples)
+        self.verdicts: tuple[Verdict, ...] = judge(self.summary)
+        self.tables = all_tables(self.summary, self.verdicts)
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be known about single samples, and about what is missing."""
+        found = [
+            f"{one.kernel}, {one.workload}, {one.engine}, {one.factor}x, run {one.run + 1}: {one.note}"
+            for one in self.results.samples
+            if one.note
+        ]
+        found += [
+            f"{one.kernel}, {one.workload}, {METRICS[one.metric].title}: {one.reason}"
+            for one in self.verdicts
+            if one.reason
+        ]
+        ours = [one for one in self.results.samples if one.engine in ("tree", "hash")]
+        if ours and not any("metadata_per_page" in one.figures for one in ours):
+            found.append("The driver has no attribute metadata_bytes, so its metadata is left out.")
+        return found
+
+    @property
+    def facts(self) -> list[tuple[str, str]]:
+        """What it was measured with."""
+        results = self.results
+        found = [
+            ("command", results.command),
+            ("commit", results.commit),
+            ("machine", results.machine),
+            ("when", results.when),
+        ]
+        for guest in results.guests:
+            size = f"{guest.memory / (1 << 30):.1f} GiB"
+            what = f"{guest.release}, {guest.cpus} CPUs, {size}, {guest.accel}"
+            found.append((f"kernel {guest.kernel}", what))
+        return found
+
+    def to_data(self) -> dict[str, Any]:
+        """Give plain data for results.json: the samples, and what follows from them."""
+        return {
+            **self.results.to_data(),
+            "targets": [asdict(verdict) for verdict in self.verdicts],
+            "summary": [
+                {**asdict(place), **asdict(spread)} for place, spread in self.summary.places()
+            ],
+        }
+
+    def markdown(self) -> str:
+        """Write the tables in Markdown."""
+        head = "# Benchmark\n\n" + "\n".join(f"- {name}: {value}" for name, value in self.facts)
+        notes = "\n".join(f"- {note}" for note in self.notes)
+        parts = [head, *(table.markdown() for table in self.tables)]
+        return "\n\n".join([*parts, f"### Notes\n\n{notes}"] if notes else parts) + "\n"
+
+    def html(self) -> str:
+        """Write the page.
+
+        Raises:
+            VmError: jinja2 is not installed.
+        """
+        try:
+            import jinja2  # noqa: PLC0415 - an extra: who wants no page needs none
+        except ImportError:
+            raise VmError(
+                "jinja2 is not here, which the HTML page is made with.",
+                untouched="What was measured is in results.json.",
+                hint="pip install 'ksmlab[bench]', then: ksmlab bench --render build/bench/results.json",
+            ) from None
+        environment = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(TEMPLATES),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        kernels = [
+            {
+                "name": kernel,
+                "bars": plots.bar_plots(self.summary, kernel),
+                "curves": plots.curves(self.results.samples, kernel),
+                "growth": [
+                    plot
+                    for name in ("cpu_to_goal_ns", "steady_pass_ns")
+                    for plot in plots.growth(self.summary, kernel, name)
+                ],
+            }
+            for kernel in self.summary.kernels
+        ]
+        return environment.get_template("index.html.j2").render(
+            facts=self.facts,
+            notes=self.notes,
+            tables=self.tables,
+            verdicts=self.verdicts,
+            kernels=kernels,
+            legend=plots.engines_in(self.summary),
+        )
+
+    def save(self, directory: Path) -> None:
+        """Write results.json into a directory.
+
+        Raises:
+            OSError: It cannot be written to.
+        """
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / JSON_NAME).write_text(json.dumps(self.to_data(), indent=1) + "\n")
+
+    def write(self, directory: Path) -> Path:
+        """Write everything into a directory, the JSON first, and return the page's path.
+
+        Raises:
+            OSError: It cannot be written to.
+            VmError: jinja2 is not installed; the rest is written.
+        """
+        self.save(directory)
+        (directory / MARKDOWN_NAME).write_text(self.markdown())
+        page = directory / PAGE_NAME
+        page.write_text(self.html())
+        return page

@@ -1,0 +1,217 @@
+"""The host's half: boot a VM, have the guest measure in it, and gather what it says."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ksmlab import lab as lab_module
+from ksmlab.bench.guest import MARK
+from ksmlab.bench.plan import Plan
+from ksmlab.bench.result import Guest, Sample
+from ksmlab.vm.config import MachineConfig
+from ksmlab.vm.errors import VmError
+from ksmlab.vm.machine import Machine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ksmlab.vm.accel import Accel
+    from ksmlab.vm.build import BuiltModules
+
+PROBE = Path(__file__).with_name("probe.c")
+#: Without it the slab caches of several users are one, and /proc/slabinfo cannot tell them apart.
+BOOT = ("slab_nomerge", "norandmaps", "clearcpuid=erms,rep_good")
+#: Seconds for a boot, for a whole session, and without a word from the guest.
+BOOT_SECONDS = 180.0
+SESSION_SECONDS = 8 * 3600.0
+SILENT_SECONDS = 1200.0
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to measure; see plan.Plan for the rest of its words.
+
+    Attributes:
+        kernels: Names of vm/kernels.toml.
+        engines: Names of plan.ENGINES.
+        counted: Whether the VM counts instructions, so that a figure is the same twice.
+    """
+
+    kernels: tuple[str, ...]
+    engines: tuple[str, ...]
+    workloads: tuple[str, ...]
+    npages: int
+    runs: int
+    factors: tuple[int, ...] = ()
+    growth_runs: int = 1
+    passes: int = 10
+    settle: int = 10
+    steady_ns: int = 300_000_000
+    limit: bool = True
+    counted: bool = False
+
+
+class Lines:
+    """Put a guest's output together, and take out the lines that are for us.
+
+    Args:
+        on_data: Called with the data of each.
+    """
+
+    def __init__(self, on_data: Callable[[dict[str, Any]], None]) -> None:
+        """Expect the first line."""
+        self._on_data = on_data
+        self._pending = ""
+        self.other: list[str] = []
+
+    def feed(self, piece: str) -> None:
+        """Take a piece of output."""
+        *lines, self._pending = (self._pending + piece).split("\n")
+        for line in lines:
+            if line.startswith(MARK):
+                self._on_data(json.loads(line.removeprefix(MARK)))
+            else:
+                self.other.append(line)
+
+
+@dataclass
+class Session:
+    """What one VM has said so far."""
+
+    kernel: str
+    accel: str
+    on_sample: Callable[[Sample, Guest], None]
+    guest: Guest | None = None
+    samples: list[Sample] = field(default_factory=list)
+
+    def take(self, data: dict[str, Any]) -> None:
+        """Take one thing that the guest said."""
+        kind = data.pop("kind")
+        if kind == "guest":
+            self.guest = replace(Guest.from_data(data), kernel=self.kernel, accel=self.accel)
+        elif kind == "sample" and self.guest is not None:
+            sample = replace(Sample.from_data(data), kernel=self.kernel)
+            self.samples.append(sample)
+            self.on_sample(sample, self.guest)
+
+
+def compile_probe(target: Path) -> Path:
+    """Compile probe.c for the guest, which has the host's C library.
+
+    Raises:
+        VmError: gcc is not here, or does not like it.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    command = ["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", str(target)]
+    try:
+        subprocess.run([*command, str(PROBE)], check=True, capture_output=True, text=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise VmError(
+            f"{PROBE.name} does not compile: {error}.",
+            untouched="Nothing was measured.",
+            hint="make doctor says what this host lacks.",
+            log=getattr(error, "stderr", "") or "",
+        ) from None
+    return target
+
+
+def takes_index(module: Path) -> bool:
+    """Say whether a built ksm.ko has the parameter `index`; a driver without it has the tree alone."""
+    return b"parmtype=index:" in module.read_bytes()
+
+
+def plan_for(wanted: Wanted, built: BuiltModules, probe: Path) -> Plan:
+    """Put together what the guest is asked."""
+    module = built.module("ksm")
+    return Plan(
+        engines=wanted.engines,
+        workloads=wanted.workloads,
+        npages=wanted.npages,
+        runs=wanted.runs,
+        module=str(module),
+        lab_module=str(built.module("ksm_lab")),
+        probe=str(probe),
+        has_index=takes_index(module),
+        factors=wanted.factors,
+        growth_runs=wanted.growth_runs,
+        settle=wanted.settle,
+        passes=wanted.passes,
+        steady_ns=wanted.steady_ns,
+        limit=wanted.limit,
+    )
+
+
+def config_for(wanted: Wanted, checkout: Path, accel: Accel) -> tuple[MachineConfig, Accel]:
+    """Give the machine to boot, and how to run it.
+
+    A machine that counts instructions is emulated, with one CPU, and its clock is the count: it stands while the host
+    does something else, and jumps ahead when the guest is idle. Source: docs/devel/tcg-icount.rst of QEMU.
+    """
+    config = MachineConfig(boot_args=BOOT, cwd=checkout, remember=True)
+    if not wanted.counted:
+        return config, accel
+    counting = ("-icount", "shift=1,sleep=off", "-rtc", "clock=vm")
+    return (
+        replace(config, cpus=1, qemu_options=counting, boot_args=(*BOOT, "nokaslr")),
+        replace(accel, kvm=False, why="counting instructions: one emulated CPU, 2 ns each"),
+    )
+
+
+def measure_in(
+    lab: lab_module.Lab,
+    name: str,
+    wanted: Wanted,
+    accel: Accel,
+    on_sample: Callable[[Sample, Guest], None],
+) -> Guest:
+    """Boot one kernel, and measure all that is wanted in it.
+
+    Args:
+        lab: The checkout.
+        name: The kernel.
+        wanted: What to measure.
+        accel: How VMs are run here.
+        on_sample: Called with each sample as it comes, and the VM that it is of.
+
+    Returns:
+        The VM that it was.
+
+    Raises:
+        VmError: The VM or the guest's half failed; what came before was passed on already.
+    """
+    kernel = lab.kernel(name)
+    built = lab.build(kernel)
+    probe = compile_probe(lab.checkout / "build/bench/probe.so")
+    plan = plan_for(wanted, built, probe)
+    config, accel = config_for(wanted, lab.checkout, accel)
+    session = Session(name, accel.why, on_sample)
+    lines = Lines(session.take)
+    # Whoever measures may take all day, and leaves the CPU to others.
+    deadlines = replace(config.deadlines, boot=BOOT_SECONDS, session=SESSION_SECONDS)
+    config = replace(config, deadlines=deadlines)
+    with contextlib.ExitStack() as stack:
+        with lab.progress.step(f"{name}: booting"):
+            machine = stack.enter_context(Machine(kernel, config, accel=accel))
+        done = machine.run(
+            lab_module.guest_python("-m", "ksmlab.bench.guest", plan.to_json()),
+            env=lab_module.guest_environment(lab.checkout),
+            timeout=SESSION_SECONDS,
+            idle_timeout=SILENT_SECONDS,
+            on_output=lines.feed,
+        )
+        log = machine.run(["sh", "-c", "dmesg | tail -n 15"]).output if done.status else ""
+    if done.status:
+        raise VmError(
+            f"The guest's half of the benchmark ended with status {done.status} on {name}.",
+            untouched=f"{len(session.samples)} samples came before, and are kept.",
+            hint="What it said, and the end of the VM's kernel log, are above.",
+            log="\n".join([*lines.other, log]),
+        )
+    if session.guest is None:
+        raise VmError(f"The guest's half of the benchmark said nothing on {name}.", log=done.output)
+    return session.guest

@@ -1,0 +1,150 @@
+"""The tables: the targets and the figures, as rows of text, on a terminal and in Markdown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich.table import Table as RichTable
+
+from ksmlab.bench.metrics import METRICS, NOTHING
+from ksmlab.bench.plan import LIMIT
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ksmlab.bench.summary import Summary
+    from ksmlab.bench.targets import Verdict
+
+#: How an engine is called in a report.
+ENGINE_TITLES = {
+    "in_kernel": "in-kernel KSM",
+    "in_kernel_plain": "in-kernel, smart scan off",
+    "tree": "/dev/ksm, tree",
+    "hash": "/dev/ksm, hash",
+    LIMIT: "plain xxh64 loop",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under a title.
+
+    Attributes:
+        title: What is in it.
+        head: The columns.
+        rows: The cells, one for each column.
+        numeric: From which column on there are numbers.
+    """
+
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    numeric: int
+
+    def markdown(self) -> str:
+        """Write it in Markdown."""
+        bars = ["---" if at < self.numeric else "---:" for at in range(len(self.head))]
+        lines = [_row(self.head), _row(bars), *(_row(row) for row in self.rows)]
+        return f"### {self.title}\n\n" + "\n".join(lines)
+
+    def rich(self) -> RichTable:
+        """Draw it on a terminal."""
+        table = RichTable(title=self.title, title_justify="left", title_style="bold")
+        for at, name in enumerate(self.head):
+            table.add_column(name, justify="left" if at < self.numeric else "right")
+        for row in self.rows:
+            style = {"no": "red", "yes": "green"}.get(row[-1])
+            table.add_row(*row[:-1], f"[{style}]{row[-1]}[/]" if style else row[-1])
+        return table
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _against(verdict: Verdict) -> str:
+    words = {"in_kernel": "", "xxh64": " / xxh64", "growth": ", growth 16x", "itself": ""}
+    return METRICS[verdict.metric].title + words[verdict.versus]
+
+
+def targets_table(kernel: str, verdicts: Sequence[Verdict]) -> Table:
+    """Show the targets on one kernel: each with our figure, the in-kernel one, the ratio and what is wanted."""
+    rows = []
+    for verdict in verdicts:
+        if verdict.kernel != kernel:
+            continue
+        metric = METRICS[verdict.metric]
+        rows.append(
+            (
+                verdict.workload,
+                _against(verdict),
+                metric.show(verdict.ours),
+                metric.show(verdict.in_kernel),
+                verdict.found,
+                verdict.wanted,
+                "yes" if verdict.met else "no",
+            )
+        )
+    head = ("workload", "figure", "ours", "in-kernel", "ratio", "target", "met")
+    return Table(f"Targets on {kernel}", head, tuple(rows), numeric=2)
+
+
+def figures_table(summary: Summary, kernel: str, name: str) -> Table:
+    """Show one figure on one kernel: a row for each workload, a column for each engine."""
+    metric = METRICS[name]
+    engines = [
+        engine
+        for engine in summary.engines
+        if any(
+            summary.median(kernel, workload, engine, name) is not None
+            for workload in summary.workloads
+        )
+    ]
+    rows = []
+    for workload in summary.workloads:
+        cells = []
+        for engine in engines:
+            spread = summary.spread(kernel, workload, engine, name)
+            if spread is None:
+                cells.append(NOTHING)
+            elif spread.runs == 1:
+                cells.append(metric.show(spread.median))
+            else:
+                span = f"{metric.show(spread.least)} to {metric.show(spread.most)}"
+                cells.append(f"{metric.show(spread.median)} ({span})")
+        if any(cell != NOTHING for cell in cells):
+            rows.append((workload, *cells))
+    head = ("workload", *(ENGINE_TITLES.get(engine, engine) for engine in engines))
+    return Table(f"{metric.title} on {kernel}", head, tuple(rows), numeric=1)
+
+
+def growth_table(summary: Summary, kernel: str, name: str) -> Table:
+    """Show how much dearer a page is with more memory; 1.00 is linear growth."""
+    factors = [factor for factor in summary.factors if factor != 1]
+    rows = []
+    for workload in summary.workloads:
+        for engine in summary.engines:
+            values = [summary.growth(kernel, workload, engine, name, factor) for factor in factors]
+            if any(value is not None for value in values):
+                cells = (NOTHING if value is None else f"{value:.2f}" for value in values)
+                rows.append((workload, ENGINE_TITLES.get(engine, engine), *cells))
+    head = ("workload", "engine", *(f"{factor}x memory" for factor in factors))
+    return Table(
+        f"{METRICS[name].title}, for each page, in units of 1x, on {kernel}",
+        head,
+        tuple(rows),
+        numeric=2,
+    )
+
+
+def all_tables(summary: Summary, verdicts: Sequence[Verdict]) -> list[Table]:
+    """Give every table that has rows: first the targets, then the figures, then growth."""
+    tables = []
+    for kernel in summary.kernels:
+        tables.append(targets_table(kernel, verdicts))
+        tables += [figures_table(summary, kernel, name) for name in METRICS]
+        tables += [
+            growth_table(summary, kernel, name) for name in ("cpu_to_goal_ns", "steady_pass_ns")
+        ]
+    return [table for table in tables if table.rows]

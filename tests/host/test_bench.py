@@ -1,0 +1,111 @@
+"""The benchmark for real, as small as it can be: two workloads, once, in a VM that is booted for it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from harness import CHECKOUT, KERNEL
+
+from ksmlab.bench import host
+from ksmlab.bench.plan import ENGINES, IN_KERNEL, LIMIT, TREE
+from ksmlab.bench.report import Report
+from ksmlab.bench.runner import Wanted, measure_in
+from ksmlab.lab import Lab
+from ksmlab.progress import Progress
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ksmlab.bench.result import Results, Sample
+    from ksmlab.vm.accel import Accel
+
+NPAGES = 512
+WANTED = Wanted(
+    kernels=(KERNEL,),
+    engines=ENGINES,
+    workloads=("each_twice", "sparse"),
+    npages=NPAGES,
+    runs=1,
+    factors=(2,),
+    steady_ns=1_000_000,
+)
+
+
+@pytest.fixture(scope="module")
+def results(how: Accel) -> Results:
+    samples: list[Sample] = []
+
+    def keep(sample: Sample, _guest: object) -> None:
+        samples.append(sample)
+
+    guest = measure_in(Lab(Progress(), CHECKOUT), KERNEL, WANTED, how, keep)
+    return host.add(host.describe(CHECKOUT, "pytest"), guest, samples)
+
+
+def of(results: Results, workload: str, engine: str, factor: int = 1) -> Sample:
+    found = [
+        one
+        for one in results.samples
+        if (one.workload, one.engine, one.factor) == (workload, engine, factor)
+    ]
+    assert len(found) == 1
+    return found[0]
+
+
+def test_each_engine_has_measured_everything(results: Results) -> None:
+    engines = results.guests[0].engines
+    assert {IN_KERNEL, TREE} <= set(engines)
+    places = {(one.workload, one.engine, one.factor) for one in results.samples}
+    assert places == {
+        (workload, engine, factor)
+        for workload in WANTED.workloads
+        for engine in (LIMIT, *engines)
+        for factor in (1, 2)
+    }
+
+
+def test_what_can_be_merged_is_merged(results: Results) -> None:
+    for engine in results.guests[0].engines:
+        sample = of(results, "each_twice", engine)
+        assert (sample.npages, sample.present, sample.possible) == (NPAGES, NPAGES, NPAGES // 2)
+        assert sample.figures["frames_saved"] == NPAGES // 2
+        assert 0 < sample.figures["cpu_to_goal_ns"] < 10e9
+        assert sample.figures["wall_to_goal_ns"] > 0
+        assert 0 < sample.figures["write_p50_ns"] <= sample.figures["write_p99_ns"]
+        assert sample.curve[0][1] == 0
+        assert sample.curve[-1][1] >= 0.99 * NPAGES // 2
+        assert sample.note == ""
+
+
+def test_where_nothing_is_equal_passes_are_measured_alone(results: Results) -> None:
+    for engine in results.guests[0].engines:
+        sample = of(results, "sparse", engine)
+        assert (sample.npages, sample.present, sample.possible) == (16 * NPAGES, 16, 0)
+        assert sample.figures["frames_saved"] == 0
+        assert sample.figures["steady_pass_ns"] > 0
+        assert sample.figures["steady_passes"] >= WANTED.passes
+        assert "cpu_to_goal_ns" not in sample.figures
+
+
+def test_the_kernels_own_metadata_has_a_size(results: Results) -> None:
+    # 64 bytes for each page, and as many for each of the stable nodes, of which there is one for two.
+    per_page = of(results, "each_twice", IN_KERNEL, 2).figures["metadata_per_page"]
+    assert per_page == pytest.approx(96, rel=0.1)
+
+
+def test_a_plain_loop_hashes_what_is_there(results: Results) -> None:
+    many = of(results, "each_twice", LIMIT).figures["steady_pass_ns"]
+    few = of(results, "sparse", LIMIT).figures["steady_pass_ns"]
+    assert 0 < few < many < 1e9
+
+
+def test_a_report_comes_of_it(results: Results, tmp_path: Path) -> None:
+    page = Report(results).write(tmp_path)
+    targets = json.loads((tmp_path / "results.json").read_text())["targets"]
+    assert {target["workload"] for target in targets} == {"each_twice", "sparse"}
+    for target in targets:
+        assert target["ratio"] > 0
+        assert isinstance(target["met"], bool)
+    assert "each_twice" in page.read_text()

@@ -1,0 +1,257 @@
+"""The guest's half, as far as it needs no driver: contents, arithmetic, and what the two halves say to each other."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ksmlab.bench import figures, reality
+from ksmlab.bench.engines import Look
+from ksmlab.bench.guest import MARK, Session
+from ksmlab.bench.plan import Plan
+from ksmlab.bench.probe import Probe
+from ksmlab.bench.result import Guest, Results, Sample
+from ksmlab.bench.runner import Lines, Wanted, compile_probe, config_for, takes_index
+from ksmlab.bench.workloads import WORKLOADS, Memory, Surroundings
+from ksmlab.libc import PAGE_SIZE
+from ksmlab.vm.accel import Accel
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PLAN = Plan(
+    engines=("in_kernel", "tree"),
+    workloads=("all_equal", "real_files"),
+    npages=512,
+    runs=2,
+    module="/b/ksm.ko",
+    lab_module="/b/ksm_lab.ko",
+    probe="/b/probe.so",
+    factors=(4, 16),
+)
+SAMPLE = Sample(
+    "k", 0, "churn", "hash", 1, 10, 10, 4, {"steady_pass_ns": 1.5}, ((0, 0), (9, 4)), "so"
+)
+
+
+@pytest.fixture(scope="module")
+def probe(tmp_path_factory: pytest.TempPathFactory) -> Probe:
+    return Probe(str(compile_probe(tmp_path_factory.mktemp("probe") / "probe.so")))
+
+
+def distinct(memory: Memory, count: int | None = None) -> int:
+    data = bytes(memory.view(0, count))
+    return len({data[at : at + PAGE_SIZE] for at in range(0, len(data), PAGE_SIZE)})
+
+
+@pytest.mark.parametrize(
+    ("name", "possible"),
+    [
+        ("all_equal", 599),
+        ("each_twice", 300),
+        ("unique_random", 0),
+        ("common_prefix", 0),
+        ("churn", 270),
+        ("writer", 270),
+    ],
+)
+def test_contents_hold_what_can_be_saved(name: str, possible: int) -> None:
+    with WORKLOADS[name].make(600, 1) as memory, WORKLOADS[name].make(600, 1) as again:
+        assert memory.possible == possible
+        assert memory.still - distinct(memory, memory.still) == possible
+        assert bytes(memory.view()) == bytes(again.view())
+
+
+def test_a_common_prefix_differs_in_the_last_word_alone() -> None:
+    with WORKLOADS["common_prefix"].make(64, 1) as memory:
+        pages = [bytes(memory.view(page, 1)) for page in range(64)]
+    assert len({page[:-8] for page in pages}) == 1
+    assert len({page[-8:] for page in pages}) == 64
+
+
+def test_sparse_memory_has_one_page_in_512() -> None:
+    with WORKLOADS["sparse"].make(512, 1) as memory:
+        assert (memory.npages, memory.present, memory.possible) == (8192, 16, 0)
+        pages = {bytes(memory.view(page, 1)) for page in range(0, memory.npages, 512)}
+        assert len(pages) == 16
+        assert bytes(PAGE_SIZE) not in pages
+
+
+def test_files_of_usr_are_there_twice() -> None:
+    data = reality.files_twice(64)
+    assert len(data) == 64 * PAGE_SIZE
+    assert data[: len(data) // 2] == data[len(data) // 2 :]
+
+
+def test_pages_that_change_get_contents_that_they_never_had(probe: Probe) -> None:
+    workload = WORKLOADS["churn"]
+    with workload.make(100, 1) as memory:
+        before = bytes(memory.view())
+        still = memory.still * PAGE_SIZE
+        with workload.busy(memory, Surroundings(probe, 0)):
+            while bytes(memory.view())[still:] == before[still:]:
+                pass
+        after = bytes(memory.view())
+        assert after[:still] == before[:still]
+        assert distinct(memory) == 45 + 10
+
+
+def test_the_writers_write_in_the_last_tenth(probe: Probe) -> None:
+    workload = WORKLOADS["writer"]
+    with workload.make(100, 1) as memory:
+        before = bytes(memory.view())
+        still = memory.still * PAGE_SIZE
+        with workload.busy(memory, Surroundings(probe, 0)):
+            while bytes(memory.view())[still:] == before[still:]:
+                pass
+        assert bytes(memory.view())[:still] == before[:still]
+
+
+def test_each_write_changes_its_page_and_is_timed(probe: Probe) -> None:
+    with Memory(10) as memory:
+        times = probe.write_each(
+            range(memory.address, memory.address + 10 * PAGE_SIZE, 2 * PAGE_SIZE)
+        )
+        assert len(times) == 5
+        assert times == sorted(times)
+        assert times[0] > 0
+        written = [any(memory.view(page, 1)) for page in range(10)]
+    assert written == [True, False] * 5
+
+
+def look(cpu_ns: int, saved: int, ns: int = 0) -> Look:
+    return Look(ns, cpu_ns, saved, 0)
+
+
+def test_the_goal_lies_on_the_line_between_two_looks() -> None:
+    assert figures.goal_of(1000) == 990
+    before, after = look(100, 900, 10), look(200, 1000, 30)
+    assert figures.crossing(before, after, 990) == (190, 28)
+
+
+def test_a_thin_curve_keeps_its_ends() -> None:
+    points = [(at, at) for at in range(1000)]
+    thin = figures.thin(points, 10)
+    assert (len(thin), thin[0], thin[-1]) == (10, (0, 0), (999, 999))
+    assert figures.thin(points[:3], 10) == tuple(points[:3])
+
+
+def test_percentiles_are_values_that_were_measured() -> None:
+    assert figures.percentile([1, 2, 3, 4], 50) == 2
+    assert figures.percentile(list(range(1, 101)), 99) == 99
+    assert figures.percentile([7], 99) == 7
+
+
+def test_shootdowns_of_all_cpus(tmp_path: Path) -> None:
+    table = tmp_path / "interrupts"
+    table.write_text("    CPU0 CPU1\n 1: 5 6 timer\nTLB:  7  8  TLB shootdowns\n")
+    assert figures.tlb_shootdowns(table) == 15
+
+
+class FakeEngine:
+    """Merges `pace` frames a look, and ends a pass every second look."""
+
+    name = "fake"
+
+    def __init__(self, pace: int) -> None:
+        self.pace, self.looks = pace, 0
+
+    def run(self) -> None:
+        pass
+
+    def look(self) -> Look:
+        self.looks += 1
+        return Look(self.looks * 1000, self.looks * 100, self.looks * self.pace, self.looks // 2)
+
+
+def test_merging_ends_at_the_goal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figures, "INTERVAL", 0)
+    reached = figures.merge(FakeEngine(10), 100, 20)  # type: ignore[arg-type]
+    # From look 1, with 10 saved already, to 99 saved, at look 9.9.
+    assert reached.cpu_ns == pytest.approx(890)
+    assert reached.wall_ns == pytest.approx(8900)
+    assert reached.saved == 100
+
+
+def test_merging_ends_when_patience_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figures, "INTERVAL", 0)
+    reached = figures.merge(FakeEngine(1), 1000, 3)  # type: ignore[arg-type]
+    assert reached.cpu_ns is None
+    assert reached.saved == 6
+
+
+def test_steady_passes_are_averaged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figures, "INTERVAL", 0)
+    plan = replace(PLAN, steady_ns=0)
+    cost, passes = figures.steady_pass(FakeEngine(0), plan)  # type: ignore[arg-type]
+    assert (cost, passes) == (200, 10)
+
+
+def test_a_scanner_that_stands_still_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figures, "INTERVAL", 0)
+    monkeypatch.setattr(figures, "STUCK_SECONDS", 1e-5)
+    engine = FakeEngine(0)
+    monkeypatch.setattr(engine, "look", lambda: Look(engine.looks * 0 + next(clock), 0, 0, 0))
+    clock = iter(range(0, 1 << 30, 1000))
+    with pytest.raises(figures.StuckError, match="finished no pass"):
+        figures.watch(engine, lambda _look: False)  # type: ignore[arg-type]
+
+
+def test_what_is_measured_in_which_order() -> None:
+    session = Session.__new__(Session)
+    session.plan = PLAN
+    assert list(session.rounds()) == [
+        (1, 0, "all_equal"), (1, 0, "real_files"), (1, 1, "all_equal"), (1, 1, "real_files"),
+        (4, 0, "all_equal"), (16, 0, "all_equal"),
+    ]  # fmt: skip
+
+
+def test_a_plan_arrives_as_it_was() -> None:
+    assert Plan.from_json(PLAN.to_json()) == PLAN
+    with pytest.raises(ValueError, match="no plan of this version"):
+        Plan.from_json('{"runs": 1}')
+
+
+def test_results_are_read_as_they_were_written() -> None:
+    guest = Guest("k", "6.1", 2, 1 << 30, "how", ("tree",))
+    results = Results("command", "commit", "machine", "now", (guest,), (SAMPLE,))
+    assert Results.from_data(json.loads(json.dumps(results.to_data()))) == results
+    with pytest.raises(ValueError, match="format 0"):
+        Results.from_data({**results.to_data(), "format": 0})
+
+
+def test_lines_for_the_host_are_found_among_others() -> None:
+    found: list[object] = []
+    lines = Lines(found.append)
+    text = f"noise\n{MARK}{json.dumps({'kind': 'sample', **asdict(SAMPLE)})}\nmore\n"
+    for at in range(0, len(text), 7):
+        lines.feed(text[at : at + 7])
+    assert len(found) == 1
+    assert lines.other == ["noise", "more"]
+
+
+def test_a_module_says_whether_it_takes_an_index(tmp_path: Path) -> None:
+    module = tmp_path / "ksm.ko"
+    module.write_bytes(b"\0parmtype=sysfs:charp\0")
+    assert not takes_index(module)
+    module.write_bytes(b"\0parmtype=index:charp\0parmtype=sysfs:charp\0")
+    assert takes_index(module)
+
+
+def test_a_machine_that_counts_has_one_emulated_cpu(tmp_path: Path) -> None:
+    wanted = Wanted(("k",), ("tree",), ("churn",), 512, 1)
+    kvm = Accel(kvm=True, why="fast")
+    config, accel = config_for(wanted, tmp_path, kvm)
+    assert (config.cpus, accel) == (2, kvm)
+    config, accel = config_for(replace(wanted, counted=True), tmp_path, kvm)
+    assert config.cpus == 1
+    assert "-icount" in config.qemu_options
+    assert "--disable-kvm" in accel.vng_options
+
+
+def test_random_keys_follow_from_the_seed() -> None:
+    with WORKLOADS["unique_random"].make(8, 1) as one, WORKLOADS["unique_random"].make(8, 2) as two:
+        assert bytes(one.view()) != bytes(two.view())

@@ -1,0 +1,225 @@
+"""The report of stored results: JSON, Markdown, one page; and the baseline that a check compares with."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from ksmlab.bench import baseline, cli, host
+from ksmlab.bench.baseline import Change, Cost
+from ksmlab.bench.report import Report
+from ksmlab.bench.result import Results
+from ksmlab.bench.summary import Summary
+from ksmlab.bench.workloads import WORKLOADS
+from ksmlab.vm.errors import VmError
+
+DATA = Path(__file__).with_name("data") / "bench-results.json"
+#: Elements that never have an end.
+VOID = {"meta"}
+
+
+@pytest.fixture(scope="module")
+def results() -> Results:
+    return Results.read(DATA)
+
+
+@pytest.fixture(scope="module")
+def report(results: Results) -> Report:
+    return Report(results)
+
+
+class Page(HTMLParser):
+    """The words of a page, and whether every element ends."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.words: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data.strip())
+
+
+@pytest.fixture(scope="module")
+def page(report: Report) -> Page:
+    return Page(report.html())
+
+
+def test_the_json_has_the_targets(report: Report) -> None:
+    data = report.to_data()
+    assert data["targets"]
+    for target in data["targets"]:
+        assert {"workload", "metric", "ours", "in_kernel", "ratio", "target", "met"} <= set(target)
+    assert {target["workload"] for target in data["targets"]} == set(WORKLOADS)
+
+
+def test_what_is_written_can_be_read_again(report: Report, tmp_path: Path) -> None:
+    assert report.write(tmp_path / "a/b") == tmp_path / "a/b/index.html"
+    assert Results.read(tmp_path / "a/b/results.json") == report.results
+    assert (tmp_path / "a/b/results.md").read_text() == report.markdown()
+
+
+def test_a_target_that_is_not_met_stays_in_the_table(report: Report) -> None:
+    missed = [verdict for verdict in report.verdicts if not verdict.met]
+    assert missed
+    rows = [line for line in report.markdown().splitlines() if line.endswith("| no |")]
+    assert len(rows) == len(missed)
+
+
+def test_every_workload_is_in_the_markdown(report: Report) -> None:
+    for workload in WORKLOADS:
+        assert f"| {workload} |" in report.markdown()
+
+
+def test_markdown_tables_are_straight(report: Report) -> None:
+    for block in re.findall(r"(?:^\|.*\n)+", report.markdown(), re.MULTILINE):
+        assert len({line.count("|") for line in block.splitlines()}) == 1
+
+
+def test_every_workload_is_on_the_page(page: Page) -> None:
+    for workload in WORKLOADS:
+        assert page.words.count(workload) > 1
+    assert page.open == []
+
+
+def test_the_page_says_how_it_was_measured(page: Page, results: Results) -> None:
+    for fact in (results.command, results.commit, results.machine, results.when):
+        assert fact in page.words
+    assert any(results.guests[0].release in word for word in page.words)
+
+
+def test_the_page_needs_nothing_from_elsewhere(page: Page, report: Report) -> None:
+    for tag, attributes in page.tags:
+        assert tag not in {"script", "link", "img", "iframe"}
+        assert not {"src", "href"} & set(attributes)
+    assert "prefers-color-scheme: dark" in report.html()
+
+
+def test_the_page_draws_numbers_only(page: Page) -> None:
+    drawn = [attributes for tag, attributes in page.tags if tag in {"rect", "line"}]
+    assert len(drawn) > 100
+    for attributes in drawn:
+        values = [value for name, value in attributes.items() if name != "class"]
+        assert all(float(str(value)) >= 0 for value in values)
+
+
+def test_a_name_with_markup_is_text(results: Results) -> None:
+    html = Report(replace(results, command="<script>")).html()
+    assert "<dd>&lt;script&gt;</dd>" in html
+
+
+def test_growth_is_drawn_and_tabled(results: Results) -> None:
+    more = [
+        replace(one, factor=16, figures={name: 20 * value for name, value in one.figures.items()})
+        for one in results.samples
+        if one.engine != "xxh64"
+    ]
+    report = Report(replace(results, samples=(*results.samples, *more)))
+    assert "in units of 1x" in report.markdown()
+    assert "16x" in Page(report.html()).words
+    grown = [one for one in report.verdicts if one.versus == "growth"]
+    assert grown
+    assert all(one.ratio == pytest.approx(1.25) and not one.met for one in grown)
+
+
+def test_what_is_missing_is_said(report: Report) -> None:
+    assert any("metadata_bytes" in note for note in report.notes)
+
+
+def test_results_of_another_format(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    path.write_text('{"format": 0}')
+    with pytest.raises(VmError, match="format 0"):
+        cli.read_results(path)
+    with pytest.raises(VmError, match="cannot be read"):
+        cli.read_results(tmp_path / "none")
+
+
+def test_a_workload_that_there_is_not() -> None:
+    with pytest.raises(VmError, match="no workload called swap") as caught:
+        cli.chosen(["sparse", "swap"], (), WORKLOADS, "workload")
+    assert "all_equal" in caught.value.hint
+    assert cli.chosen(None, ("sparse",), WORKLOADS, "workload") == ("sparse",)
+
+
+def test_a_line_for_a_sample(results: Results) -> None:
+    line = host.line(results.samples[1])
+    assert "debian-6.12 1x run 1: all_equal" in line
+    assert "CPU to 99% merged" in line
+
+
+def test_a_machine_by_its_cpus(tmp_path: Path) -> None:
+    info = tmp_path / "cpuinfo"
+    info.write_text("model name\t: An example\nmodel name\t: An example\n")
+    assert host.machine(info, 1.25) == "2 x An example, load 1.2 at the start"
+
+
+COST = Cost("k", "sparse", "hash", "steady_pass_ns", 1000)
+
+
+@pytest.mark.parametrize(
+    ("before", "dear"), [(1000, False), (953, False), (951, True), (None, False)]
+)
+def test_five_percent_dearer_is_too_dear(before: int | None, dear: bool) -> None:
+    assert Change(COST, before).too_dear is dear
+
+
+def test_costs_are_the_figures_that_instructions_make_up(results: Results) -> None:
+    costs = baseline.costs(results.samples)
+    assert {cost.metric for cost in costs} == set(baseline.COMPARED)
+    found = Summary(results.samples).median("debian-6.12", "sparse", "tree", "steady_pass_ns")
+    assert Cost("debian-6.12", "sparse", "tree", "steady_pass_ns", int(found or 0)) in costs
+
+
+def test_an_update_keeps_what_was_not_measured(tmp_path: Path) -> None:
+    path = tmp_path / "baseline.json"
+    assert baseline.read(path) == {}
+    baseline.update([COST], path)
+    other = replace(COST, kernel="l")
+    baseline.update([other, replace(COST, ns=7)], path)
+    assert baseline.read(path) == {other.key: other, COST.key: replace(COST, ns=7)}
+
+
+def test_a_check(results: Results, tmp_path: Path) -> None:
+    stored = tmp_path / "baseline.json"
+    text = io.StringIO()
+    console = Console(file=text, width=150)
+    cli.compare(results, console, update=True, stored=stored)
+    assert stored.exists()
+    cli.compare(results, console, update=False, stored=stored)
+    assert "+0.0%" in text.getvalue()
+    dearer = tuple(
+        replace(one, figures={name: 1.1 * value for name, value in one.figures.items()})
+        for one in results.samples
+    )
+    with pytest.raises(VmError, match=r"more than 5%: .*sparse \(tree, steady_pass_ns\)"):
+        cli.compare(replace(results, samples=dearer), console, update=False, stored=stored)
+
+
+def test_the_stored_baseline_is_in_order() -> None:
+    entries = json.loads(baseline.STORED.read_text())["costs"]
+    assert entries
+    assert len(baseline.read()) == len(entries)
+    for entry in entries:
+        assert entry["workload"] in WORKLOADS
+        assert entry["ns"] > 0
