@@ -409,10 +409,12 @@ struct ksm_find {
 
 /**
  * struct ksm_finds - what one hold of a page-table lock has brought
- * @nr: how many there are
+ * @looked: how many pages were looked at
+ * @nr: how many of them are in @found
  * @found: they
  */
 struct ksm_finds {
+	unsigned int looked;
 	unsigned int nr;
 	struct ksm_find found[KSM_BATCH];
 };
@@ -421,8 +423,8 @@ struct ksm_finds {
 enum ksm_skip ksm_vma_refuses(struct vm_area_struct *vma);
 void ksm_look(struct mm_struct *mm, unsigned long addr, unsigned long end,
 	      struct ksm_spot *spot);
-void ksm_glance(struct mm_struct *mm, struct ksm_chunk *chunk, unsigned long end,
-		struct ksm_spot *spot, struct ksm_finds *finds);
+void ksm_glance(struct mm_struct *mm, struct ksm_chunk *chunk, unsigned int most,
+		unsigned long end, struct ksm_spot *spot, struct ksm_finds *finds);
 struct page *ksm_item_page(struct ksm_item *item);
 
 #endif /* KSM_DRIVER_H */
