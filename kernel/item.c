@@ -99,6 +99,17 @@ struct ksm_item *ksm_item_get(struct ksm_region *region, unsigned long addr)
 }
 
 /**
+ * ksm_item_note - there is something to remember of an item, until its page is gone
+ * @item: the item
+ */
+void ksm_item_note(struct ksm_item *item)
+{
+	struct ksm_chunk *chunk = ksm_item_chunk(item);
+
+	__set_bit(((void *)item - chunk->items) / ksm_item_size(), chunk->known);
+}
+
+/**
  * ksm_item_forget - take an item out of whatever it is in
  * @item: the item; it is KSM_ITEM_PLAIN afterwards
  * @how: how its merge ended, if it was merged
@@ -124,15 +135,15 @@ void ksm_item_forget(struct ksm_item *item, enum ksm_break how)
 static void chunk_forget(struct ksm_chunk *chunk, unsigned long start, unsigned long end,
 			 enum ksm_break how)
 {
-	unsigned long first = (max(start, chunk->start) - chunk->start) / PAGE_SIZE;
+	unsigned long i = (max(start, chunk->start) - chunk->start) / PAGE_SIZE;
 	unsigned long last = min((end - chunk->start) / PAGE_SIZE, KSM_CHUNK_PAGES);
-	unsigned long i;
 
-	for (i = first; i < last; i++) {
+	for_each_set_bit_from(i, chunk->known, last) {
 		struct ksm_item *item = ksm_chunk_item(chunk, i);
 
 		ksm_item_forget(item, how);
 		item->seen = 0;
+		__clear_bit(i, chunk->known);
 	}
 }
 

@@ -22,6 +22,7 @@
 #define KSM_DRIVER_H
 
 #include <linux/atomic.h>
+#include <linux/bitmap.h>
 #include <linux/list.h>
 #include <linux/mm.h>
 #include <linux/mutex.h>
@@ -141,6 +142,7 @@ struct ksm_item {
  * @region: the region it belongs to
  * @start: the address of the first item, aligned to what a page table maps
  * @merged: how many of its items are KSM_ITEM_MERGED
+ * @known: a bit for each item of which something is remembered
  * @rest: how many passes are yet to leave it out
  * @quiet: how many passes have found nothing to do here, one after the other
  * @busy: whether this pass has found something to do here
@@ -153,6 +155,7 @@ struct ksm_chunk {
 	struct ksm_region *region;
 	unsigned long start;
 	unsigned int merged;
+	DECLARE_BITMAP(known, KSM_CHUNK_PAGES);
 	u8 rest;
 	u8 quiet;
 	bool busy;
@@ -281,6 +284,7 @@ int ksm_unmerge_all(void);
 struct ksm_chunk *ksm_chunk_find(struct ksm_region *region, unsigned long addr);
 struct ksm_chunk *ksm_chunk_get(struct ksm_region *region, unsigned long addr);
 struct ksm_item *ksm_item_get(struct ksm_region *region, unsigned long addr);
+void ksm_item_note(struct ksm_item *item);
 void ksm_item_forget(struct ksm_item *item, enum ksm_break how);
 void ksm_items_forget(struct ksm_region *region, unsigned long start, unsigned long end,
 		      enum ksm_break how);
@@ -405,10 +409,12 @@ struct ksm_find {
 
 /**
  * struct ksm_finds - what one hold of a page-table lock has brought
- * @nr: how many there are
+ * @looked: how many pages were looked at
+ * @nr: how many of them are in @found
  * @found: they
  */
 struct ksm_finds {
+	unsigned int looked;
 	unsigned int nr;
 	struct ksm_find found[KSM_BATCH];
 };
@@ -417,8 +423,8 @@ struct ksm_finds {
 enum ksm_skip ksm_vma_refuses(struct vm_area_struct *vma);
 void ksm_look(struct mm_struct *mm, unsigned long addr, unsigned long end,
 	      struct ksm_spot *spot);
-void ksm_glance(struct mm_struct *mm, struct ksm_chunk *chunk, unsigned long end,
-		struct ksm_spot *spot, struct ksm_finds *finds);
+void ksm_glance(struct mm_struct *mm, struct ksm_chunk *chunk, unsigned int most,
+		unsigned long end, struct ksm_spot *spot, struct ksm_finds *finds);
 struct page *ksm_item_page(struct ksm_item *item);
 
 #endif /* KSM_DRIVER_H */

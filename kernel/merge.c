@@ -44,9 +44,9 @@ int ksm_page_order(struct page *a, struct page *b)
  * @a: a page
  * @b: a page
  *
- * What memcmp() does, but that it need not say where they differ, and so takes a
- * cache line at a time: nearly all pages that come here are equal, and are read
- * to the end.
+ * What memcmp() does, but that it need not say where they differ, and so looks at
+ * what it has read only now and then: nearly all pages that come here are equal,
+ * and are read to the end.
  *
  * Return: whether they have.
  */
@@ -55,13 +55,13 @@ bool ksm_pages_equal(struct page *a, struct page *b)
 	const unsigned long *pa = kmap_local_page(a);
 	const unsigned long *pb = kmap_local_page(b);
 	unsigned long differ = 0;
-	unsigned int i;
+	unsigned int i, j;
 
-	for (i = 0; i < PAGE_SIZE / sizeof(*pa) && !differ; i += 8)
-		differ = (pa[i] ^ pb[i]) | (pa[i + 1] ^ pb[i + 1]) |
-			 (pa[i + 2] ^ pb[i + 2]) | (pa[i + 3] ^ pb[i + 3]) |
-			 (pa[i + 4] ^ pb[i + 4]) | (pa[i + 5] ^ pb[i + 5]) |
-			 (pa[i + 6] ^ pb[i + 6]) | (pa[i + 7] ^ pb[i + 7]);
+	for (i = 0; i < PAGE_SIZE / sizeof(*pa) && !differ; i += 32) {
+#pragma GCC unroll 32
+		for (j = i; j < i + 32; j++)
+			differ |= pa[j] ^ pb[j];
+	}
 	kunmap_local(pb);
 	kunmap_local(pa);
 	return !differ;

@@ -142,6 +142,7 @@ void ksm_node_link(struct ksm_node *node, struct ksm_item *item)
 
 	item->state = KSM_ITEM_MERGED;
 	item->node = node;
+	ksm_item_note(item);
 	chunk->merged++;
 	chunk->region->merged++;
 	if (node->nr_items++)

@@ -126,12 +126,13 @@ static void cursor_move(unsigned long next)
  * Find out what is at the cursor, at most @left pages of it. Returns false when the
  * mm is gone, and its region with it.
  */
-static bool look(struct ksm_spot *spot, struct ksm_finds *finds, unsigned long left)
+static bool look(struct ksm_spot *spot, struct ksm_finds *finds, unsigned int left)
 {
 	struct ksm_region *region = cursor.region;
 	struct mm_struct *mm = region->mm;
 	struct ksm_chunk *chunk;
 
+	finds->looked = 0;
 	finds->nr = 0;
 	if (!mmget_not_zero(mm)) {
 		ksm_region_free(region);
@@ -142,8 +143,7 @@ static bool look(struct ksm_spot *spot, struct ksm_finds *finds, unsigned long l
 	if (spot->page) {
 		chunk = ksm_chunk_get(region, spot->addr);
 		if (chunk) {
-			ksm_glance(mm, chunk, min(region->end, spot->addr + left * PAGE_SIZE),
-				   spot, finds);
+			ksm_glance(mm, chunk, left, region->end, spot, finds);
 		} else {
 			put_page(spot->page);
 			spot->why = KSM_SKIP_NO_MEMORY;
@@ -187,7 +187,7 @@ static unsigned int step(unsigned int left)
 	if (!spot.page && spot.why != KSM_SKIP_UFFD)
 		ksm_items_forget(region, spot.addr, spot.next, KSM_BREAK_UNMAPPED);
 	cursor_move(spot.next);
-	return spot.page ? (spot.next - spot.addr) / PAGE_SIZE : 1;
+	return max(finds.looked, 1U);
 }
 
 static bool should_scan(void)

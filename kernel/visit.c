@@ -133,6 +133,7 @@ static bool unchanged(const struct ksm_find *find)
 	ksm_counters.volatile_now += item->seen;
 	item->checksum = (u32)find->hash;
 	item->seen = 1;
+	ksm_item_note(item);
 	return false;
 }
 

@@ -192,38 +192,62 @@ static struct page *ordinary_page(struct vm_area_struct *vma, unsigned long addr
 	return page;
 }
 
-static void glance_small(struct vm_area_struct *vma, struct ksm_chunk *chunk,
+/* The first entry from @i on, and before @end, that is not empty; or @end. */
+static unsigned long skip_empty(pte_t *table, unsigned long i, unsigned long end)
+{
+#pragma GCC unroll 8
+	for (; i < end; i++)
+		if (!pte_none(ptep_get(table + i)))
+			break;
+	return i;
+}
+
+static void glance_small(struct vm_area_struct *vma, struct ksm_chunk *chunk, unsigned int most,
 			 unsigned long end, struct ksm_spot *spot, struct ksm_finds *finds)
 {
-	unsigned long addr = spot->addr;
+	unsigned long start = pte_index(spot->addr), i = start, known;
+	unsigned long last = start + (end - spot->addr) / PAGE_SIZE;
 	struct page *page;
-	pte_t *first, *ptep;
+	pte_t *table, pte;
 	spinlock_t *ptl;
 
-	first = get_pte(vma->vm_mm, addr, &ptl);
-	if (!first)
+	table = get_pte(vma->vm_mm, spot->addr, &ptl);
+	if (!table)
 		return;
-	for (ptep = first; addr < end; ptep++, addr += PAGE_SIZE) {
-		page = ordinary_page(vma, addr, ptep_get(ptep));
+	table -= start;
+	while (i < last && finds->looked < most) {
+		pte = ptep_get(table + i);
+		if (pte_none(pte)) {
+			/* If there was a page, it has to be forgotten. */
+			known = find_next_bit(chunk->known, last, i);
+			i = skip_empty(table, i, known);
+			if (i == known)
+				break;
+			continue;
+		}
+		page = ordinary_page(vma, spot->addr + (i - start) * PAGE_SIZE, pte);
 		if (!page)
 			break;
-		finds->nr += glance_at(ksm_chunk_item(chunk, pte_index(addr)), page,
-				       &finds->found[finds->nr]);
+		finds->looked++;
+		finds->nr += glance_at(ksm_chunk_item(chunk, i), page, &finds->found[finds->nr]);
+		i++;
 	}
-	put_pte(first, ptl);
-	spot->next = addr;
+	put_pte(table + start, ptl);
+	spot->next = spot->addr + (i - start) * PAGE_SIZE;
 }
 
 /* Of a huge page, one part that something is to be done about is enough: more references keep it from splitting. */
 static void glance_huge(struct vm_area_struct *vma, pmd_t *pmd, struct ksm_chunk *chunk,
-			unsigned long end, struct ksm_spot *spot, struct ksm_finds *finds)
+			unsigned int most, unsigned long end, struct ksm_spot *spot,
+			struct ksm_finds *finds)
 {
 	spinlock_t *ptl = pmd_lock(vma->vm_mm, pmd);
 	unsigned long addr = spot->addr;
 	pmd_t entry = *pmd;
 
 	if (pmd_present(entry) && pmd_trans_huge(entry) && PageAnon(pmd_page(entry)))
-		for (; addr < end && !finds->nr; addr += PAGE_SIZE)
+		for (; addr < end && finds->looked < most && !finds->nr;
+		     addr += PAGE_SIZE, finds->looked++)
 			finds->nr += glance_at(ksm_chunk_item(chunk, pte_index(addr)),
 					       pmd_page(entry) + pte_index(addr),
 					       &finds->found[0]);
@@ -235,6 +259,7 @@ static void glance_huge(struct vm_area_struct *vma, pmd_t *pmd, struct ksm_chunk
  * ksm_glance - look at the pages from one that ksm_look() has found
  * @mm: whose memory; its mmap lock has been held since ksm_look()
  * @chunk: the chunk of @spot->addr
+ * @most: how many pages to look at, at most
  * @end: where to end
  * @spot: from ksm_look(); the reference to its page is given back here. Afterwards
  *	@spot->next is where to look next.
@@ -242,10 +267,11 @@ static void glance_huge(struct vm_area_struct *vma, pmd_t *pmd, struct ksm_chunk
  *
  * Pages that are as they were at the last visit are passed by, with no reference
  * taken: their hash is computed under the page-table lock, which keeps them where
- * they are. At most KSM_BATCH pages are hashed under one hold of it.
+ * they are. At most KSM_BATCH pages are hashed under one hold of it. What has never
+ * been touched is stepped over.
  */
-void ksm_glance(struct mm_struct *mm, struct ksm_chunk *chunk, unsigned long end,
-		struct ksm_spot *spot, struct ksm_finds *finds)
+void ksm_glance(struct mm_struct *mm, struct ksm_chunk *chunk, unsigned int most,
+		unsigned long end, struct ksm_spot *spot, struct ksm_finds *finds)
 {
 	struct vm_area_struct *vma = vma_lookup(mm, spot->addr);
 	unsigned long next;
@@ -254,14 +280,15 @@ void ksm_glance(struct mm_struct *mm, struct ksm_chunk *chunk, unsigned long end
 
 	put_page(spot->page);
 	finds->nr = 0;
+	finds->looked = 0;
 	/* Whatever becomes of the page meanwhile, the walk must go on. */
 	spot->next = spot->addr + PAGE_SIZE;
 	end = min3(end, next, vma->vm_end);
-	end = min(end, spot->addr + KSM_BATCH * PAGE_SIZE);
+	most = min_t(unsigned int, most, KSM_BATCH);
 	if (huge)
-		glance_huge(vma, pmd, chunk, end, spot, finds);
+		glance_huge(vma, pmd, chunk, most, end, spot, finds);
 	else
-		glance_small(vma, chunk, end, spot, finds);
+		glance_small(vma, chunk, most, end, spot, finds);
 	spot->next = max(spot->next, spot->addr + PAGE_SIZE);
 }
 
