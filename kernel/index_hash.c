@@ -3,14 +3,14 @@
  * An index by hash: two tables of chains, for stable and for unstable entries.
  *
  * An entry stands under the hash that its content had when it was added. A search
- * looks at one chain, and compares pages only where the whole hash is the same:
- * about one comparison for each page that has an equal, and none for the others.
+ * looks at one chain, and asks about pages only where the whole hash is the same:
+ * about once for each page that has an equal, and never for the others.
  *
  * Nothing is thrown away at the end of a pass. An unstable entry whose page has
  * been written since then lies: it stands under a hash that its page no longer
- * has. A search for the old content is shown the lie by the comparison and goes
- * on; one for the new content misses the page until whoever added it finds out
- * and adds it anew. Both cost a merge for a while, never more.
+ * has. Who looks for the old content finds it, and finds out when the pages are
+ * compared; who looks for the new content misses the page until whoever added it
+ * adds it anew. Both cost a merge for a while, never more.
  *
  * The hash has a seed that is drawn when the driver is loaded, so nobody can
  * choose pages that meet in one chain. Should they meet all the same, a search
