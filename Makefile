@@ -21,7 +21,7 @@ DEBUG := debug-6.1 debug-6.12
 on = $(addprefix --kernel ,$(1))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-debug test-all test-unit test-host mutants test-vm bench bench-check shell build kernels lint doctor clean
+.PHONY: help demo test test-debug test-all test-unit test-host mutants test-vm bench bench-check drawings shell build kernels lint doctor clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ bench: $(STAMP) ## measure the driver beside the kernel's own KSM: build/bench/i
 
 bench-check: $(STAMP) ## count instructions: fail if a workload is over 5% dearer than its baseline (BENCH=--update)
 	@$(KSMLAB) bench --check $(BENCH)
+
+drawings: $(STAMP) ## draw how the driver works: build/drawings/*.svg
+	@PYTHONPATH=docs $(BIN)/python -m drawings build/drawings
 
 shell: $(STAMP) ## an interactive VM with the driver loaded
 	@$(KSMLAB) shell --kernel $(KERNEL)
