@@ -52,7 +52,7 @@ def _panel(
 def draw() -> str:
     """Return the SVG."""
     sheet = Canvas(
-        3 * _PANEL + 10,
+        3 * _PANEL + 24,
         404,
         "Page tables before and after a merge",
         "Before: the entries of two processes each map an anonymous frame of their own, writable. After the merge: "

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 _WIDTH, _HEIGHT = 340, 170
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 20, 24
+#: Labels that are closer to each other than this would overlap.
+_CLOSE = 16
 
 #: What is drawn, with what it counts.
 COUNTERS = {
@@ -20,7 +22,6 @@ COUNTERS = {
     "kernel_pages_allocated": "kernel pages in use",
     "full_scans": "passes completed",
     "pages_volatile": "pages that had changed, in the last pass",
-    "skipped": "pages left alone, in the last pass",
 }
 
 
@@ -64,13 +65,24 @@ def _plot(
     for value in (0, most):
         shapes.append(Shape("line", "grid", (_LEFT, up(value), _LEFT + wide, up(value))))
         shapes.append(Shape("text", "tick end", (_LEFT - 6, up(value) + 4), f"{value:,}"))
-    for number, seconds in enumerate(steps, start=1):
-        x = across(seconds)
-        shapes.append(Shape("line", "step", (x, _TOP, x, bottom)))
-        shapes.append(Shape("text", "tick middle", (x, _TOP - 6), str(number)))
+    places = [across(seconds) for seconds in steps]
+    shapes += [Shape("line", "step", (x, _TOP, x, bottom)) for x in places]
+    shapes += [Shape("text", "tick middle", (x, _TOP - 6), text) for x, text in _numbers(places)]
     shapes.append(Shape("text", "tick", (_LEFT, bottom + 16), "0 s"))
     shapes.append(Shape("text", "tick end", (_LEFT + wide, bottom + 16), f"{end:.1f} s"))
     told = f"{name}: 0 to {most:,}, {points[-1][1]:,} at the end"
     line = tuple((across(seconds), up(value)) for seconds, value in points)
     shapes.append(Shape("polyline", "curve", text=told, points=line))
     return Plot(f"{name}: {meaning}", _WIDTH, _HEIGHT, tuple(shapes))
+
+
+def _numbers(places: Sequence[float]) -> list[tuple[float, str]]:
+    """Number the steps; those that are too close to each other share a label, such as "5, 6"."""
+    labels: list[tuple[float, str]] = []
+    for number, x in enumerate(places, start=1):
+        if labels and x - labels[-1][0] < _CLOSE:
+            before, text = labels[-1]
+            labels[-1] = ((before + x) / 2, f"{text}, {number}")
+        else:
+            labels.append((x, str(number)))
+    return labels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,9 +42,9 @@ class Step:
 def steps(lines: tuple[Line, ...]) -> list[Step]:
     """Put lines together with the step that they are in; what comes before the first is left out."""
     starts = [number for number, line in enumerate(lines) if line.kind == "step"]
-    ends = [*starts[1:], len(lines)]
     return [
-        Step(lines[start], lines[start + 1 : end]) for start, end in zip(starts, ends, strict=True)
+        Step(lines[start], lines[start + 1 : end])
+        for start, end in itertools.pairwise([*starts, len(lines)])
     ]
 
 

@@ -21,7 +21,6 @@ class Sample:
 
     Attributes:
         seconds: since the start.
-        skipped: pages that the last pass left alone, for all reasons together.
     """
 
     seconds: float
@@ -29,7 +28,6 @@ class Sample:
     kernel_pages_allocated: int
     full_scans: int
     pages_volatile: int
-    skipped: int
 
 
 @dataclass(frozen=True, slots=True)

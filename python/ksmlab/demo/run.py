@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from ksmlab.demo.checks import CheckError, Checks, Frames
 from ksmlab.demo.plan import Plan
-from ksmlab.demo.recorder import NoWatcher, Recorder
+from ksmlab.demo.recorder import Recorder
 from ksmlab.demo.view import PlainView
+from ksmlab.demo.watcher import NoWatcher
 from ksmlab.demo.worker import Worker, WorkerError
 from ksmlab.libc import PAGE_SIZE
 from ksmlab.sysfs import Counters, KsmSysfs, Run, SysfsError, WaitTimeoutError
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ksmlab.demo.plan import Part
-    from ksmlab.demo.recorder import Watcher
     from ksmlab.demo.view import View
+    from ksmlab.demo.watcher import Watcher
 
 #: kksmd hurries while it is waited for, and leaves the CPU to the checks else (microseconds).
 PAGES_TO_SCAN = 4000
