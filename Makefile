@@ -30,7 +30,7 @@ help: ## list these targets
 demo: $(STAMP) ## merge real pages in a VM, and prove it
 	@$(KSMLAB) demo --kernel $(KERNEL)
 
-test: $(STAMP) ## everything on the distribution's kernels: a quarter of an hour
+test: host-tests ## everything on the distribution's kernels: a quarter of an hour
 	@$(PYTEST) tests/unit tests/index tests/host tests/plugin -n $(JOBS) --dist loadfile
 	@$(PYTEST) tests/vm -n $(JOBS) $(call on,$(STOCK))
 
@@ -48,7 +48,7 @@ test-all: test test-debug ## and the built kernels, leaks, the long stress and f
 test-unit: $(STAMP) ## the unit tests, and the indexes compiled for the host (half a minute)
 	@$(PYTEST) tests/unit tests/index
 
-test-host: $(STAMP) ## the tests of the VM harness only
+test-host: host-tests ## the tests of the VM harness only
 	@$(PYTEST) tests/host tests/plugin -n $(JOBS) --dist loadfile
 
 mutants: $(STAMP) ## put each deliberate bug into the driver; each must be caught (half an hour)
@@ -95,6 +95,11 @@ host:
 		if [ "$$(id -u)" = 0 ]; then sh -c "$$get"; \
 		elif command -v sudo >/dev/null; then sudo sh -c "$$get"; \
 		else echo "$(PYTHON) is not here; nothing was changed. Run this as root, then try again:"; echo "  $$get"; exit 1; fi; }
+	@$(PYTHON) python/ksmlab/doctor.py --quiet --install --no-tests
+
+# What the tests of the host need beyond that: a browser.
+.PHONY: host-tests
+host-tests: $(STAMP)
 	@$(PYTHON) python/ksmlab/doctor.py --quiet --install
 
 $(STAMP): pyproject.toml | host

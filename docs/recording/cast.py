@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 VERSION = 2
+#: Characters of what a command said that are shown when it has failed.
+SAID = 2000
 
 
 class RecordingError(RuntimeError):
@@ -111,7 +113,8 @@ def record(command: Sequence[str], width: int, height: int, deadline: float) -> 
                 ) from None
             pieces.append((time.monotonic() - start, text))
     if child.exitstatus:
+        said = "".join(text for _, text in pieces)[-SAID:]
         raise RecordingError(
-            f"`{name}` failed (status {child.exitstatus}). Nothing is stored:\n{pieces[-1:]}"
+            f"`{name}` failed (status {child.exitstatus}). Nothing is stored. It said:\n{said}"
         )
     return Cast(width, height, name, tuple(pieces))

@@ -3,7 +3,7 @@ const form = document.getElementById("filter");
 const search = document.getElementById("search");
 const who = document.getElementById("who");
 const boxes = [...form.querySelectorAll("input[type=checkbox]")];
-const rows = [...document.querySelectorAll("#events tbody tr")];
+const rows = [...document.querySelectorAll("#list tbody tr")];
 const words = rows.map((row) => [...row.cells].map((cell) => cell.textContent).join(" ").toLowerCase());
 const shown = document.getElementById("shown");
 const told = document.getElementById("told");
@@ -72,6 +72,7 @@ arenas.forEach((arena) => {
 });
 
 form.addEventListener("input", filter);
+form.addEventListener("change", filter);
 form.addEventListener("submit", (event) => event.preventDefault());
 form.addEventListener("reset", () => setTimeout(() => choose(null), 0));
 filter();
