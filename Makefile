@@ -21,7 +21,7 @@ DEBUG := debug-6.1 debug-6.12
 on = $(addprefix --kernel ,$(1))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-debug test-all test-unit test-host mutants test-vm bench bench-check drawings shell build kernels lint doctor clean
+.PHONY: help demo test test-debug test-all test-unit test-host mutants test-vm bench bench-check drawings images shell build kernels lint doctor clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +65,16 @@ bench-check: $(STAMP) ## count instructions: fail if a workload is over 5% deare
 
 drawings: $(STAMP) ## draw how the driver works: build/drawings/*.svg
 	@PYTHONPATH=docs $(BIN)/python -m drawings build/drawings
+
+# What README.md shows, and what the tests of the pages read, is of the same runs.
+images: $(STAMP) ## record the images of README.md anew, from runs in a VM: docs/images (minutes)
+	@$(KSMLAB) picture --kernel $(KERNEL) --out build/picture/merge.svg
+	@PYTHONPATH=docs $(BIN)/python -m recording record build/demo.cast --title 'make demo' \
+		-- env -u MAKEFLAGS -u MAKELEVEL make demo KERNEL=$(KERNEL)
+	@PYTHONPATH=docs $(BIN)/python -m recording draw build/demo.cast docs/images/demo.svg
+	@cp build/picture/merge.svg docs/images/merge.svg
+	@cp build/picture/merge.json tests/unit/data/picture.json
+	@cp build/demo/run.json tests/unit/data/demo-run.json
 
 shell: $(STAMP) ## an interactive VM with the driver loaded
 	@$(KSMLAB) shell --kernel $(KERNEL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from recording.cast import Cast, RecordingError, record
@@ -20,6 +21,7 @@ def main() -> int:
     taking.add_argument("cast", type=Path, help="where the recording goes")
     taking.add_argument("--width", type=int, default=84, help="columns")
     taking.add_argument("--height", type=int, default=30, help="rows")
+    taking.add_argument("--title", help="what the drawing calls it, if not the command")
     taking.add_argument("command", nargs="+", help="after --")
     drawing = actions.add_parser("draw", help="draw a stored recording")
     drawing.add_argument("cast", type=Path, help="what record has stored")
@@ -28,7 +30,7 @@ def main() -> int:
     try:
         if arguments.action == "record":
             made = record(arguments.command, arguments.width, arguments.height, DEADLINE)
-            made.write(arguments.cast)
+            replace(made, title=arguments.title or made.title).write(arguments.cast)
         else:
             # Here alone: recording wants no terminal emulator.
             from recording.film import svg  # noqa: PLC0415

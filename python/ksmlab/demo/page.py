@@ -66,7 +66,6 @@ def html(record: RunRecord) -> str:
             steps=steps(record.lines),
             names=[(name, EVENTS.get(name, ""), counts[name]) for name in names],
             people=sorted({event.who for event in record.events} - {""}),
-            left_out=sum(count for _, count in record.left_out),
         )
     )
 

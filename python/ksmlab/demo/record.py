@@ -78,7 +78,6 @@ class RunRecord:
         samples: counters, while something was waited for.
         picture: some pages of each process, at a few moments; None if it ended before the first.
         events: what the driver said about those pages, and about its passes.
-        left_out: events about other pages, by name.
     """
 
     command: str
@@ -90,7 +89,6 @@ class RunRecord:
     samples: tuple[Sample, ...] = ()
     picture: Picture | None = None
     events: tuple[Event, ...] = ()
-    left_out: tuple[tuple[str, int], ...] = ()
 
     def to_data(self) -> dict[str, Any]:
         """Give plain data, for JSON."""
@@ -119,7 +117,6 @@ class RunRecord:
             samples=tuple(Sample(**sample) for sample in data["samples"]),
             picture=None if data["picture"] is None else Picture.from_data(data["picture"]),
             events=tuple(Event(**event) for event in data["events"]),
-            left_out=tuple((name, count) for name, count in data["left_out"]),
         )
 
     def write(self, path: Path) -> None:

@@ -61,7 +61,7 @@ class Recorder(Forward):
         with self._open:
             samples = self._sampler.stop() if self._sampler is not None else ()
             raw = self._instance.stop() if self._instance is not None else []
-        events, left_out = Sorter(self._places, self._moments).sort(raw, self._start)
+        events = Sorter(self._places, self._moments).sort(raw, self._start)
         picture = Picture("make demo", os.uname().release, tuple(self._moments))
         RunRecord(
             command="make demo",
@@ -73,7 +73,6 @@ class Recorder(Forward):
             samples=samples,
             picture=picture if self._moments else None,
             events=events,
-            left_out=tuple(sorted(left_out.items())),
         ).write(self._out)
 
     @property

@@ -61,7 +61,7 @@ class Sorter:
         pages = (page for address, page in self._pages[number].items() if address in addresses)
         return min(pages, default=-1)
 
-    def sort(self, raw: Sequence[RawEvent], start: float) -> tuple[tuple[Event, ...], Counter[str]]:
+    def sort(self, raw: Sequence[RawEvent], start: float) -> tuple[Event, ...]:
         """Sort all events.
 
         Args:
@@ -69,10 +69,10 @@ class Sorter:
             start: of the run, as trace.now() gave it.
 
         Returns:
-            Those that are shown, and how many of each name are left out.
+            Those that are shown; those about other pages are left out.
         """
         owners = self.owners(raw)
-        kept, left_out = [], Counter[str]()
+        kept = []
         for event in raw:
             number = owners.get(event.word("mm"), -1)
             page = self._page(number, event) if number >= 0 else -1
@@ -85,6 +85,4 @@ class Sorter:
                 who = self._titles[number] if number >= 0 else ""
                 at = round(event.at - start, 4)
                 kept.append(Event(at, event.name, who, page, event.text))
-            else:
-                left_out[event.name] += 1
-        return tuple(kept), left_out
+        return tuple(kept)
