@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 from drawings.canvas import Canvas
 
 NAME = "hash-index"
+SOURCE = Path(__file__).resolve().parents[2] / "kernel/index_hash.c"
 _ROW = 36
+
+
+def chain_limit(source: Path = SOURCE) -> int:
+    """Read from the driver how many entries of a chain a search looks at.
+
+    Raises:
+        ValueError: it is not there.
+    """
+    found = re.search(r"^#define CHAIN_LIMIT\s+(\d+)$", source.read_text(), re.MULTILINE)
+    if found is None:
+        raise ValueError(f"{source} defines no CHAIN_LIMIT. Nothing was drawn")
+    return int(found[1])
 
 
 def _table(sheet: Canvas, x: float, chains: dict[int, list[tuple[str, str]]]) -> None:
@@ -60,7 +76,7 @@ def draw() -> str:
         "about one comparison for each page that has an equal.\n"
         "The red entry lies: its page was written since. "
         "A search for the old content is told so by the comparison, and goes on.\n"
-        "A chain is followed for 16 entries at most, so a collision costs merges, never time.",
+        f"A chain is followed for {chain_limit()} entries at most, so a collision costs merges, never time.",
         "dim small",
         21,
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import drawings
-from drawings import lock_order
+from drawings import hash_index, lock_order
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,6 +54,16 @@ def test_another_order_is_drawn_otherwise(tmp_path: Path) -> None:
         lock_order.Lock("outer", "a note"),
         lock_order.Lock("inner lock", ""),
     ]
+
+
+def test_the_chain_limit_is_that_of_the_driver(tmp_path: Path) -> None:
+    source = tmp_path / "index_hash.c"
+    source.write_text("#define CHAIN_LIMIT\t7\n")
+    assert hash_index.chain_limit(source) == 7
+    assert f"for {hash_index.chain_limit()} entries at most" in hash_index.draw()
+    source.write_text("")
+    with pytest.raises(ValueError, match="no CHAIN_LIMIT"):
+        hash_index.chain_limit(source)
 
 
 @pytest.mark.parametrize(
