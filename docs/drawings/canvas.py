@@ -83,7 +83,7 @@ class Canvas:
 <title id="t">{escape(self.title)}</title>
 <desc id="d">{escape(self.words)}</desc>
 <style>
-{STYLE.read_text()}</style>
+{escape(STYLE.read_text(), quote=False)}</style>
 <defs>
 {_TIP}
 </defs>

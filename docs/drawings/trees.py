@@ -49,9 +49,9 @@ def draw() -> str:
     )
     unstable = {
         "K": (690.0, 130.0, "three"), "D": (600.0, 205.0, "three"), "R": (780.0, 205.0, "three"),
-        "–": (555.0, 280.0, "none"), "F": (646.0, 280.0, "bad"), "T": (826.0, 280.0, "three"),
+        "-": (555.0, 280.0, "none"), "F": (646.0, 280.0, "bad"), "T": (826.0, 280.0, "three"),
     }  # fmt: skip
-    _tree(sheet, unstable, "KD KR D– DF RT")
+    _tree(sheet, unstable, "KD KR D- DF RT")
     sheet.arrow((646, 326), (646, 301))
     sheet.text(680, 344, "was F when it was added; was written, and is B now", "small middle")
     sheet.text(500, 256, "B?", "strong small")

@@ -130,7 +130,7 @@ def svg(cast: Cast) -> str:
     return f"""<svg xmlns="http://www.w3.org/2000/svg" class="terminal" {size} role="img" aria-labelledby="t">
 <title id="t">A recording of {title} on a terminal</title>
 <style>
-{STYLE.read_text()}.film {{ animation: film {whole:.2f}s steps(1, end) infinite; }}
+{escape(STYLE.read_text(), quote=False)}.film {{ animation: film {whole:.2f}s steps(1, end) infinite; }}
 @keyframes film {{
 {chr(10).join(marks)}
 100% {{ transform: translateY({last}px); }} }}

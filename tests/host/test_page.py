@@ -193,6 +193,19 @@ def test_the_words_of_a_drawing_stay_on_it(
     assert screen.log() == []
 
 
+def test_a_recording_plays_and_can_be_read(screen: Browser) -> None:
+    """The words are drawn by reference, which style sheets do not simply reach."""
+    inks = set()
+    for scheme in SCHEMES:
+        screen.log()
+        screen.show(IMAGES / "demo.svg", scheme=scheme)
+        assert screen.js("return document.getAnimations().length") == 1
+        assert screen.js("return document.querySelectorAll('use').length") > 50
+        inks.add(screen.js("return getComputedStyle(document.querySelector('defs text')).fill"))
+        assert screen.log() == []
+    assert len(inks) == 2
+
+
 @pytest.mark.parametrize(
     "name", [*(f"{one}.svg" for one in drawings.DRAWINGS), "merge.svg", "demo.svg"]
 )

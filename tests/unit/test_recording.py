@@ -52,6 +52,13 @@ def test_it_is_stored_and_read_again(tmp_path: Path) -> None:
             Cast.read(tmp_path / "a.cast")
 
 
+def test_output_without_times_comes_line_by_line() -> None:
+    made = Cast.typed("one\ntwo\n", "a command", 20, 3, pace=0.5)
+    assert made.pieces == ((0.0, "one\r\n"), (0.5, "two\r\n"))
+    last = film.states(made)[-1]
+    assert [run[1] for row in last.rows for run in row] == ["one", "two"]
+
+
 def test_what_only_spins_is_one_state_and_waits_are_cut() -> None:
     states = film.states(CAST)
     assert [[run[1] for row in state.rows for run in row] for state in states] == [
