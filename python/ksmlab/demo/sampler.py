@@ -27,7 +27,8 @@ class Sampler:
             start: of the run, as trace.now() gave it.
         """
         self._ksm, self._start = ksm, start
-        self._samples: list[Sample] = []
+        #: What was read so far.
+        self.samples: list[Sample] = []
         self._enough = threading.Event()
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
@@ -39,7 +40,7 @@ class Sampler:
 
     def _read_on(self) -> None:
         while True:
-            self._samples.append(
+            self.samples.append(
                 Sample(
                     seconds=round(trace.now() - self._start, 3),
                     pages_shared=self._ksm.pages_shared,
@@ -55,4 +56,4 @@ class Sampler:
         """End, and return what was read."""
         self._enough.set()
         self._thread.join()
-        return tuple(self._samples)
+        return tuple(self.samples)
