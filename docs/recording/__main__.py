@@ -11,8 +11,6 @@ from recording.cast import Cast, RecordingError, record
 
 #: Seconds that a recorded command may take.
 DEADLINE = 900.0
-#: Seconds from one line to the next where the times are not known.
-PACE = 0.4
 WIDTH, HEIGHT = 84, 30
 
 
@@ -26,11 +24,6 @@ def main() -> int:
     taking.add_argument("--height", type=int, default=HEIGHT, help="rows")
     taking.add_argument("--title", help="what the drawing calls it, if not the command")
     taking.add_argument("command", nargs="+", help="after --")
-    typing = actions.add_parser("type", help="store output that was kept in a file, line by line")
-    typing.add_argument("text", type=Path, help="what was printed")
-    typing.add_argument("cast", type=Path, help="where the recording goes")
-    typing.add_argument("--title", required=True, help="the command")
-    typing.add_argument("--width", type=int, default=WIDTH, help="columns")
     drawing = actions.add_parser("draw", help="draw a stored recording")
     drawing.add_argument("cast", type=Path, help="what record has stored")
     drawing.add_argument("svg", type=Path, help="where the drawing goes")
@@ -39,9 +32,6 @@ def main() -> int:
         if arguments.action == "record":
             made = record(arguments.command, arguments.width, arguments.height, DEADLINE)
             replace(made, title=arguments.title or made.title).write(arguments.cast)
-        elif arguments.action == "type":
-            text = arguments.text.read_text()
-            Cast.typed(text, arguments.title, arguments.width, HEIGHT, PACE).write(arguments.cast)
         else:
             # Here alone: recording wants no terminal emulator.
             from recording.film import svg  # noqa: PLC0415

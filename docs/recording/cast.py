@@ -41,30 +41,6 @@ class Cast:
     title: str
     pieces: tuple[tuple[float, str], ...]
 
-    def hurried(self, longest: float) -> Self:
-        """Return the same with no pause longer than so many seconds."""
-        pieces, before, cut = [], 0.0, 0.0
-        for seconds, text in self.pieces:
-            cut += max(0.0, seconds - before - longest)
-            before = seconds
-            pieces.append((seconds - cut, text))
-        return type(self)(self.width, self.height, self.title, tuple(pieces))
-
-    @classmethod
-    def typed(cls, text: str, title: str, width: int, height: int, pace: float) -> Self:
-        """Make a recording of output that was kept without its times.
-
-        Args:
-            text: what was printed.
-            title: the command.
-            width: columns.
-            height: rows.
-            pace: seconds from one line to the next.
-        """
-        lines = text.splitlines()
-        pieces = tuple((number * pace, f"{line}\r\n") for number, line in enumerate(lines))
-        return cls(width, height, title, pieces)
-
     def write(self, path: Path) -> None:
         """Store it."""
         head = {"version": VERSION, "width": self.width, "height": self.height, "title": self.title}

@@ -27,6 +27,8 @@ _SPINNER = re.compile("[\u2800-\u28ff]")
 # The emulator knows no dim text; to it, it is grey.
 _DIM = re.compile(r"\x1b\[2m")
 
+_CUT = re.compile(r"(.*?)((?:\x1b\[?[\d;?]*)?)", re.DOTALL)
+
 #: A row: runs of text, each with its first column and its classes.
 Row = tuple[tuple[int, str, str], ...]
 
@@ -73,7 +75,10 @@ def states(cast: Cast) -> list[State]:
     screen = pyte.Screen(cast.width, cast.height)
     stream = pyte.Stream(screen)
     shown: list[tuple[float, tuple[Row, ...]]] = []
-    for seconds, text in cast.pieces:
+    rest = ""
+    for seconds, piece in cast.pieces:
+        # A sequence may come in two pieces.
+        text, rest = _CUT.fullmatch(rest + piece).groups()  # type: ignore[union-attr]
         stream.feed(_DIM.sub("\x1b[90m", text))
         rows = _rows(screen)
         if shown and seconds - shown[-1][0] < SHORTEST:

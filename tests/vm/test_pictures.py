@@ -38,6 +38,7 @@ def test_events_of_some_pages_are_kept_apart(scanning: KsmSysfs) -> None:
             start = trace.now()
             area.register(arena)
             scanning.wait_until(lambda s: s.pages_shared == 7, 60, "7 pages shared")
+            area.remove()
         events = made.stop()
         merges = [event for event in events if event.name == "merge"]
         assert sorted(event.number("addr") for event in merges) == wanted
