@@ -21,7 +21,7 @@ DEBUG := debug-6.1 debug-6.12
 on = $(addprefix --kernel ,$(1))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-debug test-all test-unit test-host mutants test-vm bench bench-check shell build kernels lint doctor clean
+.PHONY: help demo test test-debug test-all test-unit test-host mutants test-vm bench bench-check drawings images shell build kernels lint doctor clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,7 +30,7 @@ help: ## list these targets
 demo: $(STAMP) ## merge real pages in a VM, and prove it
 	@$(KSMLAB) demo --kernel $(KERNEL)
 
-test: $(STAMP) ## everything on the distribution's kernels: a quarter of an hour
+test: host-tests ## everything on the distribution's kernels: a quarter of an hour
 	@$(PYTEST) tests/unit tests/index tests/host tests/plugin -n $(JOBS) --dist loadfile
 	@$(PYTEST) tests/vm -n $(JOBS) $(call on,$(STOCK))
 
@@ -48,7 +48,7 @@ test-all: test test-debug ## and the built kernels, leaks, the long stress and f
 test-unit: $(STAMP) ## the unit tests, and the indexes compiled for the host (half a minute)
 	@$(PYTEST) tests/unit tests/index
 
-test-host: $(STAMP) ## the tests of the VM harness only
+test-host: host-tests ## the tests of the VM harness only
 	@$(PYTEST) tests/host tests/plugin -n $(JOBS) --dist loadfile
 
 mutants: $(STAMP) ## put each deliberate bug into the driver; each must be caught (half an hour)
@@ -62,6 +62,19 @@ bench: $(STAMP) ## measure the driver beside the kernel's own KSM: build/bench/i
 
 bench-check: $(STAMP) ## count instructions: fail if a workload is over 5% dearer than its baseline (BENCH=--update)
 	@$(KSMLAB) bench --check $(BENCH)
+
+drawings: $(STAMP) ## draw how the driver works: build/drawings/*.svg
+	@PYTHONPATH=docs $(BIN)/python -m drawings build/drawings
+
+# What README.md shows, and what the tests of the pages read, is of the same runs.
+images: $(STAMP) ## record the images of README.md anew, from runs in a VM: docs/images (minutes)
+	@$(KSMLAB) picture --kernel $(KERNEL) --out build/picture/merge.svg
+	@PYTHONPATH=docs $(BIN)/python -m recording record build/demo.cast --title 'make demo' \
+		-- env -u MAKEFLAGS -u MAKELEVEL make demo KERNEL=$(KERNEL)
+	@PYTHONPATH=docs $(BIN)/python -m recording draw build/demo.cast docs/images/demo.svg
+	@cp build/picture/merge.svg docs/images/merge.svg
+	@cp build/picture/merge.json tests/unit/data/picture.json
+	@cp build/demo/run.json tests/unit/data/demo-run.json
 
 shell: $(STAMP) ## an interactive VM with the driver loaded
 	@$(KSMLAB) shell --kernel $(KERNEL)
@@ -92,6 +105,11 @@ host:
 		if [ "$$(id -u)" = 0 ]; then sh -c "$$get"; \
 		elif command -v sudo >/dev/null; then sudo sh -c "$$get"; \
 		else echo "$(PYTHON) is not here; nothing was changed. Run this as root, then try again:"; echo "  $$get"; exit 1; fi; }
+	@$(PYTHON) python/ksmlab/doctor.py --quiet --install --no-tests
+
+# What the tests of the host need beyond that: a browser.
+.PHONY: host-tests
+host-tests: $(STAMP)
 	@$(PYTHON) python/ksmlab/doctor.py --quiet --install
 
 $(STAMP): pyproject.toml | host

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -15,16 +14,15 @@ from ksmlab import doctor as doctor_module
 from ksmlab import kernels_cli, lint
 from ksmlab import lab as lab_module
 from ksmlab.bench import cli as bench_cli
+from ksmlab.booting import booted
+from ksmlab.demo import page as demo_page
+from ksmlab.pictures import cli as picture_cli
 from ksmlab.progress import Progress
 from ksmlab.vm import accel, keep
 from ksmlab.vm.attach import attach
 from ksmlab.vm.config import Deadlines, MachineConfig
 from ksmlab.vm.errors import VmError
 from ksmlab.vm.interact import interact
-from ksmlab.vm.machine import Machine
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 # What `vm run` ends with when the command could not be run to its end, as other tools that run commands elsewhere do.
 HARNESS_FAILED = 125
@@ -42,6 +40,7 @@ vm_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Use the 
 app.add_typer(vm_app, name="vm")
 app.add_typer(kernels_cli.app, name="kernels")
 app.command("bench")(bench_cli.bench)
+app.command("picture")(picture_cli.picture)
 
 KernelOption = Annotated[
     str | None,
@@ -78,28 +77,6 @@ def write_out(piece: str) -> None:
     sys.stdout.flush()
 
 
-@contextlib.contextmanager
-def booted(
-    lab: lab_module.Lab, name: str | None, *, module: bool, config: MachineConfig
-) -> Iterator[Machine]:
-    """Fetch, build and boot what is asked for, showing each step; end the machine after the block.
-
-    Gives a booted machine, with the driver loaded if `module`.
-    """
-    kernel = lab.kernel(name or lab.default_kernel())
-    name = kernel.name
-    built = lab.build(kernel) if module else None
-    how = accel.probe()
-    lab.progress.say(how.why)
-    with contextlib.ExitStack() as stack:
-        with lab.progress.step(f"{name}: booting"):
-            machine = stack.enter_context(Machine(kernel, config, accel=how))
-        if built is not None:
-            with lab.progress.step(f"{name}: loading the driver"):
-                lab_module.load(machine, built)
-        yield machine
-
-
 @app.command()
 def demo(
     kernel: Annotated[
@@ -108,15 +85,22 @@ def demo(
 ) -> None:
     """Merge real pages of three processes in a VM, and prove it by page-frame numbers."""
     lab = lab_module.Lab(Progress())
-    config = MachineConfig(cwd=lab.checkout)
+    record = lab.checkout / "build/demo" / demo_page.RECORD_NAME
+    record.parent.mkdir(parents=True, exist_ok=True)
+    record.unlink(missing_ok=True)
+    config = MachineConfig(cwd=lab.checkout, writable=(record.parent,))
     with booted(lab, kernel, module=True, config=config) as machine:
         done = machine.run(
-            lab_module.guest_python("-m", "ksmlab.demo"),
+            lab_module.guest_python("-m", "ksmlab.demo", "--record", str(record)),
             env=lab_module.guest_environment(lab.checkout, colour=sys.stdout.isatty()),
             timeout=DEMO_SECONDS,
             on_output=write_out,
             size=terminal_size(),
         )
+    page = demo_page.finish(record, f"ksmlab demo --kernel {kernel}", kernel)
+    if page is not None:
+        here = page.relative_to(Path.cwd()) if page.is_relative_to(Path.cwd()) else page
+        print(f"To look at, with pictures, counters and events: {here}")
     raise typer.Exit(done.status)
 
 

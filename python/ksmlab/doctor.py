@@ -2,7 +2,7 @@
 
 It runs before anything is installed, so it needs nothing but Python's standard library, and works as a plain script:
 
-    python3 python/ksmlab/doctor.py [--install]
+    python3 python/ksmlab/doctor.py [--install] [--no-tests]
 """
 
 from __future__ import annotations
@@ -102,8 +102,21 @@ NEEDS: tuple[Need, ...] = (
     command("xz", "unpacks kernel sources", "xz-utils"),
 )
 
+#: What only tests need: `make test` installs it, and no other target does.
+TEST_NEEDS: tuple[Need, ...] = (
+    command("chromium", "shows the demonstration's page to its tests", "chromium"),
+    command("chromedriver", "lets the tests use chromium", "chromium-driver"),
+    Need(
+        "a font",
+        "chromium has words to measure",
+        "fonts-dejavu-core",
+        Path("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf").is_file,
+    ),
+)
+ALL_NEEDS = NEEDS + TEST_NEEDS
 
-def missing(needs: Iterable[Need] = NEEDS) -> list[Need]:
+
+def missing(needs: Iterable[Need] = ALL_NEEDS) -> list[Need]:
     """Give the needs that this host does not meet."""
     return [need for need in needs if not need.check()]
 
@@ -150,7 +163,7 @@ def shell_line(commands: Iterable[Sequence[str]], prefix: Sequence[str]) -> str:
     return " && ".join(" ".join([*prefix, *words]) for words in commands)
 
 
-def report(needs: Iterable[Need] = NEEDS) -> list[str]:
+def report(needs: Iterable[Need] = ALL_NEEDS) -> list[str]:
     """Give a line for each need: met or not, and what it is for."""
     return [
         f"{'ok     ' if need.check() else 'MISSING'}  {need.what:20} {need.why}" for need in needs
@@ -191,7 +204,8 @@ def main(arguments: Sequence[str]) -> int:
     """Run as a script.
 
     Args:
-        arguments: "--install" to install what is missing, "--quiet" to say nothing if all is well.
+        arguments: "--install" to install what is missing, "--quiet" to say nothing if all is well, "--no-tests" to
+            leave out what only tests need.
 
     Returns:
         0 if all is here, 1 if not.
@@ -200,9 +214,10 @@ def main(arguments: Sequence[str]) -> int:
     if problem is not None:
         print(problem, file=sys.stderr)
         return 1
-    needs = missing()
+    wanted = NEEDS if "--no-tests" in arguments else ALL_NEEDS
+    needs = missing(wanted)
     if "--quiet" not in arguments:
-        print("\n".join(report()), flush=True)
+        print("\n".join(report(wanted)), flush=True)
     if not needs:
         return 0
     if "--install" in arguments:

@@ -44,6 +44,7 @@ def test_every_command_has_help() -> None:
     for words in (
         [],
         ["demo"],
+        ["picture"],
         ["shell"],
         ["build"],
         ["doctor"],

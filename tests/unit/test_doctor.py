@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from ksmlab import doctor
-from ksmlab.doctor import Need
+from ksmlab.doctor import TEST_NEEDS, Need
 
 SCRIPT = Path(doctor.__file__)
 HERE = Need("here", "is here", "pkg-here", lambda: True)
@@ -28,6 +28,19 @@ def test_it_runs_without_anything_installed() -> None:
     assert done.returncode in {0, 1}, done.stderr
     assert "qemu-system-x86_64" in done.stdout
     assert not done.stderr
+
+
+def test_what_only_tests_need_is_left_out_elsewhere(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "NEEDS", (HERE,))
+    monkeypatch.setattr(doctor, "TEST_NEEDS", (GONE,))
+    monkeypatch.setattr(doctor, "ALL_NEEDS", (HERE, GONE))
+    assert doctor.main(["--no-tests"]) == 0
+    assert "gone" not in capsys.readouterr().out
+    assert doctor.main([]) == 1
+    assert "pkg-gone" in capsys.readouterr().out
+    assert {need.package for need in TEST_NEEDS} >= {"chromium", "chromium-driver"}
 
 
 def test_missing_and_report() -> None:

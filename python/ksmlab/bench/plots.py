@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ksmlab.bench.metrics import METRICS
 from ksmlab.bench.plan import IN_KERNEL
 from ksmlab.bench.tables import ENGINE_TITLES
+from ksmlab.pictures.shapes import Plot, Shape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,42 +29,6 @@ _TOP = 8
 _AXIS = 24
 _SMALL_WIDTH, _SMALL_HEIGHT = 300, 190
 _PAD = 38
-
-
-@dataclass(frozen=True)
-class Shape:
-    """One SVG element.
-
-    Attributes:
-        kind: "rect", "line", "polyline" or "text".
-        css: Its classes.
-        at: x, y, width and height of a rectangle; both ends of a line; x and y of a text.
-        text: The text, or what a pointer that rests on it is told.
-        points: Of a polyline.
-    """
-
-    kind: str
-    css: str
-    at: tuple[float, ...] = ()
-    text: str = ""
-    points: tuple[tuple[float, float], ...] = ()
-
-
-@dataclass(frozen=True)
-class Plot:
-    """One drawing.
-
-    Attributes:
-        title: What it shows.
-        width: Its width.
-        height: Its height.
-        shapes: In the order in which they are drawn.
-    """
-
-    title: str
-    width: float
-    height: float
-    shapes: tuple[Shape, ...]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from ksmlab.bench.metrics import METRICS
 from ksmlab.bench.summary import Summary
 from ksmlab.bench.tables import all_tables
 from ksmlab.bench.targets import judge
-from ksmlab.vm.errors import VmError
+from ksmlab.pictures.render import environment
 
 if TYPE_CHECKING:
     from ksmlab.bench.result import Results
@@ -90,26 +90,7 @@ class Report:
         return "\n\n".join([*parts, f"### Notes\n\n{notes}"] if notes else parts) + "\n"
 
     def html(self) -> str:
-        """Write the page.
-
-        Raises:
-            VmError: jinja2 is not installed.
-        """
-        try:
-            import jinja2  # noqa: PLC0415 - an extra: who wants no page needs none
-        except ImportError:
-            raise VmError(
-                "jinja2 is not here, which the HTML page is made with.",
-                untouched="What was measured is in results.json.",
-                hint="pip install 'ksmlab[bench]', then: ksmlab bench --render build/bench/results.json",
-            ) from None
-        environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(TEMPLATES),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
+        """Write the page."""
         kernels = [
             {
                 "name": kernel,
@@ -123,13 +104,17 @@ class Report:
             }
             for kernel in self.summary.kernels
         ]
-        return environment.get_template("index.html.j2").render(
-            facts=self.facts,
-            notes=self.notes,
-            tables=self.tables,
-            verdicts=self.verdicts,
-            kernels=kernels,
-            legend=plots.engines_in(self.summary),
+        return (
+            environment(TEMPLATES)
+            .get_template("index.html.j2")
+            .render(
+                facts=self.facts,
+                notes=self.notes,
+                tables=self.tables,
+                verdicts=self.verdicts,
+                kernels=kernels,
+                legend=plots.engines_in(self.summary),
+            )
         )
 
     def save(self, directory: Path) -> None:
@@ -146,7 +131,6 @@ class Report:
 
         Raises:
             OSError: It cannot be written to.
-            VmError: jinja2 is not installed; the rest is written.
         """
         self.save(directory)
         (directory / MARKDOWN_NAME).write_text(self.markdown())

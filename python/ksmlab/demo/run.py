@@ -7,11 +7,14 @@ import contextlib
 import os
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ksmlab.demo.checks import CheckError, Checks, Frames
 from ksmlab.demo.plan import Plan
+from ksmlab.demo.recorder import Recorder
 from ksmlab.demo.view import PlainView
+from ksmlab.demo.watcher import NoWatcher
 from ksmlab.demo.worker import Worker, WorkerError
 from ksmlab.libc import PAGE_SIZE
 from ksmlab.sysfs import Counters, KsmSysfs, Run, SysfsError, WaitTimeoutError
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 
     from ksmlab.demo.plan import Part
     from ksmlab.demo.view import View
+    from ksmlab.demo.watcher import Watcher
 
 #: kksmd hurries while it is waited for, and leaves the CPU to the checks else (microseconds).
 PAGES_TO_SCAN = 4000
@@ -44,9 +48,17 @@ def mib(pages: int) -> str:
 class Demo:
     """The demonstration: one method for each of its steps, called in order by run()."""
 
-    def __init__(self, plan: Plan, ksm: KsmSysfs, view: View, workers: Sequence[Worker]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        ksm: KsmSysfs,
+        view: View,
+        workers: Sequence[Worker],
+        watcher: Watcher,
+    ) -> None:
         """Take what it works with; nothing happens yet."""
         self.plan, self.ksm, self.view, self.workers = plan, ksm, view, workers
+        self.watcher = watcher
         self.checks = Checks(view.check)
 
     def run(self) -> None:
@@ -133,6 +145,8 @@ class Demo:
         before = self.frames()
         equal("pages present", plan.total, before.present())
         equal("frames before", plan.total, before.distinct(), f"({mib(plan.total)})")
+        self.watcher.filled(self.workers)
+        self.watcher.moment("before the merge")
         self.view.step("They register it with /dev/ksm, and kksmd starts to scan")
         self.ask_all("register")
         self.ksm.run = Run.SCAN
@@ -143,6 +157,7 @@ class Demo:
         self.wait_merged()
         self.view.step("Looking at frame numbers and content")
         merged = self.check_merged()
+        self.watcher.moment("after the merge")
         self.view.note(
             f"{mib(before.distinct())} of memory is now in {mib(merged.distinct())} of frames"
         )
@@ -183,6 +198,7 @@ class Demo:
         equal("the same pages of the others that have moved", 0, hit)
         equal("written pages that have a frame to themselves", plan.writes, own)
         equal("frames", plan.frames + plan.writes, frames.distinct())
+        self.watcher.moment(f"after process {self.workers[0].pid} has written", after_write=True)
         self.check_content()
         self.view.step("kksmd comes by and notices")
         self.wait_merged(unequal=plan.writes)
@@ -220,6 +236,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         default="auto",
         help="draw on the terminal, or print lines; auto draws if output is a terminal",
     )
+    parser.add_argument(
+        "--record", type=Path, metavar="FILE", help="keep counters, events and pictures, as JSON"
+    )
     return parser.parse_args(argv)
 
 
@@ -233,7 +252,9 @@ def make_view(choice: str) -> View:
     return PlainView(sys.stdout)
 
 
-def demonstrate(view: View, plan: Plan, workers: Sequence[Worker]) -> int:
+def demonstrate(
+    view: View, plan: Plan, workers: Sequence[Worker], watcher: Watcher | None = None
+) -> int:
     """Run the demonstration and show how it ends; return the exit status."""
     try:
         ksm = KsmSysfs.find()
@@ -246,7 +267,7 @@ def demonstrate(view: View, plan: Plan, workers: Sequence[Worker]) -> int:
         with ksm.settings(
             pages_to_scan=PAGES_TO_SCAN, sleep=LONG_SLEEP, max_kernel_pages=0, run=Run.STOP
         ):
-            demo = Demo(plan, ksm, view, workers)
+            demo = Demo(plan, ksm, view, workers, watcher or NoWatcher())
             demo.run()
     except SysfsError as error:
         view.failure(str(error))
@@ -273,8 +294,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             workers.append(Worker(plan, number))
             stack.callback(workers[-1].close)
         view = make_view(arguments.view)
+        recorder = None
+        if arguments.record is not None:
+            view = recorder = stack.enter_context(Recorder(view, plan, arguments.record))
         view.title(
             f"/dev/ksm: {plan.workers} processes, {mib(plan.total)} of memory, "
             "and what of it is equal"
         )
-        return demonstrate(view, plan, workers)
+        return demonstrate(view, plan, workers, recorder)

@@ -113,3 +113,43 @@ class PlainView:
         if self._unshown is not None:
             self._line(self._unshown)
         self._last_line = float("-inf")
+
+
+class Forward:
+    """A view that passes everything on to another; for those who want to hear of it on the way."""
+
+    def __init__(self, view: View) -> None:
+        """Pass on to ``view``."""
+        self._view = view
+
+    def title(self, text: str) -> None:
+        """Pass it on."""
+        self._view.title(text)
+
+    def step(self, text: str) -> None:
+        """Pass it on."""
+        self._view.step(text)
+
+    def note(self, text: str) -> None:
+        """Pass it on."""
+        self._view.note(text)
+
+    def check(self, name: str, found: str) -> None:
+        """Pass it on."""
+        self._view.check(name, found)
+
+    def failure(self, text: str) -> None:
+        """Pass it on."""
+        self._view.failure(text)
+
+    def verdict(self, text: str) -> None:
+        """Pass it on."""
+        self._view.verdict(text)
+
+    def counters(self, counters: Counters, goal: int, seconds: float) -> None:
+        """Pass it on."""
+        self._view.counters(counters, goal, seconds)
+
+    def counters_done(self) -> None:
+        """Pass it on."""
+        self._view.counters_done()

@@ -1,0 +1,93 @@
+"""A sheet to draw on: boxes, arrows and words, which become one SVG file, legible by day and by night.
+
+Sizes are in SVG user units, y goes down. Colours are names of classes of the style sheet, drawing.css.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+from typing import Self
+
+STYLE = Path(__file__).with_name("drawing.css")
+
+_TIP = (
+    '<marker id="tip" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="8" markerHeight="8" orient="auto">'
+    '<path class="tip" d="M0 0 10 5 0 10z"/></marker>'
+)
+
+
+class Canvas:
+    """A sheet of a fixed size."""
+
+    def __init__(self, width: float, height: float, title: str, words: str) -> None:
+        """Begin an empty sheet.
+
+        Args:
+            width: of the sheet.
+            height: of the sheet.
+            title: what the drawing is called.
+            words: what it shows, for those who do not see it.
+        """
+        self.width, self.height, self.title, self.words = width, height, title, words
+        self._parts: list[str] = []
+
+    def box(
+        self, x: float, y: float, width: float, height: float, css: str = "box", radius: float = 5
+    ) -> Self:
+        """Draw a rectangle."""
+        self._parts.append(
+            f'<rect class="{css}" x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" rx="{radius:g}"/>'
+        )
+        return self
+
+    def text(self, x: float, y: float, words: str, css: str = "") -> Self:
+        """Write words; ``y`` is their base line."""
+        self._parts.append(f'<text class="{css}" x="{x:g}" y="{y:g}">{escape(words)}</text>')
+        return self
+
+    def lines(self, x: float, y: float, words: str, css: str = "", step: float = 18) -> Self:
+        """Write several lines, the first with its base line at ``y``."""
+        for number, line in enumerate(words.splitlines()):
+            self.text(x, y + number * step, line, css)
+        return self
+
+    def labelled(
+        self, x: float, y: float, width: float, height: float, words: str, css: str = "box"
+    ) -> Self:
+        """Draw a rectangle with lines of words in its middle."""
+        self.box(x, y, width, height, css)
+        count = words.count("\n") + 1
+        first = y + height / 2 + 5 - (count - 1) * 9
+        return self.lines(x + width / 2, first, words, "middle")
+
+    def line(self, *points: tuple[float, float], css: str = "") -> Self:
+        """Draw a line through points."""
+        places = " ".join(f"{x:g},{y:g}" for x, y in points)
+        self._parts.append(f'<polyline class="line {css}" points="{places}"/>')
+        return self
+
+    def arrow(self, *points: tuple[float, float], css: str = "") -> Self:
+        """Draw a line with a tip at its last point."""
+        places = " ".join(f"{x:g},{y:g}" for x, y in points)
+        self._parts.append(
+            f'<polyline class="line {css}" points="{places}" marker-end="url(#tip)"/>'
+        )
+        return self
+
+    def svg(self) -> str:
+        """Return the drawing as the text of an SVG file."""
+        size = f'viewBox="0 0 {self.width:g} {self.height:g}" width="{self.width:g}" height="{self.height:g}"'
+        body = "\n".join(self._parts)
+        return f"""<svg xmlns="http://www.w3.org/2000/svg" class="drawing" {size} role="img" aria-labelledby="t d">
+<title id="t">{escape(self.title)}</title>
+<desc id="d">{escape(self.words)}</desc>
+<style>
+{escape(STYLE.read_text(), quote=False)}</style>
+<defs>
+{_TIP}
+</defs>
+<rect class="card" x="0.5" y="0.5" width="{self.width - 1:g}" height="{self.height - 1:g}" rx="8"/>
+{body}
+</svg>
+"""

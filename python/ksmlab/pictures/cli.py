@@ -1,0 +1,104 @@
+"""The command `ksmlab picture`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ksmlab import lab as lab_module
+from ksmlab.booting import booted
+from ksmlab.pictures.model import Picture
+from ksmlab.pictures.plan import FEWEST_PAGES, MOST_PAGES, Plan
+from ksmlab.pictures.render import svg
+from ksmlab.progress import Progress
+from ksmlab.vm.config import MachineConfig
+from ksmlab.vm.errors import VmError
+
+OUT = Path(lab_module.CHECKOUT, "build/picture/merge.svg")
+SECONDS = 600.0
+
+
+def picture(
+    kernel: Annotated[
+        str, typer.Option("--kernel", help="One of `ksmlab kernels list`.")
+    ] = lab_module.STOCK_KERNEL,
+    pages: Annotated[
+        int, typer.Option("--pages", min=FEWEST_PAGES, max=MOST_PAGES, help="Pages of the arena.")
+    ] = Plan.npages,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Where the SVG goes, if not build/picture/merge.svg."),
+    ] = None,
+    render: Annotated[
+        Path | None,
+        typer.Option("--render", help="Boot nothing; draw what an earlier run has stored (JSON)."),
+    ] = None,
+) -> None:
+    """Draw an arena before it merges, merged, and after a write: a square for each page, a colour for each frame."""
+    out = out or OUT
+    made = stored(render) if render else photograph(kernel, pages, out.with_suffix(".json"))
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(svg(made))
+    except OSError as error:
+        raise VmError(
+            f"{out} cannot be written: {error.strerror}.",
+            untouched="No picture was drawn.",
+            hint="Give another file with --out.",
+        ) from None
+    print(out)
+
+
+def stored(path: Path) -> Picture:
+    """Read a stored picture.
+
+    Raises:
+        VmError: it cannot be read.
+    """
+    try:
+        return Picture.read(path)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise VmError(
+            f"{path} cannot be read as a picture: {error}.",
+            untouched="Nothing was drawn.",
+            hint="ksmlab picture makes a new one.",
+        ) from None
+
+
+def photograph(kernel: str, pages: int, store: Path) -> Picture:
+    """Boot a VM, have the guest's half take a picture there, and store it as JSON.
+
+    Args:
+        kernel: what to boot.
+        pages: of the arena.
+        store: where the JSON goes.
+
+    Raises:
+        VmError: the VM or the guest's half failed.
+    """
+    lab = lab_module.Lab(Progress())
+    store = store.resolve()
+    store.parent.mkdir(parents=True, exist_ok=True)
+    store.unlink(missing_ok=True)
+    config = MachineConfig(cwd=lab.checkout, writable=(store.parent,))
+    with booted(lab, kernel, module=True, config=config) as machine:
+        program = ("-m", "ksmlab.pictures.guest", str(store), "--pages", str(pages))
+        with lab.progress.step(f"{kernel}: {pages} pages merge"):
+            done = machine.run(
+                lab_module.guest_python(*program),
+                env=lab_module.guest_environment(lab.checkout),
+                timeout=SECONDS,
+            )
+    if done.status:
+        raise VmError(
+            f"The picture was not taken (status {done.status}).",
+            untouched="Nothing was drawn, and the VM has been ended.",
+            hint="What the guest said is above.",
+            log=done.output,
+        )
+    command = "ksmlab picture" + (f" --pages {pages}" if pages != Plan.npages else "")
+    made = stored(store).named(command=command, kernel=f"Linux {stored(store).kernel}")
+    made.write(store)
+    return made

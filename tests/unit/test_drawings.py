@@ -1,0 +1,82 @@
+"""The drawings of the documentation: what they are drawn from is read, not copied."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from typing import TYPE_CHECKING
+
+import pytest
+
+import drawings
+from drawings import hash_index, lock_order
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+@pytest.mark.parametrize("name", drawings.DRAWINGS)
+def test_a_drawing_is_svg_with_a_title_for_day_and_night(name: str) -> None:
+    root = ET.fromstring(drawings.DRAWINGS[name]())
+    assert root.tag == f"{SVG}svg"
+    assert root.findtext(f"{SVG}title")
+    assert len(root.findtext(f"{SVG}desc") or "") > 50
+    assert "prefers-color-scheme: dark" in (root.findtext(f"{SVG}style") or "")
+    assert len(root.findall(f"{SVG}text")) > 5
+
+
+def test_all_are_written(tmp_path: Path) -> None:
+    paths = drawings.write_all(tmp_path / "a/b")
+    assert {path.stem for path in paths} == set(drawings.DRAWINGS)
+    assert all(path.stat().st_size > 1000 for path in paths)
+
+
+def test_the_lock_order_is_that_of_the_header() -> None:
+    names = [lock.name for lock in lock_order.locks()]
+    assert names[0] == "ksm_run_lock"
+    assert names[-1] == "page-table lock"
+    assert names.index("ksm_lock") < names.index("mm->mmap_lock")
+    text = lock_order.HEADER.read_text()
+    places = [text.index(f" {name}" if " " in name else name) for name in names]
+    assert places == sorted(places)
+    root = ET.fromstring(lock_order.draw())
+    words = [element.text for element in root.iter(f"{SVG}text")]
+    assert [word for word in words if word in names] == names
+
+
+def test_another_order_is_drawn_otherwise(tmp_path: Path) -> None:
+    header = tmp_path / "ksm.h"
+    header.write_text(
+        "/*\n * Locking order, outermost first:\n *\n *\touter\t\t(a note)\n *\t  inner lock\n *\n * And so on.\n */\n"
+    )
+    assert lock_order.locks(header) == [
+        lock_order.Lock("outer", "a note"),
+        lock_order.Lock("inner lock", ""),
+    ]
+
+
+def test_the_chain_limit_is_that_of_the_driver(tmp_path: Path) -> None:
+    source = tmp_path / "index_hash.c"
+    source.write_text("#define CHAIN_LIMIT\t7\n")
+    assert hash_index.chain_limit(source) == 7
+    assert f"for {hash_index.chain_limit()} entries at most" in hash_index.draw()
+    source.write_text("")
+    with pytest.raises(ValueError, match="no CHAIN_LIMIT"):
+        hash_index.chain_limit(source)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "/* nothing of the kind */\n",
+        " * Locking order, outermost first:\n *\n *\ta\n *\t    b\n *\n",
+        " * Locking order, outermost first:\n *\n *\ta\n *\tb\n *\n",
+    ],
+    ids=["none", "too deep", "not deeper"],
+)
+def test_what_is_no_order_is_refused(tmp_path: Path, text: str) -> None:
+    header = tmp_path / "ksm.h"
+    header.write_text(text)
+    with pytest.raises(lock_order.LockOrderError, match="Nothing was drawn"):
+        lock_order.locks(header)
