@@ -15,6 +15,7 @@ from ksmlab import doctor as doctor_module
 from ksmlab import kernels_cli, lint
 from ksmlab import lab as lab_module
 from ksmlab.bench import cli as bench_cli
+from ksmlab.lessons import cli as lessons_cli
 from ksmlab.progress import Progress
 from ksmlab.vm import accel, keep
 from ksmlab.vm.attach import attach
@@ -41,6 +42,9 @@ app = typer.Typer(
 vm_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Use the VMs directly.")
 app.add_typer(vm_app, name="vm")
 app.add_typer(kernels_cli.app, name="kernels")
+app.add_typer(lessons_cli.app, name="lessons")
+app.command("lesson")(lessons_cli.lesson)
+app.command("exercise")(lessons_cli.exercise)
 app.command("bench")(bench_cli.bench)
 
 KernelOption = Annotated[
