@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from markdown_it import MarkdownIt
 
-from ksmlab.lessons.varying import Template, VaryingError
+from ksmlab.lessons.varying import COMMON, Template, VaryingError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -194,7 +194,7 @@ class _Reader:
             self.head = dict(split_options(lines)[0])
         if name == "excerpt":
             path, *names = argument.split()
-            return Inclusion(path, tuple(names))
+            return Inclusion(path, tuple(name.replace(":", " ") for name in names))
         return None
 
     def step(self, line: int, lines: Sequence[str]) -> Step:
@@ -219,7 +219,7 @@ class _Reader:
         if long := [text for text in typed if len(text) > LONGEST_LINE]:
             raise self.error(line, f"longer than {LONGEST_LINE} characters: {long[0]!r}")
         self.steps += 1
-        return Step(self.steps, line, typed, tuple(varies), seconds)
+        return Step(self.steps, line, typed, (*varies, *COMMON), seconds)
 
 
 def read(path: Path) -> Lesson:

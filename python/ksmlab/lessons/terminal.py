@@ -55,7 +55,7 @@ def script(lesson: Lesson, modules: Mapping[str, Path], checkout: Path = CHECKOU
         for name, path in modules.items()
     ]
     if lesson.programs.is_dir():
-        lines.append(f"cp -r {shlex.quote(str(lesson.programs))}/. .")
+        lines.append(f"cp -rL {shlex.quote(str(lesson.programs))}/. .")
     return "\n".join(lines)
 
 

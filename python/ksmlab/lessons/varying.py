@@ -75,6 +75,10 @@ class Template:
         ]
 
 
+#: What varies in every lesson: how Python presents itself.
+COMMON = (Template("Python <rest> on linux"),)
+
+
 def _literal(text: str) -> str:
     return " +".join(re.escape(word) for word in text.split(" "))
 

@@ -23,6 +23,13 @@ if TYPE_CHECKING:
     from ksmlab.vm.build import BuiltModules
     from ksmlab.vm.kernels import Kernel
 
+# The driver is out: nothing of a lesson is left, and the kernel's own KSM stands still.
+TIDY = """
+rm -rf /tmp/lesson
+echo 0 > /sys/kernel/tracing/events/enable
+echo > /sys/kernel/tracing/trace
+if test -e /sys/kernel/mm/ksm/run; then echo 0 > /sys/kernel/mm/ksm/run; fi
+"""
 # A reader may take all day. Nobody is kept waiting by a boot that takes long on a busy host.
 DEADLINES = Deadlines(boot=240, session=float("inf"))
 
@@ -139,7 +146,7 @@ class Room:
             done = machine.run(["rmmod", *loaded])
             if done.status:
                 raise VmError("The driver could not be unloaded after a lesson.", log=done.output)
-            machine.run(["sh", "-c", "rm -rf /tmp/lesson; echo > /sys/kernel/tracing/trace"])
+            machine.run(["sh", "-c", TIDY])
             lab_module.load(machine, self._built)
 
 

@@ -17,7 +17,7 @@ LANGUAGES = {".c": "c", ".h": "c", ".py": "python"}
 
 
 class ExcerptDirective(SphinxDirective):
-    """A file, and the names of what is to be shown of it, one block each.
+    """A file, and the names of what is to be shown of it (``struct:x`` for a structure), one block each.
 
     With ``:comment:`` the comment above it is shown, too; with ``:lines: 1-20`` some of its lines, from 1.
     """
@@ -31,7 +31,7 @@ class ExcerptDirective(SphinxDirective):
         path, *names = self.arguments
         self.env.note_dependency(str(excerpt.CHECKOUT / path))
         try:
-            return [self._block(path, excerpt.find(path, name)) for name in names]
+            return [self._block(path, excerpt.find(path, name.replace(":", " "))) for name in names]
         except excerpt.ExcerptError as error:
             raise self.error(str(error)) from None
 

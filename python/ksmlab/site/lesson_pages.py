@@ -68,7 +68,8 @@ class Run(_OfLesson):
         step = next((each for each in lesson.steps if each.line == self.lineno), None)
         if step is None:
             raise self.error(f"line {self.lineno} of {lesson.path.name} begins no step")
-        block = nodes.literal_block("", "", classes=["run"])
+        # A source that is not what it shows: Sphinx leaves the parts as they are, and highlights nothing.
+        block = nodes.literal_block("{run}", "", classes=["run"])
         for exchange in record.steps[step.number - 1]:
             block += _shown(step, exchange)
         self.set_source_info(block)
