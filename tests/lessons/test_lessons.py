@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ksmlab.lessons.source import Lesson
 
-LESSONS = source.read_all()
+LESSONS = {number: each for number, each in source.read_all().items() if not each.draft}
 
 
 @pytest.fixture(scope="session")

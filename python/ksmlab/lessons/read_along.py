@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from ksmlab.lessons.terminal import Terminal
     from ksmlab.vm.machine import Machine
 
-# What only a page can show: blocks of Sphinx, with the answers of exercises among them; labels; roles around a word.
+# What only a page can show: blocks of Sphinx, with the answers of exercises among them; labels and comments; roles.
 FENCE = re.compile(r"^(?P<mark>:{3,}|`{3,})\{.*?^(?P=mark)$\n?", re.MULTILINE | re.DOTALL)
-LABEL = re.compile(r"^\([\w-]+\)=\n", re.MULTILINE)
+LABEL = re.compile(r"^(?:\([\w-]+\)=|%.*)\n", re.MULTILINE)
 ROLE = re.compile(r"\{[\w:]+\}`(?P<text>[^`]*?)(?: *<[^`]*>)?`")
 ENTER = (b"\r", b"\n", b" ")
 

@@ -69,11 +69,14 @@ def save(lesson: Lesson, recorded: Recorded) -> None:
 
 
 def load(lesson: Lesson) -> Recorded:
-    """Read the record of a lesson.
+    """Read the record of a lesson; of a draft, only what is typed.
 
     Raises:
         LessonError: There is none, or it is of another version of the lesson.
     """
+    if lesson.draft:
+        typed = [tuple(Exchange("", line, "") for line in step.typed) for step in lesson.steps]
+        return Recorded("", "", tuple(typed))
     again = f"Record it again: make lessons-record N={lesson.number}"
     try:
         data = json.loads(lesson.record.read_text())

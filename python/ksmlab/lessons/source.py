@@ -96,6 +96,7 @@ class Lesson:
         minutes: How long a reader takes, about.
         parts: Prose, steps and included code, in order.
         boot: More arguments for the kernel's command line.
+        draft: It has not been recorded since it was written: its page shows what is typed, and says so.
         patched: The name of a second build of the driver that it wants, with edits that programs/NN/NAME.toml lists.
     """
 
@@ -106,6 +107,7 @@ class Lesson:
     parts: tuple[Prose | Step | Inclusion, ...]
     boot: tuple[str, ...] = ()
     patched: str = ""
+    draft: bool = False
 
     @property
     def number(self) -> int:
@@ -240,7 +242,7 @@ def read(path: Path) -> Lesson:
     head = reader.head
     if head is None or title is None:
         raise reader.error(1, "a lesson has a heading and a {lesson} block")
-    if unknown := head.keys() - {"kernel", "minutes", "boot", "patched"}:
+    if unknown := head.keys() - {"kernel", "minutes", "boot", "patched", "draft"}:
         raise reader.error(1, f"{{lesson}} has no option {', '.join(sorted(unknown))}")
     if not head.get("kernel") or not head.get("minutes", "").isdigit():
         raise reader.error(1, "{lesson} has to say :kernel: and :minutes:")
@@ -252,6 +254,7 @@ def read(path: Path) -> Lesson:
         parts=parts,
         boot=tuple(head.get("boot", "").split()),
         patched=head.get("patched", ""),
+        draft=head.get("draft") == "yes",
     )
 
 

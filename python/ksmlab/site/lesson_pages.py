@@ -47,6 +47,11 @@ class LessonHead(_OfLesson):
         paragraph += nodes.Text(f"About {lesson.minutes} minutes. Play it yourself: ")
         command = f"make lesson N={lesson.number}"
         paragraph += nodes.literal(command, command)
+        if lesson.draft:
+            paragraph += nodes.Text(
+                ". It has not been recorded yet, so what comes back is not shown."
+            )
+            return [paragraph]
         paragraph += nodes.Text(
             f". What you see below came back on {lesson.kernel} ({record.release}), run by {record.how}; "
         )
