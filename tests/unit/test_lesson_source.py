@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ksmlab.lessons import recorded, source
+from ksmlab.lessons import play, recorded, source
 from ksmlab.lessons.read_along import as_text
 from ksmlab.lessons.source import Inclusion, LessonError, Prose, Step
 
@@ -105,3 +105,16 @@ def test_every_lesson_parses_and_is_recorded() -> None:
         assert each.title.startswith(f"{each.number}. ")
         assert f"(lesson-{each.number})=" in each.path.read_text()
         assert recorded.load(each).steps
+
+
+def test_every_record_is_the_same_as_itself() -> None:
+    for lesson in source.read_all().values():
+        for step, exchanges in zip(lesson.steps, recorded.load(lesson).steps, strict=True):
+            play.compare(lesson, step, exchanges, exchanges)
+
+
+def test_a_draft_shows_what_is_typed(tmp_path: Path) -> None:
+    text = HEAD.replace(":minutes: 5", ":minutes: 5\n:draft: yes") + "```{run}\ncat x\n```\n"
+    read = lesson(tmp_path, text)
+    assert read.draft
+    assert recorded.load(read).steps == ((recorded.Exchange("", "cat x", ""),),)
