@@ -6,6 +6,8 @@ KDIR ?=
 TESTS ?=
 MUTANTS ?=
 BENCH ?=
+# Of a lesson.
+N ?=
 # VMs side by side; each has two CPUs and keeps one of the host's busy.
 JOBS ?= 2
 
@@ -14,6 +16,8 @@ STAMP := $(VENV)/.ready
 BIN := $(VENV)/bin
 KSMLAB := $(BIN)/ksmlab
 PYTEST := $(BIN)/python -m pytest
+# Every warning is an error; --nitpicky: so is a link within the pages that leads nowhere.
+SPHINX := $(BIN)/python -m sphinx -q --fail-on-warning --keep-going --nitpicky -d build/docs/doctrees
 
 # vm/kernels.toml says what they are.
 STOCK := debian-6.1 debian-6.12
@@ -21,11 +25,11 @@ DEBUG := debug-6.1 debug-6.12
 on = $(addprefix --kernel ,$(1))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-debug test-all test-unit test-host mutants test-vm bench bench-check drawings images shell build kernels lint doctor clean
+.PHONY: help demo test test-debug test-all test-unit test-host mutants test-vm bench bench-check docs docs-live lesson exercise test-lessons lessons-record drawings images shell build kernels lint doctor clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "Variables: KERNEL=$(KERNEL) (demo, shell), KDIR=a kernel build directory (build), TESTS=pytest arguments (test-vm), JOBS=$(JOBS) VMs side by side, MUTANTS=words or --help (mutants), BENCH=options or --help (bench, bench-check)"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "Variables: KERNEL=$(KERNEL) (demo, shell), KDIR=a kernel build directory (build), TESTS=pytest arguments (test-vm), JOBS=$(JOBS) VMs side by side, MUTANTS=words or --help (mutants), N=the number of a lesson, BENCH=options or --help (bench, bench-check)"
 
 demo: $(STAMP) ## merge real pages in a VM, and prove it
 	@$(KSMLAB) demo --kernel $(KERNEL)
@@ -75,6 +79,25 @@ images: $(STAMP) ## record the images of README.md anew, from runs in a VM: docs
 	@cp build/picture/merge.svg docs/images/merge.svg
 	@cp build/picture/merge.json tests/unit/data/picture.json
 	@cp build/demo/run.json tests/unit/data/demo-run.json
+
+docs: $(STAMP) ## make the documentation: build/docs/html/index.html
+	@$(SPHINX) -b html docs build/docs/html
+	@echo "build/docs/html/index.html"
+
+docs-live: $(STAMP) ## serve the documentation, and make it again when a file changes
+	@$(BIN)/sphinx-autobuild --watch kernel --watch python -d build/docs/doctrees docs build/docs/live
+
+lesson: $(STAMP) ## play a lesson in a VM, step by step: N=1
+	@$(KSMLAB) lesson $(or $(N),1)
+
+exercise: $(STAMP) ## copy the exercise of a lesson to build/exercise, build it, test it: N=2
+	@$(KSMLAB) exercise $(or $(N),2)
+
+test-lessons: $(STAMP) ## play every lesson, and compare with what its page says (N=3: one)
+	@$(PYTEST) tests/lessons $(if $(N),-k 'lesson_$(N)_')
+
+lessons-record: $(STAMP) ## play every lesson, and have its page say what comes back (N=3: one)
+	@$(KSMLAB) lessons record $(N)
 
 shell: $(STAMP) ## an interactive VM with the driver loaded
 	@$(KSMLAB) shell --kernel $(KERNEL)

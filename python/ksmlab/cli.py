@@ -16,6 +16,7 @@ from ksmlab import lab as lab_module
 from ksmlab.bench import cli as bench_cli
 from ksmlab.booting import booted
 from ksmlab.demo import page as demo_page
+from ksmlab.lessons import cli as lessons_cli
 from ksmlab.pictures import cli as picture_cli
 from ksmlab.progress import Progress
 from ksmlab.vm import accel, keep
@@ -39,6 +40,9 @@ app = typer.Typer(
 vm_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Use the VMs directly.")
 app.add_typer(vm_app, name="vm")
 app.add_typer(kernels_cli.app, name="kernels")
+app.add_typer(lessons_cli.app, name="lessons")
+app.command("lesson")(lessons_cli.lesson)
+app.command("exercise")(lessons_cli.exercise)
 app.command("bench")(bench_cli.bench)
 app.command("picture")(picture_cli.picture)
 

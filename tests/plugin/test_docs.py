@@ -1,4 +1,4 @@
-"""docs/testing-your-module.md is a whole project: it is made from the page, and its tests run."""
+"""docs/how-to/testing-your-module.md is a whole project: it is made from the page, and its tests run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from outside import CHECKOUT, Project
 if TYPE_CHECKING:
     from pathlib import Path
 
-PAGE = CHECKOUT / "docs/testing-your-module.md"
+PAGE = CHECKOUT / "docs/how-to/testing-your-module.md"
 FILE = re.compile(r"^`(?P<path>[\w./]+)`:\n\n```\w+\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

@@ -9,10 +9,10 @@ import threading
 from typing import TYPE_CHECKING
 
 from equal import NPAGES, all_merged
-from nbd import SlowDisk
 
 from ksmlab import content, pagemap
 from ksmlab.libc import PAGE_SIZE
+from ksmlab.nbd import SlowDisk
 
 if TYPE_CHECKING:
     from ksmlab.device import Area

@@ -3,7 +3,7 @@
     pytest tests/vm --kernel debian-6.1 --kernel debian-6.12 -n 2
 
 The host collects; a pytest in the VM, started over its console, runs what the host orders and sends its reports
-over a virtio-serial port. Nothing here knows which module is tested: see docs/testing-your-module.md.
+over a virtio-serial port. Nothing here knows which module is tested: see docs/how-to/testing-your-module.md.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A block device whose reads take as long as a test wants: the test is its server.
+"""A block device whose reads take as long as a test or a lesson wants, which is its server.
 
-The kernel's nbd driver sends each request over a socket pair to the test. Until the test
-answers, the read is in flight, and the pages that it goes to are pinned.
+The kernel's nbd driver sends each request over a socket pair. Until that is
+answered, the read is in flight, and the pages that it goes to are pinned.
 Source: the protocol in drivers/block/nbd.c and include/uapi/linux/nbd.h.
 """
 

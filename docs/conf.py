@@ -1,0 +1,56 @@
+"""How Sphinx makes the documentation; `make docs` calls it."""
+
+import tomllib
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+project = "/dev/ksm lab"
+version = release = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["version"]
+copyright = "GPL-2.0"
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "ksmlab.site",
+]
+exclude_patterns = [
+    "lessons/programs",
+    "lessons/exercises",
+    "lessons/recorded",
+    "drawings/README.md",
+]
+myst_enable_extensions = ["colon_fence", "deflist"]
+# Headings that a link may name.
+myst_heading_anchors = 3
+
+# Every link within the site has to lead somewhere. What the kernel and Python define is documented elsewhere.
+nitpicky = True
+nitpick_ignore_regex = [
+    ("c:.*", r".*"),
+    (
+        "py:.*",
+        r"(pathlib|collections|ctypes|array|enum|typing|re|subprocess|threading|types|os)\..*",
+    ),
+    ("py:.*", r"[A-Za-z_]+"),
+]
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_format = "short"
+napoleon_numpy_docstring = False
+
+html_theme = "furo"
+html_title = "/dev/ksm lab"
+html_static_path = ["_static"]
+html_css_files = ["lessons.css"]
+html_show_copyright = False
+html_show_sphinx = False
+html_copy_source = False
+
+copybutton_selector = "div.highlight pre, pre.run"
+copybutton_prompt_text = r"vm:\S*# |>>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True

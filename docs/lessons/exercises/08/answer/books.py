@@ -1,0 +1,52 @@
+"""The accounts that change when a kernel page takes the place of a page."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Page:
+    """A frame; freed when refs is 0."""
+
+    anonymous: bool
+    refs: int = 0
+    mapcount: int = 0
+    dirty: bool = False  # its content is newer than that in swap
+    in_swap: bool = False  # a swap slot is kept for it
+
+
+@dataclass
+class Entry:
+    """A page-table entry."""
+
+    page: Page
+    writable: bool = True
+    dirty: bool = True
+    soft_dirty: bool = False
+
+
+@dataclass
+class Process:
+    """Its page table, and its rss."""
+
+    entries: dict[int, Entry] = field(default_factory=dict)
+    rss_anon: int = 0
+    rss_file: int = 0
+
+
+def replace(process: Process, address: int, kernel_page: Page) -> None:
+    """Map the kernel page where another page is mapped; all accounts follow."""
+    old = process.entries[address]
+    page = old.page
+    kernel_page.refs += 1
+    kernel_page.mapcount += 1
+    process.rss_file += 1
+    process.rss_anon -= 1
+    process.entries[address] = Entry(
+        kernel_page, writable=False, dirty=False, soft_dirty=old.soft_dirty
+    )
+    if old.dirty:
+        page.dirty = True
+    page.mapcount -= 1
+    if not page.mapcount:
+        page.in_swap = False
+    page.refs -= 1

@@ -1,0 +1,1 @@
+../../../../tests/clients/kvm_guests.c

@@ -1,0 +1,1 @@
+../../../../tests/clients/ksm2009.c

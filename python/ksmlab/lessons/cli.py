@@ -1,0 +1,101 @@
+"""`ksmlab lesson`, `ksmlab lessons`: play a lesson to a reader, list them, record them."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from ksmlab.lab import CHECKOUT, Lab
+from ksmlab.lessons import exercise as exercise_module
+from ksmlab.lessons import play, read_along, recorded, source
+from ksmlab.lessons.source import LessonError
+from ksmlab.lessons.vm import Room
+from ksmlab.progress import Progress
+from ksmlab.vm.errors import VmError
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The lessons: list, record.")
+
+
+def _shown(piece: str) -> None:
+    sys.stdout.write(piece)
+    sys.stdout.flush()
+
+
+def lesson(
+    number: Annotated[int, typer.Argument(help="Which: `ksmlab lessons list`.")],
+    kernel: Annotated[
+        str | None, typer.Option("--kernel", help="Another kernel than the lesson's own.")
+    ] = None,
+) -> None:
+    """Play a lesson in a VM, step by step, waiting for a key; then the VM is yours."""
+    try:
+        found = source.find(number)
+        with (
+            Room(Lab(Progress())) as room,
+            room.lesson(found, kernel, _shown) as (terminal, machine),
+        ):
+            read_along.play_to_reader(found, terminal, machine)
+            # It may be anywhere by now: in the middle of a program, or gone.
+            room.close()
+    except LessonError as error:
+        raise VmError(str(error)) from None
+
+
+def exercise(
+    number: Annotated[int, typer.Argument(help="Of which lesson.")],
+) -> None:
+    """Copy the exercise of a lesson to build/exercise, unless it is there; build it, and run its tests."""
+    target = CHECKOUT / f"build/exercise/{number:02}"
+    try:
+        found = exercise_module.find(number)
+        for path in exercise_module.copy(found.skeleton, found, target):
+            print(f"new: {path}")
+        exercise_module.build(target)
+        done = exercise_module.run_tests(target)
+    except LessonError as error:
+        raise VmError(str(error), untouched=f"What you wrote in {target} is as it was.") from None
+    print(done.stdout, end="")
+    if done.returncode:
+        print(f"Not yet. Edit the files in {target}, then: make exercise N={number}")
+    else:
+        print("That is it.")
+    raise typer.Exit(done.returncode)
+
+
+@app.command("list")
+def list_() -> None:
+    """List the lessons."""
+    for each in source.read_all().values():
+        print(f"{each.number:2}  {each.title}  ({each.kernel}, {each.minutes} minutes)")
+
+
+@app.command("record")
+def record(
+    numbers: Annotated[
+        list[int] | None, typer.Argument(help="Which; all, if none is given.")
+    ] = None,
+) -> None:
+    """Play lessons in a VM, and keep what comes back as the output that their pages show and their tests expect."""
+    progress = Progress()
+    failed: list[str] = []
+    try:
+        lessons = source.read_all()
+        chosen = [source.find(number) for number in numbers] if numbers else list(lessons.values())
+    except LessonError as error:
+        raise VmError(str(error), untouched="Nothing was recorded.") from None
+    with Room(Lab(progress)) as room:
+        for each in chosen:
+            try:
+                with (
+                    room.lesson(each) as (terminal, machine),
+                    progress.step(f"lesson {each.number}: playing"),
+                ):
+                    release = machine.kernel.release
+                    recorded.save(each, play.record(each, terminal, machine, release))
+            except LessonError as error:
+                progress.say(str(error))
+                failed.append(str(each.number))
+    if failed:
+        raise VmError("\n".join(failed), untouched="What was recorded of that before is as it was.")

@@ -1,0 +1,152 @@
+"""A piece of a source file by the name that it has there: a function, a type, a macro, a tracepoint, a class.
+
+C is taken as the kernel's coding style has it: a definition begins at the margin, and its closing brace stands there.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+KEYWORDS = {"if", "for", "while", "switch", "return", "sizeof", "static_assert"}
+
+C_TYPE = re.compile(r"(?:static )?(?:const )?(?P<name>(?:struct|enum|union) \w+) \{")
+C_MACRO = re.compile(r"#define (?P<name>\w+)")
+C_EVENT = re.compile(r"TRACE_EVENT\((?P<name>\w+),")
+C_FUNCTION = re.compile(r"[a-zA-Z_][\w \t*]*?\b\*?(?P<name>[a-zA-Z_]\w*)\((?!.*\);)")
+C_OBJECT = re.compile(r"(?:static |const |struct )[\w *]*?\b(?P<name>\w+)(?:\[[^\]]*\])? = \{")
+
+
+class ExcerptError(Exception):
+    """There is no such file, or no such name in it."""
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """A piece of a file.
+
+    Attributes:
+        name: What it defines.
+        first: Its first line, from 1.
+        text: It, without the comment above it.
+        comment: The comment that stands right above it in C, as it stands there.
+    """
+
+    name: str
+    first: int
+    text: str
+    comment: str = ""
+
+
+def find(path: str, name: str, checkout: Path = CHECKOUT) -> Excerpt:
+    """Find a piece of a file.
+
+    Args:
+        path: The file, from the top of the checkout.
+        name: A function, ``struct x``, ``enum x``, a macro, a tracepoint, an object; in Python a function, a class or
+            ``Class.method``.
+        checkout: The top of the checkout.
+
+    Raises:
+        ExcerptError: It is not there; the text has the names that come nearest.
+    """
+    file = checkout / path
+    if not file.is_file():
+        raise ExcerptError(f"{path} is not there, of which {name!r} is to be shown")
+    found = pieces(file)
+    if name not in found:
+        near = difflib.get_close_matches(name, found, n=3, cutoff=0.4)
+        hint = f"; near to it: {', '.join(near)}" if near else ""
+        raise ExcerptError(f"{path} has nothing of the name {name!r}{hint}. Was it renamed?")
+    return found[name]
+
+
+@cache
+def _pieces(file: Path, _changed: int) -> dict[str, Excerpt]:
+    lines = file.read_text().splitlines()
+    all_of_them = _python(lines) if file.suffix == ".py" else _c(lines)
+    result: dict[str, Excerpt] = {}
+    for piece in all_of_them:
+        result.setdefault(piece.name, piece)
+    return result
+
+
+def pieces(file: Path) -> dict[str, Excerpt]:
+    """Give all that a file defines, by name."""
+    return _pieces(file, file.stat().st_mtime_ns)
+
+
+def _python(lines: list[str]) -> Iterator[Excerpt]:
+    def walk(body: list[ast.stmt], prefix: str) -> Iterator[Excerpt]:
+        for node in body:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                first = min([node.lineno, *(each.lineno for each in node.decorator_list)])
+                assert node.end_lineno is not None
+                text = "\n".join(lines[first - 1 : node.end_lineno])
+                yield Excerpt(prefix + node.name, first, text)
+                if isinstance(node, ast.ClassDef):
+                    yield from walk(node.body, f"{node.name}.")
+
+    yield from walk(ast.parse("\n".join(lines)).body, "")
+
+
+def _c(lines: list[str]) -> Iterator[Excerpt]:
+    at = 0
+    while at < len(lines):
+        found = _c_name(lines, at)
+        if found is None:
+            at += 1
+            continue
+        name, last = found
+        text = "\n".join(lines[at : last + 1])
+        yield Excerpt(name, at + 1, text, _comment_above(lines, at))
+        at = last + 1
+
+
+def _c_name(lines: list[str], at: int) -> tuple[str, int] | None:
+    """Say what begins on a line, and on which line it ends."""
+    line = lines[at]
+    if found := C_MACRO.match(line):
+        last = at
+        while lines[last].endswith("\\"):
+            last += 1
+        return found["name"], last
+    for pattern, end in ((C_TYPE, "}"), (C_EVENT, ")"), (C_OBJECT, "}")):
+        if found := pattern.match(line):
+            if line.endswith("};"):
+                return found["name"], at
+            return found["name"], _line_with(lines, at + 1, end)
+    if (found := C_FUNCTION.match(line)) and found["name"] not in KEYWORDS:
+        body = at
+        # The arguments may take several lines; a declaration ends with them.
+        while body < len(lines) and lines[body] != "{":
+            if lines[body].endswith((";", ")};")) or not lines[body]:
+                return None
+            body += 1
+        return found["name"], _line_with(lines, body, "}")
+    return None
+
+
+def _line_with(lines: list[str], at: int, start: str) -> int:
+    for number in range(at, len(lines)):
+        if lines[number].startswith(start):
+            return number
+    raise ExcerptError(f"no line begins with {start!r} after line {at}: {lines[at - 1]!r}")
+
+
+def _comment_above(lines: list[str], at: int) -> str:
+    if not at or not lines[at - 1].endswith("*/"):
+        return ""
+    first = at - 1
+    while first and not lines[first].lstrip().startswith("/*"):
+        first -= 1
+    return "\n".join(lines[first:at])

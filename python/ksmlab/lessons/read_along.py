@@ -1,0 +1,103 @@
+"""A lesson for a person at a terminal: prose, a key, a step, and at the end the VM is theirs."""
+
+from __future__ import annotations
+
+import os
+import re
+import selectors
+import sys
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markdown import Markdown
+from rich.syntax import Syntax
+
+from ksmlab.lessons import excerpt
+from ksmlab.lessons.source import Inclusion, Prose, Step
+from ksmlab.vm.interact import END_OF_INPUT, ESCAPE, READ_BYTES, raw_terminal, show
+
+if TYPE_CHECKING:
+    from ksmlab.lessons.source import Lesson
+    from ksmlab.lessons.terminal import Terminal
+    from ksmlab.vm.machine import Machine
+
+# What only a page can show: blocks of Sphinx, with the answers of exercises among them; labels and comments; roles.
+FENCE = re.compile(r"^(?P<mark>:{3,}|`{3,})\{.*?^(?P=mark)$\n?", re.MULTILINE | re.DOTALL)
+LABEL = re.compile(r"^(?:\([\w-]+\)=|%.*)\n", re.MULTILINE)
+ROLE = re.compile(r"\{[\w:]+\}`(?P<text>[^`]*?)(?: *<[^`]*>)?`")
+ENTER = (b"\r", b"\n", b" ")
+
+
+class Stopped(Exception):
+    """The reader has had enough."""
+
+
+def as_text(markdown: str) -> str:
+    """Take out of Markdown what only a page can show."""
+    plain = LABEL.sub("", FENCE.sub("", markdown))
+    return ROLE.sub(lambda found: f"`{found['text']}`", plain)
+
+
+def play_to_reader(lesson: Lesson, terminal: Terminal, machine: Machine) -> None:
+    """Play a lesson to whoever sits at this terminal; without one, to its end at once.
+
+    Args:
+        lesson: Which.
+        terminal: Its shell; what it shows is written out by whoever made it.
+        machine: The VM that the shell is in.
+    """
+    console = Console(highlight=False)
+    try:
+        for part in lesson.parts:
+            match part:
+                case Prose(text):
+                    console.print(Markdown(as_text(text)))
+                case Inclusion(path, names):
+                    for name in names:
+                        console.print(f"{path}, {name}:", style="dim", markup=False)
+                        code = excerpt.find(path, name).text
+                        console.print(Syntax(code, "c" if path[-1] in "ch" else "python"))
+                case Step():
+                    _wait_for_key(f"step {part.number} of {len(lesson.steps)}", part)
+                    sys.stdout.write(f"\n{terminal.prompt}")
+                    terminal.play(part)
+                    print()
+        _wait_for_key("the end; the VM is yours until you press Ctrl-]", None)
+    except Stopped:
+        return
+    if sys.stdin.isatty():
+        sys.stdout.write(terminal.prompt)
+        sys.stdout.flush()
+        hand_over(machine)
+
+
+def _wait_for_key(where: str, step: Step | None) -> None:
+    if not sys.stdin.isatty():
+        return
+    keys = "Enter types it" if step else "Enter goes on"
+    Console(stderr=True).print(f"[{where}: {keys}, q ends the lesson]", style="dim", markup=False)
+    with raw_terminal(sys.stdin.fileno()):
+        while (key := os.read(sys.stdin.fileno(), 1)) not in ENTER:
+            if key in (b"q", b"\x03", b"\x04", ESCAPE, b""):
+                raise Stopped
+
+
+def hand_over(machine: Machine) -> None:
+    """Connect the keyboard to the lesson's shell, until Ctrl-] or the end of the VM."""
+    keyboard, screen = sys.stdin.fileno(), sys.stdout.fileno()
+    console = machine.channel.console
+    with raw_terminal(keyboard), selectors.DefaultSelector() as selector:
+        selector.register(console.terminal, selectors.EVENT_READ)
+        selector.register(keyboard, selectors.EVENT_READ)
+        while True:
+            for key, _ in selector.select():
+                if key.fd == keyboard:
+                    typed = os.read(keyboard, READ_BYTES)
+                    if ESCAPE in typed:
+                        return
+                    console.write(typed or END_OF_INPUT)
+                else:
+                    data = console.read(0)
+                    if data is None:
+                        raise machine.lost()
+                    show(screen, data)

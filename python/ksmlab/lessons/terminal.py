@@ -1,0 +1,159 @@
+"""Type at a VM's console as a reader would, and give what comes back, prompt by prompt."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import pexpect
+
+from ksmlab.lessons.recorded import Exchange
+from ksmlab.lessons.source import LessonError
+from ksmlab.vm.config import EMULATION_FACTOR
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
+
+    from ksmlab.lessons.source import Lesson, Step
+    from ksmlab.vm.machine import Machine
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+# The shell, what it waits for within a command, and the same of Python. The mark is in no output.
+PROMPT = re.compile(rb"\x1e(vm:[^\n\x1e]*# |>>> |\.\.\. |> )")
+CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00\x07\x1e]")
+# Where a lesson begins: an empty directory of the VM's own, with the lesson's programs.
+HOME = "/tmp/lesson"
+COLUMNS, ROWS = 200, 50
+START_SECONDS = 150.0
+END_OF_INPUT = b"\x04"
+SHOWN_OF_OUTPUT = 2000
+
+
+def script(lesson: Lesson, modules: Mapping[str, Path], checkout: Path = CHECKOUT) -> str:
+    """Write what a lesson's shell starts with.
+
+    Args:
+        lesson: Which.
+        modules: Files that are to be at hand, by the name that they have there.
+        checkout: The top of the checkout.
+    """
+    python = Path(sys.executable).parent
+    prompts = checkout / "python/ksmlab/lessons/prompts.py"
+    lines = [
+        f"mkdir -p {HOME}; cd {HOME}; export HOME={HOME}",
+        f"export PATH={shlex.quote(str(python))}:$PATH PYTHONPATH={shlex.quote(str(checkout / 'python'))}",
+        "export PYTHONDONTWRITEBYTECODE=1 PYTHON_BASIC_REPL=1 NO_COLOR=1 TERM=xterm LC_ALL=C.UTF-8",
+        f"export PYTHONSTARTUP={shlex.quote(str(prompts))}",
+        r"export PROMPT_COMMAND= PS1='\[\036\]vm:\w# ' PS2='\[\036\]> '",
+    ]
+    lines += [
+        f"mkdir -p $(dirname {name}); ln -sf {shlex.quote(str(path))} {name}"
+        for name, path in modules.items()
+    ]
+    if lesson.programs.is_dir():
+        lines.append(f"cp -rL {shlex.quote(str(lesson.programs))}/. .")
+    return "\n".join(lines)
+
+
+class Terminal:
+    """A shell in a VM, for one lesson; use it with `with`.
+
+    Args:
+        machine: A booted one.
+        lesson: The lesson.
+        modules: The driver's modules, by the name that they are to have in the lesson.
+        on_output: Called with all that the terminal shows, as it comes.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        lesson: Lesson,
+        modules: Mapping[str, Path] | None = None,
+        on_output: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Keep the arguments; see the class."""
+        self._machine = machine
+        self._lesson = lesson
+        self._on_output = on_output
+        self._factor = machine.kernel.spec.slow * (1 if machine.accel.kvm else EMULATION_FACTOR)
+        self._request = machine.start_shell(script(lesson, modules or {}), size=(COLUMNS, ROWS))
+        self._spawn: Any = machine.channel.console.expect
+        self._spawn.buffer = machine.channel.take_pending()
+        self.prompt = ""
+
+    def __enter__(self) -> Self:
+        """Wait for the first prompt."""
+        self._read("The shell did not start", START_SECONDS)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End what runs in the shell, and the shell; if something went wrong, the VM is to be ended instead."""
+        if kind is not None or not self._machine.alive:
+            return
+        while True:
+            self._send(END_OF_INPUT)
+            if self._expect([self._request.end, PROMPT], START_SECONDS) == 0:
+                return
+
+    def play(self, step: Step) -> tuple[Exchange, ...]:
+        """Type the lines of a step, each once the prompt is there.
+
+        Raises:
+            LessonError: No prompt came back in time.
+            LostVM: The VM went away.
+        """
+        return tuple(self.type(line, step) for line in step.typed)
+
+    def type(self, line: str, step: Step) -> Exchange:
+        """Type one line of a step; see play()."""
+        prompt = self.prompt
+        self._send(f"{line}\n".encode())
+        what = f"{self._lesson.where(step)}, typed {line!r}: no prompt came back"
+        echo, _, output = self._read(what, step.seconds).partition("\n")
+        # So the cursor is moved once a mark has been in the prompt.
+        echo = echo.lstrip("\b")
+        if echo != line:
+            raise LessonError(f"{self._lesson.where(step)}: typed {line!r}, and {echo!r} appeared")
+        return Exchange(prompt, line, output)
+
+    def _send(self, data: bytes) -> None:
+        try:
+            self._machine.channel.console.write(data)
+        except OSError:
+            raise self._machine.lost() from None
+
+    def _expect(self, patterns: list[re.Pattern[bytes]], seconds: float) -> int:
+        try:
+            found: int = self._spawn.expect(patterns, timeout=seconds * self._factor)
+        except pexpect.EOF:
+            raise self._machine.lost() from None
+        return found
+
+    def _read(self, what: str, seconds: float) -> str:
+        """Read to the next prompt; give what came before it."""
+        try:
+            self._expect([PROMPT], seconds)
+        except pexpect.TIMEOUT:
+            got = clean(self._spawn.before)[-SHOWN_OF_OUTPUT:]
+            raise LessonError(
+                f"{what} within {seconds * self._factor:.0f} s; got: {got!r}"
+            ) from None
+        output = clean(self._spawn.before)
+        self.prompt = self._spawn.match[1].decode()
+        self._on_output(output + self.prompt)
+        return output
+
+
+def clean(data: bytes) -> str:
+    """Give what a person sees of a terminal's output."""
+    return CONTROL.sub("", data.decode(errors="replace")).replace("\r", "")

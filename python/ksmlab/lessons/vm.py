@@ -1,0 +1,177 @@
+"""The VM of a lesson: booted once for all lessons that want the same, with the driver loaded afresh for each."""
+
+from __future__ import annotations
+
+import contextlib
+import tomllib
+from typing import TYPE_CHECKING
+
+from ksmlab import lab as lab_module
+from ksmlab.lessons.terminal import Terminal
+from ksmlab.vm import accel
+from ksmlab.vm.build import build_modules, mirror
+from ksmlab.vm.config import Deadlines, MachineConfig
+from ksmlab.vm.errors import VmError
+from ksmlab.vm.machine import Machine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+    from types import TracebackType
+
+    from ksmlab.lessons.source import Lesson
+    from ksmlab.vm.build import BuiltModules
+    from ksmlab.vm.kernels import Kernel
+
+# The driver is out: nothing of a lesson is left, and the kernel's own KSM stands still.
+TIDY = """
+rm -rf /tmp/lesson
+echo 0 > /sys/kernel/tracing/events/enable
+echo > /sys/kernel/tracing/trace
+if test -e /sys/kernel/mm/ksm/run; then echo 0 > /sys/kernel/mm/ksm/run; fi
+"""
+# A reader may take all day. Nobody is kept waiting by a boot that takes long on a busy host.
+DEADLINES = Deadlines(boot=240, session=float("inf"))
+
+
+class Room:
+    """Where lessons are played, one after the other; use it with `with`.
+
+    Args:
+        lab: The checkout.
+    """
+
+    def __init__(self, lab: lab_module.Lab) -> None:
+        """Keep it; nothing is booted yet."""
+        self._lab = lab
+        self._machine: Machine | None = None
+        self._wants: tuple[object, ...] = ()
+        self._built: BuiltModules | None = None
+
+    def __enter__(self) -> Room:
+        """Boot nothing yet."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End the VM."""
+        self.close()
+
+    def close(self) -> None:
+        """End the VM, if one is up."""
+        machine, self._machine = self._machine, None
+        if machine is not None:
+            machine.close()
+
+    @contextlib.contextmanager
+    def lesson(
+        self,
+        lesson: Lesson,
+        kernel: str | None = None,
+        on_output: Callable[[str], None] = lambda _: None,
+    ) -> Iterator[tuple[Terminal, Machine]]:
+        """Give a terminal in which a lesson can be typed, and the VM that it is in.
+
+        Args:
+            lesson: Which one.
+            kernel: Another kernel than its own.
+            on_output: Called with all that the terminal shows.
+        """
+        name = kernel or lesson.kernel
+        wants = (name, lesson.boot)
+        if self._machine is None or not self._machine.alive or self._wants != wants:
+            self.close()
+            self._machine = self._boot(name, lesson)
+            self._wants = wants
+        else:
+            self._reload(self._machine)
+        try:
+            modules = self._modules(lesson, self._machine.kernel)
+            with Terminal(self._machine, lesson, modules, on_output) as terminal:
+                yield terminal, self._machine
+        except BaseException:
+            # In what state it is, nobody knows.
+            self.close()
+            raise
+
+    def _boot(self, name: str, lesson: Lesson) -> Machine:
+        lab = self._lab
+        kernel = lab.kernel(name)
+        self._built = lab.build(kernel)
+        with lab.progress.step(f"{name}: booting"):
+            machine = Machine(
+                kernel,
+                MachineConfig(
+                    cwd=lab.checkout,
+                    boot_args=lesson.boot,
+                    remember=True,
+                    deadlines=DEADLINES,
+                ),
+                accel=accel.probe(),
+            )
+            machine.__enter__()
+        try:
+            lab_module.load(machine, self._built)
+        except BaseException:
+            machine.close()
+            raise
+        return machine
+
+    def _modules(self, lesson: Lesson, kernel: Kernel) -> dict[str, Path]:
+        """Give the modules that a lesson may load, by the name that they have there."""
+        assert self._built is not None
+        modules = {path.name: path for path in self._built.modules}
+        if lesson.patched:
+            edits = lesson.programs / f"{lesson.patched}.toml"
+            with self._lab.progress.step(f"{kernel.name}: building the driver {lesson.patched}"):
+                built = build_patched(self._lab.checkout, kernel, edits)
+            modules[f"{lesson.patched}/ksm.ko"] = built.module("ksm")
+        return modules
+
+    def _reload(self, machine: Machine) -> None:
+        """Take the driver out and put it in again, so that a lesson finds it as if just booted."""
+        assert self._built is not None
+        with self._lab.progress.step("loading the driver afresh"):
+            names = [module.name for module in reversed(lab_module.MODULES)]
+            # A lesson may have taken one of them out.
+            loaded = [
+                name
+                for name in names
+                if not machine.run(["test", "-d", f"/sys/module/{name}"]).status
+            ]
+            done = machine.run(["rmmod", *loaded])
+            if done.status:
+                raise VmError("The driver could not be unloaded after a lesson.", log=done.output)
+            machine.run(["sh", "-c", TIDY])
+            lab_module.load(machine, self._built)
+
+
+def build_patched(checkout: Path, kernel: Kernel, edits: Path) -> BuiltModules:
+    """Build the driver from a copy of its sources with some edits.
+
+    Args:
+        checkout: Where its sources are.
+        kernel: What to build for.
+        edits: A file of tables ``[[edit]]`` with ``file``, ``old``, which stands there once, and ``new``.
+
+    Raises:
+        VmError: An edit does not fit the sources any more, or they do not compile.
+    """
+    directory = checkout / "build" / f"{kernel.name}-{edits.stem}"
+    sources = directory / "sources"
+    mirror(checkout / "kernel", sources)
+    for edit in tomllib.loads(edits.read_text())["edit"]:
+        path = sources / edit["file"]
+        text = path.read_text()
+        if text.count(edit["old"]) != 1:
+            raise VmError(
+                f"{edits.name}: {edit['old']!r} does not stand in kernel/{edit['file']} exactly once.",
+                untouched="Nothing was built.",
+                hint=f"The driver has changed: change {edits} with it.",
+            )
+        path.write_text(text.replace(edit["old"], edit["new"]))
+    return build_modules(sources, kernel.build_dir, directory / "built")

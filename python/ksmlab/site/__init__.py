@@ -1,0 +1,21 @@
+"""What the documentation needs beyond Sphinx: lessons as they were played, code by its name, the reference."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ksmlab.site import excerpts, lesson_pages, tables
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+    from sphinx.util.typing import ExtensionMetadata
+
+
+def setup(app: Sphinx) -> ExtensionMetadata:
+    """Add the directives; Sphinx calls it."""
+    app.add_directive("lesson", lesson_pages.LessonHead)
+    app.add_directive("run", lesson_pages.Run)
+    app.add_directive("lessons", lesson_pages.LessonList)
+    app.add_directive("excerpt", excerpts.ExcerptDirective)
+    app.add_directive("reference", tables.ReferenceDirective)
+    return {"parallel_read_safe": True, "parallel_write_safe": True, "version": "1"}

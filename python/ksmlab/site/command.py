@@ -1,0 +1,59 @@
+"""The command line, walked through: what each command takes, and what it says of itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import typer.main
+
+from ksmlab.cli import app
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option or an argument, as it is typed, and what it means."""
+
+    form: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command with all names before it, what it does, and what it takes."""
+
+    name: str
+    meaning: str
+    options: tuple[Option, ...]
+
+
+def commands() -> list[Command]:
+    """Give every command that does something, in the order in which `--help` has them."""
+    return list(_walk("ksmlab", typer.main.get_command(app)))
+
+
+# typer brings a click of its own, whose types it does not give away.
+def _walk(name: str, command: Any) -> Iterator[Command]:  # noqa: ANN401
+    below = getattr(command, "commands", None)
+    if below is not None:
+        for key, each in below.items():
+            yield from _walk(f"{name} {key}", each)
+        return
+    options = tuple(
+        Option(_form(each), (getattr(each, "help", None) or "").strip())
+        for each in command.params
+        if not getattr(each, "hidden", False)
+    )
+    yield Command(name, " ".join((command.help or "").split()), options)
+
+
+def _form(parameter: Any) -> str:  # noqa: ANN401
+    names = [*parameter.opts, *parameter.secondary_opts]
+    if not names[0].startswith("-"):
+        name = names[0].upper()
+        return name if parameter.required else f"[{name}]"
+    value = "" if getattr(parameter, "is_flag", False) else f" {parameter.name.upper()}"
+    return ", ".join(names) + value

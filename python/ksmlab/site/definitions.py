@@ -1,0 +1,206 @@
+"""What userspace sees of the driver, read from the driver's sources: the one place where each thing is defined."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from ksmlab import abi
+from ksmlab.lessons import excerpt
+
+KERNEL = excerpt.CHECKOUT / "kernel"
+HEADER = "kernel/include/uapi/linux/ksm.h"
+
+ATTRIBUTE = re.compile(r"&(\w+)_attr\.attr")
+SETTING = re.compile(r"^SETTING\((\w+), (\w+)\);", re.MULTILINE)
+COUNTER = re.compile(r"^COUNTER\((\w+), (\w+)\);", re.MULTILINE)
+WRITABLE = re.compile(r"__ATTR_RW\((\w+)\)")
+SKIPPED = re.compile(r"SKIPPED\((KSM_SKIP_\w+), \"(\w+)\"\)")
+PARAMETER = re.compile(r"^module_param(?:_cb)?\((\w+), .*?(\d+)\);", re.MULTILINE)
+DESCRIPTION = re.compile(r"^MODULE_PARM_DESC\((\w+), \"(.*)\"\);", re.MULTILINE)
+DEFAULT = re.compile(r"static char \*(\w+) = \"(\w+)\";")
+IOCTL = re.compile(r"^#define (KSM_\w+)\s+(_IO[WR]*\([^)]*\))", re.MULTILINE)
+EVENT = re.compile(r"^TRACE_EVENT\((\w+),$", re.MULTILINE)
+FORMAT = re.compile(r"TP_printk\(\"([^\"]*)\"")
+MEMBER = re.compile(r"^@(\w+): ?(.*)$")
+ERRNO = re.compile(r"^\s*-(E[A-Z0-9]+): (.*)$")
+
+
+class DefinitionError(Exception):
+    """A source does not say what it should; the text says which, and what is missing."""
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """A file in /sys/kernel/mm/ksm."""
+
+    name: str
+    writable: bool
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of the module; no default where it is for reading only."""
+
+    name: str
+    meaning: str
+    default: str
+
+
+@dataclass(frozen=True)
+class Ioctl:
+    """An ioctl.
+
+    Attributes:
+        name: Its macro.
+        macro: How the number is made.
+        number: It.
+        summary: What it does, in a phrase.
+        text: What else is said of it, as paragraphs.
+        errors: Errno and when it comes.
+    """
+
+    name: str
+    macro: str
+    number: int
+    summary: str
+    text: str
+    errors: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Tracepoint:
+    """A tracepoint of the system devksm: its meaning, and what a line of the trace looks like."""
+
+    name: str
+    meaning: str
+    form: str
+
+
+def _read(path: str) -> str:
+    return (KERNEL / path).read_text()
+
+
+def comment_lines(comment: str) -> list[str]:
+    """Give the lines of a C comment without its marks."""
+    inner = comment.strip().removeprefix("/**").removeprefix("/*").removesuffix("*/")
+    lines = [re.sub(r"^\s*\* ?", "", line.rstrip()) for line in inner.splitlines()]
+    return [line.strip() if number == 0 else line for number, line in enumerate(lines)]
+
+
+def members(path: str, name: str) -> dict[str, str]:
+    """Give the meaning of each member of a type, from the kernel-doc above it."""
+    found: dict[str, str] = {}
+    last = ""
+    for line in comment_lines(excerpt.find(path, name).comment):
+        if match := MEMBER.match(line):
+            last = match[1]
+            found[last] = match[2]
+        elif last and line.strip():
+            found[last] += " " + line.strip()
+        else:
+            last = ""
+    return found
+
+
+def attributes() -> list[Attribute]:
+    """Give the files of /sys/kernel/mm/ksm.
+
+    Raises:
+        DefinitionError: One has no meaning in kernel/ksm.h, nor in the comment above it.
+    """
+    text = _read("sysfs.c")
+    settings = members("kernel/ksm.h", "struct ksm_settings")
+    counters = members("kernel/ksm.h", "struct ksm_counters")
+    names = dict(COUNTER.findall(text))
+    writable = {name for name, _ in SETTING.findall(text)} | set(WRITABLE.findall(text))
+    result = []
+    for name in ATTRIBUTE.findall(text):
+        meaning = settings.get(name) or counters.get(names.get(name, ""))
+        if meaning is None:
+            comment = excerpt.find("kernel/sysfs.c", f"{name}_show").comment
+            meaning = " ".join(comment_lines(comment)).strip().rstrip(".")
+        if not meaning:
+            raise DefinitionError(f"kernel/sysfs.c: nothing says what {name} means")
+        if same := re.fullmatch(r"the same, of (the last complete pass)", meaning):
+            before = counters[names[name].replace("_last", "_now")]
+            meaning = before.replace("this pass", same[1]).replace("the last one", "the one before")
+        result.append(Attribute(name, name in writable, meaning))
+    return result
+
+
+def skip_reasons() -> list[Attribute]:
+    """Give the files of skipped/, each with its reason from enum ksm_skip."""
+    meanings = members("kernel/ksm.h", "enum ksm_skip")
+    return [
+        Attribute(f"skipped/{name}", writable=False, meaning=meanings[constant])
+        for constant, name in SKIPPED.findall(_read("sysfs.c"))
+    ]
+
+
+def parameters() -> list[Parameter]:
+    """Give the parameters of ksm.ko.
+
+    Raises:
+        DefinitionError: One has no description.
+    """
+    result = []
+    for path in sorted(KERNEL.glob("*.c")):
+        text = path.read_text()
+        descriptions, defaults = dict(DESCRIPTION.findall(text)), dict(DEFAULT.findall(text))
+        for name, _mode in PARAMETER.findall(text):
+            if name not in descriptions:
+                raise DefinitionError(f"{path.name}: the parameter {name} has no MODULE_PARM_DESC")
+            result.append(Parameter(name, descriptions[name], defaults.get(name, "")))
+    return result
+
+
+def ioctls() -> list[Ioctl]:
+    """Give the ioctls of the interface header, with the numbers that Python computes for them.
+
+    Raises:
+        DefinitionError: One has no comment, or Python does not know it.
+    """
+    result = []
+    text = (excerpt.CHECKOUT / HEADER).read_text().replace("\\\n", " ")
+    for name, macro in IOCTL.findall(text):
+        lines = comment_lines(excerpt.find(HEADER, name).comment)
+        summary = " ".join(lines).partition(" - ")[2].split("  ")[0] if lines else ""
+        number = getattr(abi, name, None)
+        if not summary or number is None:
+            raise DefinitionError(f"{HEADER}: {name} has no comment, or ksmlab.abi has it not")
+        body, errors = _errors(lines[2:] if not lines[0] else lines[1:])
+        result.append(Ioctl(name, re.sub(r"\s+", " ", macro), number, summary, body, tuple(errors)))
+    return result
+
+
+def _errors(lines: list[str]) -> tuple[str, list[tuple[str, str]]]:
+    errors: list[tuple[str, str]] = []
+    body: list[str] = []
+    # As kernel-doc names a member.
+    for line in (line.replace("@", "") for line in lines):
+        if found := ERRNO.match(line):
+            errors.append((found[1], found[2]))
+        elif errors and line.strip():
+            errors[-1] = (errors[-1][0], f"{errors[-1][1]} {line.strip()}")
+        else:
+            body.append(line)
+    return "\n".join(body).strip(), errors
+
+
+def tracepoints() -> list[Tracepoint]:
+    """Give the tracepoints, each with the comment above it.
+
+    Raises:
+        DefinitionError: One has no comment, or no format.
+    """
+    result = []
+    for name in EVENT.findall(_read("trace.h")):
+        piece = excerpt.find("kernel/trace.h", name)
+        form = FORMAT.search(piece.text)
+        if not piece.comment or form is None:
+            raise DefinitionError(f"kernel/trace.h: {name} has no comment, or no TP_printk()")
+        meaning = " ".join(comment_lines(piece.comment)).strip()
+        result.append(Tracepoint(name, meaning, form[1]))
+    return result

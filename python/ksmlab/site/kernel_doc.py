@@ -1,0 +1,94 @@
+"""The driver's kernel-doc as Markdown: what stands above each function and type of kernel/.
+
+linuxdoc and hawkmoth do more, and want more: the one makes two targets of one name where a function and an enum share
+theirs, the other the headers of a configured kernel.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from ksmlab.lessons import excerpt
+from ksmlab.site.definitions import KERNEL, MEMBER, DefinitionError, comment_lines
+
+# As kernel-doc writes names: a parameter, a constant, a type.
+NAME = re.compile(r"\*?[@%][A-Za-z_]\w*|&(?:struct |enum )?[A-Za-z_][\w>.-]*\w")
+FUNCTION = re.compile(r"\b(\w+\(\))")
+HEAD = re.compile(r"(?P<name>(?:(?:struct|enum) )?\w+)(?:\(\))? - (?P<summary>.*)")
+
+
+@dataclass(frozen=True)
+class Doc:
+    """The kernel-doc of one function or type.
+
+    Attributes:
+        name: What it is of, as kernel-doc has it.
+        prototype: The function's head; empty for a type.
+        summary: One phrase.
+        members: Parameters or members, and what each means.
+        body: What else is said, as paragraphs of Markdown.
+    """
+
+    name: str
+    prototype: str
+    summary: str
+    members: tuple[tuple[str, str], ...]
+    body: str
+
+
+def markdown(text: str) -> str:
+    """Make Markdown of a sentence of kernel-doc."""
+    text = text.replace("<", "\\<").replace("|", "\\|")
+    text = NAME.sub(lambda found: f"`{re.sub('[@%&]', '', found[0])}`", text)
+    return FUNCTION.sub(r"`\1`", text)
+
+
+def docs(file: str) -> list[Doc]:
+    """Give the kernel-doc of a file of kernel/, in its order.
+
+    Raises:
+        DefinitionError: A comment that begins like kernel-doc has no head, or there is none at all.
+    """
+    found = [
+        _doc(file, piece)
+        for piece in excerpt.pieces(KERNEL / file).values()
+        if piece.comment.startswith("/**")
+    ]
+    if not found:
+        raise DefinitionError(f"kernel/{file} has no kernel-doc")
+    return found
+
+
+def _doc(file: str, piece: excerpt.Excerpt) -> Doc:
+    lines = [line for line in comment_lines(piece.comment) if line.strip() or line == ""]
+    while lines and not lines[0].strip():
+        del lines[0]
+    head = HEAD.fullmatch(lines[0].strip()) if lines else None
+    if head is None or head["name"] != piece.name:
+        raise DefinitionError(f"kernel/{file}: the comment above {piece.name} is of another name")
+    members: list[tuple[str, str]] = []
+    body: list[str] = []
+    summary = head["summary"]
+    in_head = True
+    for line in lines[1:]:
+        if match := MEMBER.match(line):
+            members.append((match[1], match[2].strip()))
+            in_head = False
+        elif line.startswith("\t") and members and not body:
+            members[-1] = (members[-1][0], f"{members[-1][1]} {line.strip()}")
+        elif in_head and line.strip():
+            summary += f" {line.strip()}"
+        else:
+            in_head = False
+            body.append(line.strip())
+    prototype = ""
+    if "{" in piece.text and not piece.name.startswith(("struct", "enum")):
+        prototype = " ".join(piece.text.partition("\n{")[0].split())
+    return Doc(
+        name=piece.name,
+        prototype=prototype,
+        summary=markdown(summary.strip()),
+        members=tuple((name, markdown(text)) for name, text in members),
+        body=markdown("\n".join(body).strip()),
+    )

@@ -1,0 +1,71 @@
+"""``{reference} sysfs``: a part of the reference, made of the driver's sources by a template."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from docutils import nodes
+from docutils.statemachine import StringList
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from sphinx.util.docutils import SphinxDirective
+
+from ksmlab.lessons.excerpt import CHECKOUT, ExcerptError
+from ksmlab.site import command, definitions, kernel_doc
+from ksmlab.site.definitions import KERNEL, DefinitionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+TEMPLATES = Path(__file__).parent / "templates"
+PARTS: Mapping[str, Callable[[str], Mapping[str, object]]] = {
+    "sysfs": lambda _: {
+        "attributes": definitions.attributes(),
+        "reasons": definitions.skip_reasons(),
+    },
+    "ioctls": lambda _: {"ioctls": definitions.ioctls()},
+    "tracepoints": lambda _: {"tracepoints": definitions.tracepoints()},
+    "command": lambda _: {"commands": command.commands()},
+    "parameters": lambda _: {"parameters": definitions.parameters()},
+    "kernel-doc": lambda file: {"docs": kernel_doc.docs(file)},
+}
+
+
+def render(part: str, of: str = "") -> str:
+    """Make a part of the reference, as Markdown.
+
+    Args:
+        part: One of PARTS.
+        of: Which file it is of, where there is one for each.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    return environment.get_template(f"{part}.md.j2").render(**PARTS[part](of))
+
+
+class ReferenceDirective(SphinxDirective):
+    """A part of the reference, by its name."""
+
+    required_arguments = 1
+    optional_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Make it."""
+        part, of = (*self.arguments, "")[:2]
+        if part not in PARTS:
+            raise self.error(f"there is no part {part!r}; there are: {', '.join(PARTS)}")
+        for path in (*KERNEL.glob("*.[ch]"), CHECKOUT / definitions.HEADER):
+            self.env.note_dependency(str(path))
+        try:
+            text = render(part, of)
+        except (DefinitionError, ExcerptError) as error:
+            raise self.error(str(error)) from None
+        node = nodes.Element()
+        node.document = self.state.document
+        self.state.nested_parse(StringList(text.splitlines(), part), self.content_offset, node)
+        return list(node.children)

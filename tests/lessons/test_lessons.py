@@ -1,0 +1,33 @@
+"""Each lesson, typed at a VM's console as a reader would, gives what its page says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ksmlab.lab import Lab
+from ksmlab.lessons import play, source
+from ksmlab.lessons.vm import Room
+from ksmlab.progress import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ksmlab.lessons.source import Lesson
+
+LESSONS = {number: each for number, each in source.read_all().items() if not each.draft}
+
+
+@pytest.fixture(scope="session")
+def room() -> Iterator[Room]:
+    with Room(Lab(Progress())) as room:
+        yield room
+
+
+@pytest.mark.parametrize(
+    "lesson", LESSONS.values(), ids=[f"lesson_{number}_" for number in LESSONS]
+)
+def test_it_goes_as_its_page_says(room: Room, lesson: Lesson) -> None:
+    with room.lesson(lesson) as (terminal, _):
+        play.check(lesson, terminal)

@@ -1,0 +1,75 @@
+"""Code is shown by its name: what is found, and what is said when it is not."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ksmlab.lessons import excerpt
+from ksmlab.lessons.excerpt import ExcerptError
+
+DATA = Path(__file__).parent / "data"
+
+PYTHON = """\
+import os
+
+@deco
+def one(a):
+    return a
+
+class Two:
+    def one(self):
+        return 2
+"""
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    shutil.copy(DATA / "excerpt.c", tmp_path / "a.c")
+    (tmp_path / "a.py").write_text(PYTHON)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "begin", "end"),
+    [
+        ("LONG", 1, "#define LONG", "((_x) + 1)"),
+        ("SHORT", 3, "#define", "SHORT 1"),
+        ("struct thing", 6, "struct thing {", "};"),
+        ("one", 13, "static int one(int a,", "}"),
+        ("two", 23, "struct thing *two(void)", "}"),
+        ("fops", 28, "static const struct", "};"),
+    ],
+)
+def test_c(tree: Path, name: str, first: int, begin: str, end: str) -> None:
+    found = excerpt.find("a.c", name, tree)
+    assert found.first == first
+    assert found.text.startswith(begin)
+    assert found.text.endswith(end)
+
+
+def test_the_comment_above(tree: Path) -> None:
+    assert excerpt.find("a.c", "one", tree).comment == "/**\n * one - the first\n */"
+    assert excerpt.find("a.c", "struct thing", tree).comment == "/* Of the struct. */"
+    assert excerpt.find("a.c", "two", tree).comment == ""
+
+
+def test_python(tree: Path) -> None:
+    assert excerpt.find("a.py", "one", tree).text == "@deco\ndef one(a):\n    return a"
+    assert excerpt.find("a.py", "Two.one", tree).text == "    def one(self):\n        return 2"
+    assert excerpt.find("a.py", "Two", tree).first == 7
+
+
+def test_a_renamed_function_is_an_error_that_names_what_is_near(tree: Path) -> None:
+    with pytest.raises(ExcerptError, match=r"a\.c has nothing of the name 'ones'; near to it: one"):
+        excerpt.find("a.c", "ones", tree)
+    with pytest.raises(ExcerptError, match=r"b\.c is not there"):
+        excerpt.find("b.c", "one", tree)
+
+
+def test_it_finds_what_the_driver_defines() -> None:
+    assert "pte_wrprotect" in excerpt.find("kernel/pte.c", "replace_page").text
+    assert excerpt.find("kernel/trace.h", "devksm_merge").text.endswith(");")
+    assert excerpt.find("kernel/sysfs.c", "ksm_settings").text.startswith("struct ksm_settings")

@@ -1,0 +1,53 @@
+"""Each exercise fails with its skeleton, and passes with its answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ksmlab.lessons import exercise, source
+from ksmlab.lessons.source import LessonError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+EXERCISES = exercise.read_all()
+
+
+@pytest.mark.parametrize("number", EXERCISES)
+def test_the_skeleton_fails_and_the_answer_passes(number: int, tmp_path: Path) -> None:
+    found = EXERCISES[number]
+    for name, source_directory, status in (("a", found.skeleton, 1), ("b", found.answer, 0)):
+        target = tmp_path / name
+        assert exercise.copy(source_directory, found, target)
+        exercise.build(target)
+        done = exercise.run_tests(target)
+        assert done.returncode == status, done.stdout + done.stderr
+        assert "error" not in done.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize("number", EXERCISES)
+def test_its_page_tells_of_it(number: int) -> None:
+    text = source.find(number).path.read_text()
+    assert f"make exercise N={number}`" in text
+    for path in EXERCISES[number].answer.iterdir():
+        assert f"exercises/{number:02}/answer/{path.name}" in text
+    answers = {path.name for path in EXERCISES[number].answer.iterdir()}
+    assert answers <= {path.name for path in EXERCISES[number].skeleton.iterdir()}
+
+
+def test_what_the_reader_wrote_stays(tmp_path: Path) -> None:
+    found = exercise.find(2)
+    written = exercise.copy(found.skeleton, found, tmp_path)
+    written[0].write_text("mine")
+    assert exercise.copy(found.skeleton, found, tmp_path) == []
+    assert written[0].read_text() == "mine"
+
+
+def test_a_lesson_without_an_exercise(tmp_path: Path) -> None:
+    with pytest.raises(LessonError, match=r"Lesson 99 has no exercise.*2"):
+        exercise.find(99)
+    (tmp_path / "x.c").write_text("int main(void) { return }")
+    with pytest.raises(LessonError, match=r"x\.c does not compile"):
+        exercise.build(tmp_path)

@@ -1,0 +1,92 @@
+"""The reference has everything that the sources define, each with its meaning."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from ksmlab import abi, lab_device
+from ksmlab.lessons.excerpt import CHECKOUT
+from ksmlab.site import definitions, kernel_doc, tables
+from ksmlab.sysfs import KsmSysfs
+
+KERNEL = CHECKOUT / "kernel"
+
+
+def shown(part: str) -> set[str]:
+    """Give what stands in the first column of a part of the reference, or as the name of a paragraph."""
+    return set(re.findall(r"^(?:\| |\*\*)`([\w/]+)`", tables.render(part), re.MULTILINE))
+
+
+def test_every_sysfs_attribute_is_there() -> None:
+    text = (KERNEL / "sysfs.c").read_text()
+    attributes = set(re.findall(r"\b(\w+)_attr = __ATTR_R[OW]\((?!_name)", text))
+    attributes |= set(re.findall(r"^(?:SETTING|COUNTER)\((\w+),", text, re.MULTILINE))
+    reasons = {f"skipped/{name}" for name in re.findall(r"SKIPPED\(\w+, \"(\w+)\"\)", text)}
+    assert len(attributes) >= 9
+    assert len(reasons) == 19
+    assert shown("sysfs") == attributes | reasons
+    python = {name for name in vars(KsmSysfs) if not name.startswith("_")}
+    assert python & attributes >= {"run", "sleep", "pages_shared"}
+
+
+def test_a_setting_can_be_written_and_a_counter_cannot() -> None:
+    writable = {each.name: each.writable for each in definitions.attributes()}
+    assert writable["run"]
+    assert writable["sleep"]
+    assert not writable["pages_shared"]
+    assert not writable["metadata_bytes"]
+
+
+def test_every_ioctl_is_there_with_its_errnos() -> None:
+    header = (CHECKOUT / definitions.HEADER).read_text()
+    names = set(re.findall(r"^#define (KSM_\w+)\s+_IO", header, re.MULTILINE))
+    assert shown("ioctls") == names
+    assert names == {name for name in vars(abi) if re.fullmatch(r"KSM_(?!API)\w+", name)}
+    errors = {each.name: dict(each.errors) for each in definitions.ioctls()}
+    assert set(errors["KSM_REGISTER_MEMORY_REGION"]) == {
+        "EFAULT", "EINVAL", "ERANGE", "EEXIST", "ENOSPC", "ENOMEM",
+    }  # fmt: skip
+    for name in re.findall(r"^ \*  -(E\w+):", header, re.MULTILINE):
+        assert any(name in each for each in errors.values())
+    assert f"{abi.KSM_REGISTER_MEMORY_REGION:#010x}" in tables.render("ioctls")
+    assert lab_device.KSM_LAB_CALL not in {each.number for each in definitions.ioctls()}
+
+
+def test_every_tracepoint_is_there() -> None:
+    text = (KERNEL / "trace.h").read_text()
+    names = set(re.findall(r"TRACE_EVENT\((\w+)", text))
+    assert names
+    assert shown("tracepoints") == names
+    assert all(each.meaning and each.form for each in definitions.tracepoints())
+
+
+def test_every_parameter_is_there() -> None:
+    names = {
+        name
+        for path in KERNEL.glob("*.c")
+        for name in re.findall(r"^module_param\w*\((\w+),", path.read_text(), re.MULTILINE)
+    }
+    assert names
+    assert shown("parameters") == names
+
+
+def test_every_command_is_there() -> None:
+    text = tables.render("command")
+    for name in ("demo", "lesson", "lessons record", "exercise", "bench", "vm run", "kernels list"):
+        assert f"**`ksmlab {name}`**" in text
+    assert "`--kernel KERNEL`" in text
+
+
+@pytest.mark.parametrize(
+    "path", sorted((CHECKOUT / "kernel").glob("*.[ch]")), ids=lambda path: path.name
+)
+def test_every_kernel_doc_is_on_the_page_of_the_driver(path: object) -> None:
+    starts = re.findall(r"^/\*\*$", path.read_text(), re.MULTILINE)
+    page = (CHECKOUT / "docs/reference/driver.md").read_text()
+    if not starts:
+        assert f"kernel-doc {path.name}\n" not in page
+        return
+    assert f"kernel-doc {path.name}\n" in page
+    assert len(kernel_doc.docs(path.name)) == len(starts)
