@@ -17,7 +17,7 @@ BIN := $(VENV)/bin
 KSMLAB := $(BIN)/ksmlab
 PYTEST := $(BIN)/python -m pytest
 # Every warning is an error; --nitpicky: so is a link within the pages that leads nowhere.
-SPHINX := $(BIN)/python -m sphinx -q --fail-on-warning --keep-going --nitpicky -d build/docs/doctrees
+SPHINX := $(BIN)/python -m sphinx -q --fresh-env --fail-on-warning --keep-going --nitpicky -d build/docs/doctrees
 
 # vm/kernels.toml says what they are.
 STOCK := debian-6.1 debian-6.12

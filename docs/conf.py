@@ -33,9 +33,11 @@ nitpick_ignore_regex = [
     ("c:.*", r".*"),
     (
         "py:.*",
-        r"(pathlib|collections|ctypes|array|enum|typing|re|subprocess|threading|types|os)\..*",
+        r"(pathlib|collections|ctypes|array|enum|fcntl|typing|re|subprocess|threading|types|os)\..*",
     ),
     ("py:.*", r"[A-Za-z_]+"),
+    # What stands before a colon in the docstring of a property is taken for its type.
+    ("py:class", r".* .*"),
 ]
 
 autodoc_member_order = "bysource"
