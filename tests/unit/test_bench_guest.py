@@ -31,6 +31,7 @@ PLAN = Plan(
     lab_module="/b/ksm_lab.ko",
     probe="/b/probe.so",
     factors=(4, 16),
+    interval=0,
 )
 SAMPLE = Sample(
     "k", 0, "churn", "hash", 1, 10, 10, 4, {"steady_pass_ns": 1.5}, ((0, 0), (9, 4)), "so"
@@ -167,37 +168,33 @@ class FakeEngine:
         return Look(self.looks * 1000, self.looks * 100, self.looks * self.pace, self.looks // 2)
 
 
-def test_merging_ends_at_the_goal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(figures, "INTERVAL", 0)
-    reached = figures.merge(FakeEngine(10), 100, 20)  # type: ignore[arg-type]
+def test_merging_ends_at_the_goal() -> None:
+    reached = figures.merge(FakeEngine(10), 100, PLAN)  # type: ignore[arg-type]
     # From look 1, with 10 saved already, to 99 saved, at look 9.9.
     assert reached.cpu_ns == pytest.approx(890)
     assert reached.wall_ns == pytest.approx(8900)
     assert reached.saved == 100
 
 
-def test_merging_ends_when_patience_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(figures, "INTERVAL", 0)
-    reached = figures.merge(FakeEngine(1), 1000, 3)  # type: ignore[arg-type]
+def test_merging_ends_when_patience_does() -> None:
+    reached = figures.merge(FakeEngine(1), 1000, replace(PLAN, patience=3))  # type: ignore[arg-type]
     assert reached.cpu_ns is None
     assert reached.saved == 6
 
 
-def test_steady_passes_are_averaged(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(figures, "INTERVAL", 0)
+def test_steady_passes_are_averaged() -> None:
     plan = replace(PLAN, steady_ns=0)
     cost, passes = figures.steady_pass(FakeEngine(0), plan)  # type: ignore[arg-type]
     assert (cost, passes) == (200, 10)
 
 
 def test_a_scanner_that_stands_still_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(figures, "INTERVAL", 0)
     monkeypatch.setattr(figures, "STUCK_SECONDS", 1e-5)
     engine = FakeEngine(0)
     monkeypatch.setattr(engine, "look", lambda: Look(engine.looks * 0 + next(clock), 0, 0, 0))
     clock = iter(range(0, 1 << 30, 1000))
     with pytest.raises(figures.StuckError, match="finished no pass"):
-        figures.watch(engine, lambda _look: False)  # type: ignore[arg-type]
+        figures.watch(engine, lambda _look: False, 0)  # type: ignore[arg-type]
 
 
 def test_what_is_measured_in_which_order() -> None:

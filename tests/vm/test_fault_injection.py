@@ -149,7 +149,7 @@ def test_register(ksm: KsmSysfs, area: Area, arena: Arena) -> None:
 @pytest.mark.parametrize("huge", [False, True], ids=["small", "huge"])
 def test_scan_and_merge(ksm: KsmSysfs, huge: bool) -> None:
     """The thread counts a page for which there is no memory, goes on, and merges it the next time."""
-    short = 0
+    new = found = 0
     with KsmDevice() as device, FailNth(kksmd()) as thread:
         for nth in range(1, faults.MOST):
             with Arena(512 if huge else NPAGES, huge=huge) as arena, device.create_area() as area:
@@ -157,6 +157,7 @@ def test_scan_and_merge(ksm: KsmSysfs, huge: bool) -> None:
                 arena.fill(content.groups(NPAGES, ALIKE))
                 area.register(arena)
                 thread.arm(nth)
+                new += bool(one_pass(ksm))
                 missed = 0
                 for _ in range(10):
                     missed += one_pass(ksm)
@@ -164,7 +165,7 @@ def test_scan_and_merge(ksm: KsmSysfs, huge: bool) -> None:
                         break
                 ksm.run = 0
                 assert ksm.pages_shared == SHARED, (nth, ksm.counters())
-                short += bool(missed)
+                found += bool(missed)
                 hit = thread.disarm()
                 check(ksm, arena, nth)
                 area.remove()
@@ -172,8 +173,11 @@ def test_scan_and_merge(ksm: KsmSysfs, huge: bool) -> None:
             assert ksm.kernel_pages_allocated == 0, nth
             if not hit:
                 break
-    # A chunk and its items, a node and its page, four times.
-    assert short >= 2 + 2 * NPAGES // ALIKE, f"{short} of {nth} failures were noticed"
+    # The first pass makes a chunk and its items, the next four times a node and its page. That a
+    # slab cannot grow is made good by the allocator, unnoticed, and may stand in for one of them;
+    # with a few so lost there are still more than the nodes, or the pages, alone could be.
+    assert new >= 1, f"{nth} failures"
+    assert found > NPAGES // ALIKE, f"{found} of {nth} failures were noticed"
 
 
 def test_scan_and_merge_while_memory_fails_by_chance(ksm: KsmSysfs) -> None:

@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 STAGES = 4
 #: Seconds from one unload of the module to the next.
 ROUND_SECONDS = 25.0
+#: Seconds for the last steps of a life, or for one compaction of all memory beside ten others who want the CPU. What
+#: hangs in the kernel is reported by the kernel, and sooner.
+SLOWEST = PATIENCE * max(FEWEST_STEPS)
 KHUGEPAGED = Path("/sys/kernel/mm/transparent_hugepage/khugepaged")
 LOAD = ("--vm", "1", "--vm-bytes", "48M", "--mremap", "1", "--madvise", "1", "--fork", "1")
 
@@ -126,10 +129,10 @@ def one_round(modules: Modules, seed: str, seconds: float, image: Path) -> tuple
             nodes = numa.nodes()
             stages = [Stage(number, seed, image, nodes) for number in range(STAGES)]
             played = [start(lambda to, on=stage: play(on, to, seconds)) for stage in stages]
-            said = [process.receive(seconds + PATIENCE * max(FEWEST_STEPS)) for process in played]
+            said = [process.receive(seconds + SLOWEST) for process in played]
             wrong = [words for words in said if isinstance(words, str)]
             assert not wrong, "\n".join(wrong)
-            turns = knobs.ask("end", PATIENCE)
+            turns = knobs.ask("end", SLOWEST)
             assert isinstance(turns, int), turns
 
         with child(heir.live_on) as process:

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from ksmlab.bench.workloads import Memory
     from ksmlab.lab_device import PteLab
 
-#: Seconds between two looks.
-INTERVAL = 0.003
 #: What counts as done: this share of the merges that are possible.
 GOAL = 0.99
 #: Seconds after which steady passes are long enough, however short they are.
@@ -83,8 +81,8 @@ def percentile(ordered: Sequence[int], percent: int) -> int:
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
 
 
-def watch(engine: Engine, done: Callable[[Look], bool]) -> list[Look]:
-    """Look at an engine until something is true of it.
+def watch(engine: Engine, done: Callable[[Look], bool], interval: float) -> list[Look]:
+    """Look at an engine, every so many seconds, until something is true of it.
 
     Raises:
         StuckError: It has not finished a pass for a long time.
@@ -92,7 +90,7 @@ def watch(engine: Engine, done: Callable[[Look], bool]) -> list[Look]:
     looks = [engine.look()]
     moved = looks[0]
     while not done(looks[-1]):
-        time.sleep(INTERVAL)
+        time.sleep(interval)
         looks.append(engine.look())
         if looks[-1].scans != moved.scans:
             moved = looks[-1]
@@ -104,15 +102,15 @@ def watch(engine: Engine, done: Callable[[Look], bool]) -> list[Look]:
     return looks
 
 
-def merge(engine: Engine, possible: int, patience: int) -> Reached:
+def merge(engine: Engine, possible: int, plan: Plan) -> Reached:
     """Let an engine scan until it has merged what there is to merge."""
     goal = goal_of(possible)
     start = engine.look()
     engine.run()
-    end = start.scans + (patience if possible else 2)
+    end = start.scans + (plan.patience if possible else 2)
     looks = [
         start,
-        *watch(engine, lambda look: look.scans >= end or 0 < goal <= look.saved),
+        *watch(engine, lambda look: look.scans >= end or 0 < goal <= look.saved, plan.interval),
     ]
     curve = thin([(look.cpu_ns - start.cpu_ns, look.saved) for look in looks])
     last = looks[-1]
@@ -130,7 +128,7 @@ def steady_pass(engine: Engine, plan: Plan) -> tuple[float, int]:
         CPU nanoseconds of one pass, on average, and over how many.
     """
     begin = engine.look().scans + plan.settle + 1
-    first = watch(engine, lambda look: look.scans >= begin)[-1]
+    first = watch(engine, lambda look: look.scans >= begin, plan.interval)[-1]
 
     def enough(look: Look) -> bool:
         return look.scans - first.scans >= plan.passes and (
@@ -139,7 +137,7 @@ def steady_pass(engine: Engine, plan: Plan) -> tuple[float, int]:
         )
 
     last = first
-    for look in watch(engine, enough):
+    for look in watch(engine, enough, plan.interval):
         # The first look that sees a pass complete is the nearest to its end.
         if look.scans > last.scans:
             last = look
@@ -185,7 +183,7 @@ def measure(
     """Measure one engine on one workload, from fresh memory to its last figure."""
     engine.add(memory)
     shootdowns = tlb_shootdowns()
-    reached = merge(engine, memory.possible, plan.patience)
+    reached = merge(engine, memory.possible, plan)
     figures = {"tlb_shootdowns": float(tlb_shootdowns() - shootdowns)}
     if reached.cpu_ns is not None and reached.wall_ns is not None:
         gib = goal_of(memory.possible) * PAGE_SIZE / GIB

@@ -38,6 +38,7 @@ class Plan:
         has_index: Whether ksm.ko takes the parameter `index`.
         probe: Path of the compiled probe.c.
         limit: Whether the plain loop of hashing is timed, too.
+        interval: Seconds between two looks, and so how sharply the moment of the goal is known.
     """
 
     engines: tuple[str, ...]
@@ -56,6 +57,7 @@ class Plan:
     patience: int = 20
     seed: int = 20090409
     limit: bool = True
+    interval: float = 0.003
 
     def to_json(self) -> str:
         """Write it as one line."""
