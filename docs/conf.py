@@ -1,9 +1,12 @@
 """How Sphinx makes the documentation; `make docs` calls it."""
 
+import sys
 import tomllib
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[1]
+# Where drawings/ is.
+sys.path.insert(0, str(CHECKOUT / "docs"))
 
 project = "/dev/ksm lab"
 version = release = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["version"]
@@ -16,6 +19,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "ksmlab.site",
+    "drawings.pages",
 ]
 exclude_patterns = [
     "lessons/programs",
@@ -48,7 +52,7 @@ napoleon_numpy_docstring = False
 html_theme = "furo"
 html_title = "/dev/ksm lab"
 html_static_path = ["_static"]
-html_css_files = ["lessons.css"]
+html_css_files = ["lessons.css", "pages.css"]
 html_show_copyright = False
 html_show_sphinx = False
 html_copy_source = False

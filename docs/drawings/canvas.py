@@ -12,7 +12,7 @@ from typing import Self
 STYLE = Path(__file__).with_name("drawing.css")
 
 _TIP = (
-    '<marker id="tip" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="8" markerHeight="8" orient="auto">'
+    'viewBox="0 0 10 10" refX="9" refY="5" markerWidth="8" markerHeight="8" orient="auto">'
     '<path class="tip" d="M0 0 10 5 0 10z"/></marker>'
 )
 
@@ -20,16 +20,18 @@ _TIP = (
 class Canvas:
     """A sheet of a fixed size."""
 
-    def __init__(self, width: float, height: float, title: str, words: str) -> None:
+    def __init__(self, name: str, width: float, height: float, title: str, words: str) -> None:
         """Begin an empty sheet.
 
         Args:
+            name: which no other drawing of a page has.
             width: of the sheet.
             height: of the sheet.
             title: what the drawing is called.
             words: what it shows, for those who do not see it.
         """
-        self.width, self.height, self.title, self.words = width, height, title, words
+        self.name, self.title, self.words = name, title, words
+        self.width, self.height = width, height
         self._parts: list[str] = []
 
     def box(
@@ -71,23 +73,26 @@ class Canvas:
         """Draw a line with a tip at its last point."""
         places = " ".join(f"{x:g},{y:g}" for x, y in points)
         self._parts.append(
-            f'<polyline class="line {css}" points="{places}" marker-end="url(#tip)"/>'
+            f'<polyline class="line {css}" points="{places}" marker-end="url(#{self.name}-tip)"/>'
         )
         return self
 
     def svg(self) -> str:
-        """Return the drawing as the text of an SVG file."""
+        """Return the drawing as SVG, for a page that has the style sheet, or for a file: see standalone()."""
+        name, body = self.name, "\n".join(self._parts)
         size = f'viewBox="0 0 {self.width:g} {self.height:g}" width="{self.width:g}" height="{self.height:g}"'
-        body = "\n".join(self._parts)
-        return f"""<svg xmlns="http://www.w3.org/2000/svg" class="drawing" {size} role="img" aria-labelledby="t d">
-<title id="t">{escape(self.title)}</title>
-<desc id="d">{escape(self.words)}</desc>
-<style>
-{escape(STYLE.read_text(), quote=False)}</style>
-<defs>
-{_TIP}
-</defs>
+        return f"""<svg xmlns="http://www.w3.org/2000/svg" class="drawing" {size} role="img" \
+aria-labelledby="{name}-title {name}-words">
+<title id="{name}-title">{escape(self.title)}</title>
+<desc id="{name}-words">{escape(self.words)}</desc>
+<defs><marker id="{name}-tip" {_TIP}</defs>
 <rect class="card" x="0.5" y="0.5" width="{self.width - 1:g}" height="{self.height - 1:g}" rx="8"/>
 {body}
 </svg>
 """
+
+
+def standalone(svg: str) -> str:
+    """Put the style sheet into a drawing, which may be a file of its own then."""
+    style = f"<style>\n{escape(STYLE.read_text(), quote=False)}</style>\n"
+    return svg.replace("<defs>", f"{style}<defs>", 1)

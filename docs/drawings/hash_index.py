@@ -39,43 +39,43 @@ def _table(sheet: Canvas, x: float, chains: dict[int, list[tuple[str, str]]]) ->
 def draw() -> str:
     """Return the SVG."""
     sheet = Canvas(
-        960,
-        440,
+        NAME,
+        756,
+        444,
         "The hash index",
         "Two tables of chains, by the lowest bits of the hash. The stable one holds kernel pages. The unstable one "
         "holds pages that wait; one of them was written since it was added, so it stands under a hash that its page "
         "no longer has.",
     )
-    sheet.text(40, 40, "stable table: kernel pages", "head")
-    sheet.lines(40, 64, "a hash with a seed of this load says which chain", "dim small")
+    sheet.text(20, 40, "stable table: kernel pages", "head")
+    sheet.lines(20, 64, "a hash with a seed of this load says which chain", "dim small")
     _table(
         sheet,
-        40,
+        20,
         {
             0: [("0x5e…10", "two")],
             2: [("0x91…7a", "two"), ("0x0c…42", "two")],
             5: [("0xd4…0d", "two")],
         },
     )
-    sheet.text(520, 40, "unstable table: pages that wait for an equal", "head")
-    sheet.lines(520, 64, "nothing is thrown away at the end of a pass", "dim small")
+    sheet.text(396, 40, "unstable table: pages that wait", "head")
+    sheet.lines(396, 64, "nothing is thrown away at the end of a pass", "dim small")
     _table(
         sheet,
-        520,
+        396,
         {
             1: [("0x77…21", "three")],
             3: [("0x3a…4b", "bad"), ("0xe8…93", "three")],
             4: [("0x12…0c", "three")],
         },
     )
-    sheet.line((480, 24), (480, 330), css="dashed")
+    sheet.line((380, 24), (380, 330), css="dashed")
     sheet.lines(
-        40,
+        20,
         356,
-        "Two pages are compared only where the whole hash is the same: "
-        "about one comparison for each page that has an equal.\n"
-        "The red entry lies: its page was written since. "
-        "A search for the old content is told so by the comparison, and goes on.\n"
+        "Two pages are compared only where the whole hash is the same: about one comparison for each page\n"
+        "that has an equal. The red entry lies: its page was written since. A search for the old content\n"
+        "learns that by comparing, and goes on.\n"
         f"A chain is followed for {chain_limit()} entries at most, so a collision costs merges, never time.",
         "dim small",
         21,

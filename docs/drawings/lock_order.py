@@ -14,6 +14,26 @@ _START = "Locking order, outermost first:"
 _LINE = re.compile(r"^ \*\t(?P<indent> *)(?P<name>\S.*?)(?:\t+\((?P<note>.*)\))?$")
 _STEP, _HEIGHT = 58, 44
 
+#: Which lock is waited for by whoever holds which other: the arrows. Both are names of the comment.
+ARROWS = (
+    ("ksm_run_lock", "ksm_lock"),
+    ("area->lock", "ksm_lock"),
+    ("ksm_lock", "mm->mmap_lock"),
+    ("mm->mmap_lock", "MMU notifier start"),
+    ("mm->mmap_lock", "page-table lock"),
+)
+
+#: What lockdep calls them, as patterns. A page lock is one bit, which lockdep knows nothing of; so that one has no
+#: arrow. Of page-table locks there are two kinds, one for the tables of each of two levels; it numbers them.
+LOCKDEP_NAMES = {
+    "ksm_run_lock": r"ksm_run_lock",
+    "area->lock": r"&area->lock",
+    "ksm_lock": r"ksm_lock",
+    "mm->mmap_lock": r"&mm->mmap_lock",
+    "MMU notifier start": r"ksm_mmu_notifier_invalidate_range_start",
+    "page-table lock": r"ptlock_ptr\(\w+\)",
+}
+
 
 class LockOrderError(ValueError):
     """The comment does not read as a lock order."""
@@ -49,27 +69,48 @@ def locks(header: Path = HEADER) -> list[Lock]:
 
 
 def draw() -> str:
-    """Return the SVG."""
+    """Return the SVG.
+
+    Raises:
+        LockOrderError: the comment is no order, or not one of the locks that the arrows are of.
+    """
     order = locks()
-    height = 96 + _STEP * len(order) + 20
-    names = ", ".join(lock.name for lock in order)
-    sheet = Canvas(
-        760,
-        height,
-        "The locking order of the driver",
-        f"Outermost first: {names}. Whoever holds one takes only those after it.",
-    )
-    sheet.text(30, 40, "Locking order", "head")
-    sheet.text(30, 62, "whoever holds one takes only those further down", "dim small")
-    for depth, lock in enumerate(order):
-        x, y = 30 + depth * 30, 84 + depth * _STEP
-        css = "two" if lock.name == "ksm_lock" else "one"
-        sheet.box(x, y, 220, _HEIGHT, css)
-        sheet.text(x + 110, y + 27, lock.name, "middle code strong")
-        if lock.note:
-            sheet.text(x + 234, y + 27, lock.note, "small")
-        if depth:
-            sheet.arrow(
-                (x - 15, y - _STEP + _HEIGHT), (x - 15, y + _HEIGHT / 2), (x, y + _HEIGHT / 2)
+    depths = {lock.name: depth for depth, lock in enumerate(order)}
+    for outer, inner in ARROWS:
+        if not {outer, inner} <= depths.keys() or depths[outer] >= depths[inner]:
+            raise LockOrderError(
+                f"{HEADER} has no {outer!r} before {inner!r}, which ARROWS has. Nothing was drawn"
             )
+    names = ", ".join(lock.name for lock in order)
+    arrows = "; ".join(f"{outer} before {inner}" for outer, inner in ARROWS)
+    sheet = Canvas(
+        NAME,
+        740,
+        110 + _STEP * len(order) + 48,
+        "The locking order of the driver",
+        f"Outermost first: {names}. Whoever holds one waits only for those after it. Taken within each other: {arrows}.",
+    )
+    sheet.text(24, 40, "Locking order", "head")
+    sheet.text(24, 62, "whoever holds one waits only for those further down", "dim small")
+    last: dict[str, float] = {}
+    for depth, lock in enumerate(order):
+        x, y = 24 + depth * 36, 84 + depth * _STEP
+        css = "two" if lock.name == "ksm_lock" else "one" if lock.name in LOCKDEP_NAMES else "none"
+        sheet.box(x, y, 200, _HEIGHT, css)
+        sheet.text(x + 100, y + 27, lock.name, "middle code strong")
+        if lock.note:
+            sheet.text(x + 212, y + 27, lock.note, "small")
+        for outer in (outer for outer, inner in ARROWS if inner == lock.name):
+            # Down along the left of all that stands between.
+            trunk, top = 24 + depths[outer] * 36 + 18, 84 + depths[outer] * _STEP + _HEIGHT
+            sheet.arrow((trunk, last.get(outer, top)), (trunk, y + _HEIGHT / 2), (x, y + _HEIGHT / 2))
+            last[outer] = y + _HEIGHT / 2
+    sheet.lines(
+        24,
+        110 + _STEP * len(order),
+        "An arrow: the upper one is held while the lower one is waited for. A test of the driver asks lockdep,\n"
+        "on a debug kernel, whether it has seen each of them, and none the other way round.",
+        "dim small",
+        20,
+    )
     return sheet.svg()

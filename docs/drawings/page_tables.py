@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from drawings.canvas import Canvas
 
 NAME = "page-tables"
-_PANEL = 330
-_PTE_WIDTH = 128
+_PANEL = 242
+_PTE_WIDTH = 86
+_FRAME_WIDTH = 100
+_GAP = 28
 _ROW = 30
 
 
@@ -32,17 +34,17 @@ def _panel(
     sheet.text(x, 40, title, "head")
     tops = (76.0, 236.0)
     for number, top in enumerate(tops):
-        sheet.text(x, top - 8, f"page table of process {'AB'[number]}", "dim small")
+        sheet.text(x, top - 8, f"page table of {'AB'[number]}", "dim small")
         for row in range(3):
             mine = row == 1
             sheet.box(x, top + row * _ROW, _PTE_WIDTH, _ROW, "one" if mine else "box", 0)
             if mine:
-                sheet.text(x + 8, top + row * _ROW + 20, f"PTE: {rights[number]}", "code")
+                sheet.text(x + 8, top + row * _ROW + 20, rights[number], "code")
             else:
                 sheet.text(x + _PTE_WIDTH / 2, top + row * _ROW + 18, "…", "dim middle")
     for frame in frames:
-        left = x + _PTE_WIDTH + 42
-        sheet.box(left, frame.y, 136, 62, frame.css)
+        left = x + _PTE_WIDTH + _GAP
+        sheet.box(left, frame.y, _FRAME_WIDTH, 62, frame.css)
         sheet.lines(left + 8, frame.y + 18, frame.words, "small", 16)
         for nth, who in enumerate(frame.mapped_by):
             target = frame.y + 31 + (nth - (len(frame.mapped_by) - 1) / 2) * 16
@@ -52,7 +54,8 @@ def _panel(
 def draw() -> str:
     """Return the SVG."""
     sheet = Canvas(
-        3 * _PANEL + 24,
+        NAME,
+        3 * _PANEL + 18,
         404,
         "Page tables before and after a merge",
         "Before: the entries of two processes each map an anonymous frame of their own, writable. After the merge: "
@@ -61,8 +64,8 @@ def draw() -> str:
     )
     _panel(
         sheet,
-        24,
-        "before: two equal pages",
+        20,
+        "before: two frames",
         ("writable", "writable"),
         (
             _Frame(90, "three", f"content X\nmap count 1\n{_ANON}", (0,)),
@@ -71,7 +74,7 @@ def draw() -> str:
     )
     _panel(
         sheet,
-        24 + _PANEL,
+        20 + _PANEL,
         "after the merge: one",
         ("read-only", "read-only"),
         (
@@ -82,7 +85,7 @@ def draw() -> str:
     )
     _panel(
         sheet,
-        24 + 2 * _PANEL,
+        20 + 2 * _PANEL,
         "A writes: copy-on-write",
         ("writable", "read-only"),
         (
@@ -93,7 +96,7 @@ def draw() -> str:
     for x in (_PANEL + 6, 2 * _PANEL + 6):
         sheet.line((x, 24), (x, 344), css="dashed")
     sheet.lines(
-        24,
+        20,
         368,
         "The driver copies the content into a page of its own, to which it holds one reference more.\n"
         "No process can write it: a write faults, and the kernel gives the writer a copy.",

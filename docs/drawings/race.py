@@ -5,8 +5,9 @@ from __future__ import annotations
 from drawings.canvas import Canvas
 
 NAME = "race-o-direct"
-_LANE = 150
-_CASE = 2 * _LANE + 30
+_LANE = 119
+_BOX = 116
+_CASE = 2 * _LANE + 16
 _STEP = 54
 _TOP = 118
 
@@ -19,28 +20,28 @@ _CASES = (
             (0, "clears the PTE,\nflushes the TLB", "one"),
             (0, "counts references:\none too many", "one"),
             (0, "puts the PTE back\nas it was", "one"),
-            (1, "DMA writes the page", "three"),
+            (1, "DMA writes\nthe page", "three"),
         ),
-        ("three", "Left alone, counted as “pinned”.\nThe write is there."),
+        ("three", "Left alone: “pinned”.\nThe write is there."),
     ),
     (
         "the merge comes first",
         (
             (0, "clears the PTE,\nflushes the TLB", "one"),
-            (1, "finds no PTE, faults,\nwaits for the lock", "three"),
-            (0, "counts: all accounted\nfor; compares", "one"),
-            (0, "maps the kernel page", "one"),
-            (1, "the fault copies;\nDMA writes the copy", "three"),
+            (1, "finds no PTE,\nfaults, waits", "three"),
+            (0, "counts: none too\nmany; compares", "one"),
+            (0, "maps the\nkernel page", "one"),
+            (1, "the fault copies;\nDMA to the copy", "three"),
         ),
         ("three", "Merged, then private again.\nThe write is there."),
     ),
     (
         "counting first: wrong",
         (
-            (0, "counts: all accounted\nfor", "bad"),
+            (0, "counts references:\nnone too many", "bad"),
             (1, "takes a reference,\nDMA begins", "three"),
             (0, "clears the PTE,\ncompares", "one"),
-            (0, "maps the kernel page", "one"),
+            (0, "maps the\nkernel page", "one"),
             (1, "DMA writes the\nold page", "bad"),
         ),
         ("bad", "The write goes to a page that\nnobody maps: it is lost."),
@@ -52,7 +53,8 @@ def draw() -> str:
     """Return the SVG."""
     height = _TOP + 5 * _STEP + 92
     sheet = Canvas(
-        3 * _CASE + 10,
+        NAME,
+        3 * _CASE + 18,
         height,
         "A race between O_DIRECT and a merge",
         "Three timelines. O_DIRECT first: the references are one too many, the page is left alone. The merge first: "
@@ -60,20 +62,20 @@ def draw() -> str:
         "and the write is lost.",
     )
     for number, (title, steps, (css, end)) in enumerate(_CASES):
-        x = 24 + number * _CASE
+        x = 16 + number * _CASE
         sheet.text(x, 40, title, "head")
-        for lane, who in enumerate(("kksmd", "O_DIRECT reader")):
-            middle = x + lane * _LANE + 68
+        for lane, who in enumerate(("kksmd", "O_DIRECT")):
+            middle = x + lane * _LANE + _BOX / 2
             sheet.text(middle, 74, who, "strong middle small")
             sheet.arrow((middle, 84), (middle, _TOP + 5 * _STEP - 4))
         for row, (lane, words, kind) in enumerate(steps):
-            sheet.labelled(x + lane * _LANE, _TOP - 18 + row * _STEP, 142, 44, "", kind)
+            sheet.labelled(x + lane * _LANE, _TOP - 18 + row * _STEP, _BOX, 44, "", kind)
             lines = words.count("\n")
             sheet.lines(
-                x + lane * _LANE + 71, _TOP + 8 - lines * 8 + row * _STEP, words, "small middle", 16
+                x + lane * _LANE + _BOX / 2, _TOP + 8 - lines * 8 + row * _STEP, words, "small middle", 16
             )
-        sheet.box(x, height - 84, 2 * _LANE - 8, 56, css)
+        sheet.box(x, height - 84, _LANE + _BOX, 56, css)
         sheet.lines(x + 12, height - 62, end, "small strong", 18)
         if number:
-            sheet.line((x - 17, 24), (x - 17, height - 28), css="dashed")
+            sheet.line((x - 10, 24), (x - 10, height - 28), css="dashed")
     return sheet.svg()
