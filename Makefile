@@ -17,7 +17,7 @@ BIN := $(VENV)/bin
 KSMLAB := $(BIN)/ksmlab
 PYTEST := $(BIN)/python -m pytest
 # Every warning is an error; --nitpicky: so is a link within the pages that leads nowhere.
-SPHINX := $(BIN)/python -m sphinx -q --fresh-env --fail-on-warning --keep-going --nitpicky -d build/docs/doctrees
+SPHINX := $(BIN)/python -m sphinx -q --fail-on-warning --keep-going --nitpicky -d build/docs/doctrees
 
 # vm/kernels.toml says what they are.
 STOCK := debian-6.1 debian-6.12
@@ -25,7 +25,7 @@ DEBUG := debug-6.1 debug-6.12
 on = $(addprefix --kernel ,$(1))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-debug test-all test-unit test-host mutants test-vm bench bench-check docs docs-live lesson exercise test-lessons lessons-record drawings images shell build kernels lint doctor clean
+.PHONY: help demo test test-debug test-all test-unit test-host mutants test-vm bench bench-check docs docs-check docs-live lesson exercise test-lessons lessons-record drawings images shell build kernels lint doctor clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,8 +81,13 @@ images: $(STAMP) ## record the images of README.md anew, from runs in a VM: docs
 	@cp build/demo/run.json tests/unit/data/demo-run.json
 
 docs: $(STAMP) ## make the documentation: build/docs/html/index.html
-	@$(SPHINX) -b html docs build/docs/html
+	@$(SPHINX) --fresh-env -b html docs build/docs/html
+	@$(MAKE) --no-print-directory docs-check
 	@echo "build/docs/html/index.html"
+
+docs-check: $(STAMP) ## follow every link within the documentation; `make docs` does it, too
+	@$(SPHINX) -b linkcheck docs build/docs/linkcheck
+	@$(BIN)/python -m ksmlab.site.links build/docs/html
 
 docs-live: $(STAMP) ## serve the documentation, and make it again when a file changes
 	@$(BIN)/sphinx-autobuild --watch kernel --watch python -d build/docs/doctrees docs build/docs/live

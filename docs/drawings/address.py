@@ -59,7 +59,9 @@ def draw() -> str:
         sheet.arrow((x + 88, 134), (x + 88, _TOP + 2 * _ROW))
         middle = _TOP + 2.5 * _ROW
         turn = x + _WIDTH + _GAP / 2
-        sheet.arrow((x + _WIDTH, middle), (turn, middle), (turn, _TOP + 1), (x + _WIDTH + _GAP, _TOP + 1))
+        sheet.arrow(
+            (x + _WIDTH, middle), (turn, middle), (turn, _TOP + 1), (x + _WIDTH + _GAP, _TOP + 1)
+        )
     x = _column(4)
     sheet.text(x, _TOP - 24, "the page", "strong")
     sheet.text(x, _TOP - 8, "4096 bytes", "dim small")

@@ -88,7 +88,8 @@ def draw() -> str:
         740,
         110 + _STEP * len(order) + 48,
         "The locking order of the driver",
-        f"Outermost first: {names}. Whoever holds one waits only for those after it. Taken within each other: {arrows}.",
+        f"Outermost first: {names}. Whoever holds one waits only for those after it. "
+        f"Taken within each other: {arrows}.",
     )
     sheet.text(24, 40, "Locking order", "head")
     sheet.text(24, 62, "whoever holds one waits only for those further down", "dim small")
@@ -103,7 +104,9 @@ def draw() -> str:
         for outer in (outer for outer, inner in ARROWS if inner == lock.name):
             # Down along the left of all that stands between.
             trunk, top = 24 + depths[outer] * 36 + 18, 84 + depths[outer] * _STEP + _HEIGHT
-            sheet.arrow((trunk, last.get(outer, top)), (trunk, y + _HEIGHT / 2), (x, y + _HEIGHT / 2))
+            sheet.arrow(
+                (trunk, last.get(outer, top)), (trunk, y + _HEIGHT / 2), (x, y + _HEIGHT / 2)
+            )
             last[outer] = y + _HEIGHT / 2
     sheet.lines(
         24,

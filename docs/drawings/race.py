@@ -72,7 +72,11 @@ def draw() -> str:
             sheet.labelled(x + lane * _LANE, _TOP - 18 + row * _STEP, _BOX, 44, "", kind)
             lines = words.count("\n")
             sheet.lines(
-                x + lane * _LANE + _BOX / 2, _TOP + 8 - lines * 8 + row * _STEP, words, "small middle", 16
+                x + lane * _LANE + _BOX / 2,
+                _TOP + 8 - lines * 8 + row * _STEP,
+                words,
+                "small middle",
+                16,
             )
         sheet.box(x, height - 84, _LANE + _BOX, 56, css)
         sheet.lines(x + 12, height - 62, end, "small strong", 18)

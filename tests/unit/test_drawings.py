@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ET
 from typing import TYPE_CHECKING
 
 import pytest
 
 import drawings
-from drawings import hash_index, lock_order
+from drawings import address, hash_index, lock_order
+from drawings.canvas import standalone
+from ksmlab.lab import CHECKOUT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,12 +21,54 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 @pytest.mark.parametrize("name", drawings.DRAWINGS)
 def test_a_drawing_is_svg_with_a_title_for_day_and_night(name: str) -> None:
-    root = ET.fromstring(drawings.DRAWINGS[name]())
+    root = ET.fromstring(standalone(drawings.DRAWINGS[name]()))
     assert root.tag == f"{SVG}svg"
     assert root.findtext(f"{SVG}title")
     assert len(root.findtext(f"{SVG}desc") or "") > 50
-    assert "prefers-color-scheme: dark" in (root.findtext(f"{SVG}style") or "")
+    assert "light-dark(" in (root.findtext(f"{SVG}style") or "")
     assert len(root.findall(f"{SVG}text")) > 5
+
+
+def test_drawings_of_one_page_have_no_id_in_common() -> None:
+    ids = [
+        found
+        for draw in drawings.DRAWINGS.values()
+        for element in ET.fromstring(draw()).iter()
+        if (found := element.get("id"))
+    ]
+    assert len(ids) == len(set(ids)) == 3 * len(drawings.DRAWINGS)
+
+
+def test_the_address_is_taken_apart_as_by_the_program_of_lesson_6() -> None:
+    text = (CHECKOUT / "docs/lessons/06-page-table.md").read_text()
+    asked = re.search(r"^way\((0x\w+)\)$", text, re.MULTILINE)
+    assert asked
+    assert int(asked[1], 0) == address.ADDRESS
+    recorded = (CHECKOUT / "docs/lessons/recorded/06-page-table.json").read_text()
+    indexes, offset = address.parts()
+    shown = dict(zip(("PGD", "PUD", "PMD", "PTE", "offset"), [*indexes, offset], strict=True))
+    assert str(shown) in recorded
+
+
+def test_an_arrow_against_the_order_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock_order, "ARROWS", (("ksm_lock", "ksm_run_lock"),))
+    with pytest.raises(lock_order.LockOrderError, match="ARROWS"):
+        lock_order.draw()
+
+
+def test_every_arrow_is_one_that_lockdep_can_be_asked_for() -> None:
+    names = {lock.name for lock in lock_order.locks()}
+    assert names - lock_order.LOCKDEP_NAMES.keys() == {"page lock"}
+    assert {
+        name for arrow in lock_order.ARROWS for name in arrow
+    } == lock_order.LOCKDEP_NAMES.keys()
+
+
+def test_every_drawing_is_on_a_page() -> None:
+    pages = [path.read_text() for path in (CHECKOUT / "docs").rglob("*.md")]
+    for name in drawings.DRAWINGS:
+        assert sum(f"```{{drawing}} {name}\n" in page for page in pages) == 1
+    assert not [page for page in pages if "% drawing" in page]
 
 
 def test_all_are_written(tmp_path: Path) -> None:

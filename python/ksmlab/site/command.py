@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -43,11 +44,19 @@ def _walk(name: str, command: Any) -> Iterator[Command]:  # noqa: ANN401
             yield from _walk(f"{name} {key}", each)
         return
     options = tuple(
-        Option(_form(each), (getattr(each, "help", None) or "").strip())
+        Option(_form(each), _marked((getattr(each, "help", None) or "").strip()))
         for each in command.params
         if not getattr(each, "hidden", False)
     )
-    yield Command(name, " ".join((command.help or "").split()), options)
+    yield Command(name, _marked(" ".join((command.help or "").split())), options)
+
+
+def _marked(text: str) -> str:
+    """Mark the options that a text names as code, or two dashes would be shown as one long one."""
+    # Every second piece is code already.
+    pieces = re.split(r"(`[^`]*`)", text)
+    pieces[::2] = [re.sub(r"(?<![\w-])--[\w-]*", r"`\g<0>`", piece) for piece in pieces[::2]]
+    return "".join(pieces)
 
 
 def _form(parameter: Any) -> str:  # noqa: ANN401

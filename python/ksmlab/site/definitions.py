@@ -121,6 +121,8 @@ def attributes() -> list[Attribute]:
         if meaning is None:
             comment = excerpt.find("kernel/sysfs.c", f"{name}_show").comment
             meaning = " ".join(comment_lines(comment)).strip().rstrip(".")
+            # As all the others begin.
+            meaning = meaning[:1].lower() + meaning[1:]
         if not meaning:
             raise DefinitionError(f"kernel/sysfs.c: nothing says what {name} means")
         if same := re.fullmatch(r"the same, of (the last complete pass)", meaning):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from ksmlab.site.definitions import KERNEL, DefinitionError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+HEADING = re.compile(r"^# `(.*)`$", re.MULTILINE)
 TEMPLATES = Path(__file__).parent / "templates"
 PARTS: Mapping[str, Callable[[str], Mapping[str, object]]] = {
     "sysfs": lambda _: {
@@ -45,6 +47,7 @@ def render(part: str, of: str = "") -> str:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
+    environment.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
     return environment.get_template(f"{part}.md.j2").render(**PARTS[part](of))
 
 
@@ -65,7 +68,22 @@ class ReferenceDirective(SphinxDirective):
             text = render(part, of)
         except (DefinitionError, ExcerptError) as error:
             raise self.error(str(error)) from None
+        before, *entries = HEADING.split(text)
+        made = self._parsed(before)
+        for name, body in zip(entries[::2], entries[1::2], strict=True):
+            # MyST would put a heading that it meets here at the end of the page.
+            section = nodes.section(names=[nodes.fully_normalize_name(name)])
+            section += nodes.title("", "", nodes.literal(name, name))
+            section += self._parsed(body)
+            self.state.document.note_implicit_target(section, section)
+            made.append(section)
+        return made
+
+    def _parsed(self, text: str) -> list[nodes.Node]:
         node = nodes.Element()
         node.document = self.state.document
-        self.state.nested_parse(StringList(text.splitlines(), part), self.content_offset, node)
+        self.state.nested_parse(StringList(text.splitlines(), ""), self.content_offset, node)
+        for table in node.findall(nodes.table):
+            # pages.css shows it otherwise on a phone.
+            table["classes"].append("meanings")
         return list(node.children)

@@ -1,0 +1,74 @@
+"""Links within pages that are made: ``python -m ksmlab.site.links build/docs/html``.
+
+Sphinx checks what it resolves itself. This looks at what came of it: every href and src of every page, whoever made it,
+has to lead to a file that is there, and what stands behind a # to an id of it.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+_LINKS = {"a": "href", "link": "href", "img": "src", "script": "src", "use": "href"}
+
+
+@dataclass
+class _Page(HTMLParser):
+    """What a page links to, and what of it can be linked to."""
+
+    links: list[str] = field(default_factory=list)
+    ids: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.ids |= {name for key in ("id", "name") if (name := found.get(key))}
+        if link := found.get(_LINKS.get(tag, "")):
+            self.links.append(link)
+
+
+def broken(root: Path) -> list[str]:
+    """Give the links that lead nowhere, each with its page.
+
+    Args:
+        root: Where the pages are, at any depth.
+    """
+    pages = {path.resolve(): _parsed(path) for path in sorted(root.rglob("*.html"))}
+    found = []
+    for path, page in pages.items():
+        for link in page.links:
+            parts = urlsplit(link)
+            if parts.scheme or parts.netloc:
+                continue
+            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            target = target / "index.html" if target.is_dir() else target
+            there = target.is_file()
+            # A script answers to some fragments of its own; nobody can say which those are.
+            wanted = unquote(parts.fragment) if target in pages else ""
+            if not there or (wanted and wanted not in pages[target].ids):
+                found.append(f"{path.relative_to(root.resolve())}: {link}")
+    return found
+
+
+def _parsed(path: Path) -> _Page:
+    page = _Page()
+    page.feed(path.read_text())
+    return page
+
+
+def main() -> None:
+    """Check the pages below a directory; with a broken link, say which and fail."""
+    root = Path(sys.argv[1])
+    if not any(root.rglob("*.html")):
+        sys.exit(f"{root} has no pages. Make them: make docs")
+    if found := broken(root):
+        sys.exit("\n".join(["These links lead nowhere:", *found]))
+
+
+if __name__ == "__main__":
+    main()
