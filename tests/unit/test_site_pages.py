@@ -38,7 +38,8 @@ PAGES = {
     "04-stale.md": STALE,
     "code.md": "# Code\n\n```{excerpt} kernel/pte.c get_pte\n```\n\n"
     "```{excerpt} kernel/pte.c get_ptes\n```\n\n```{excerpt} python/ksmlab/nothing.py f\n```\n",
-    "reference.md": "# Reference\n\n```{reference} sysfs\n```\n\n```{reference} colours\n```\n",
+    "reference.md": "# Reference\n\n```{reference} sysfs\n```\n\n```{reference} colours\n```\n\n"
+    "## First\n\n```{reference} ioctls\n```\n\n## Last\n",
 }
 
 
@@ -103,3 +104,18 @@ def test_the_reference_is_a_table(site: Site) -> None:
     assert "pages_to_scan" in site.text("reference.html")
     assert "<table" in (site.out / "reference.html").read_text()
     assert re.search(r"reference\.md:6.*no part 'colours'", site.said)
+
+
+def test_what_has_a_name_is_a_section_of_the_one_it_stands_in(site: Site) -> None:
+    page = (site.out / "reference.html").read_text()
+    found = re.findall(r'<(/?)section(?: id="([\w-]+)")?', page)
+    depths, depth = {}, 0
+    for end, name in found:
+        depth += -1 if end else 1
+        if not end:
+            depths[name] = depth
+    names = list(depths)
+    assert names[:3] == ["reference", "first", "ksm-get-api-version"]
+    assert names[-2:] == ["ksm-remove-memory-region", "last"]
+    assert depths["last"] == depths["first"] == 2
+    assert {depths[name] for name in names[2:-1]} == {3}
