@@ -25,7 +25,17 @@ if TYPE_CHECKING:
 FENCE = re.compile(r"^(?P<mark>:{3,}|`{3,})\{.*?^(?P=mark)$\n?", re.MULTILINE | re.DOTALL)
 LABEL = re.compile(r"^(?:\([\w-]+\)=|%.*)\n", re.MULTILINE)
 ROLE = re.compile(r"\{[\w:]+\}`(?P<text>[^`]*?)(?: *<[^`]*>)?`")
+LESSON = re.compile(r"\{ref\}`lesson-(?P<number>\d+)`")
+FILE = re.compile(
+    r"^(?P<mark>`{3,})\{literalinclude\} *(?P<path>\S+)\n.*?^(?P=mark)$", re.MULTILINE | re.DOTALL
+)
 ENTER = (b"\r", b"\n", b" ")
+# Longer lines of prose are hard to read, however wide the terminal is.
+WIDEST = 100
+# As the kernel's coding style has it.
+TAB = 8
+# The prompt that stands there already is written again when the next line is typed.
+ERASE_LINE = "\r\x1b[2K"
 
 
 class Stopped(Exception):
@@ -34,7 +44,9 @@ class Stopped(Exception):
 
 def as_text(markdown: str) -> str:
     """Take out of Markdown what only a page can show."""
-    plain = LABEL.sub("", FENCE.sub("", markdown))
+    plain = FILE.sub(lambda found: f"`{found['path'].lstrip('./')}`", markdown)
+    plain = LABEL.sub("", FENCE.sub("", plain))
+    plain = LESSON.sub(lambda found: f"lesson {found['number']}", plain)
     return ROLE.sub(lambda found: f"`{found['text']}`", plain)
 
 
@@ -47,6 +59,7 @@ def play_to_reader(lesson: Lesson, terminal: Terminal, machine: Machine) -> None
         machine: The VM that the shell is in.
     """
     console = Console(highlight=False)
+    console.width = min(console.width, WIDEST)
     try:
         for part in lesson.parts:
             match part:
@@ -54,14 +67,16 @@ def play_to_reader(lesson: Lesson, terminal: Terminal, machine: Machine) -> None
                     console.print(Markdown(as_text(text)))
                 case Inclusion(path, names):
                     for name in names:
-                        console.print(f"{path}, {name}:", style="dim", markup=False)
-                        code = excerpt.find(path, name).text
-                        console.print(Syntax(code, "c" if path[-1] in "ch" else "python"))
+                        code = excerpt.find(path, name).cut(comment=part.comment, lines=part.lines)
+                        language = "c" if path[-1] in "ch" else "python"
+                        console.print(f"\n{path}, {name}:", style="dim", markup=False)
+                        console.print(Syntax(code.text, language, tab_size=TAB))
+                    print()
                 case Step():
                     _wait_for_key(f"step {part.number} of {len(lesson.steps)}", part)
                     sys.stdout.write(f"\n{terminal.prompt}")
                     terminal.play(part)
-                    print()
+                    print(ERASE_LINE if sys.stdout.isatty() else "\n")
         _wait_for_key("the end; the VM is yours until you press Ctrl-]", None)
     except Stopped:
         return
