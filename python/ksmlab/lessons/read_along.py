@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import re
 import selectors
 import sys
@@ -29,6 +30,7 @@ LESSON = re.compile(r"\{ref\}`lesson-(?P<number>\d+)`")
 FILE = re.compile(
     r"^(?P<mark>`{3,})\{literalinclude\} *(?P<path>\S+)\n.*?^(?P=mark)$", re.MULTILINE | re.DOTALL
 )
+PLACE = "docs/lessons"
 ENTER = (b"\r", b"\n", b" ")
 # Longer lines of prose are hard to read, however wide the terminal is.
 WIDEST = 100
@@ -44,7 +46,9 @@ class Stopped(Exception):
 
 def as_text(markdown: str) -> str:
     """Take out of Markdown what only a page can show."""
-    plain = FILE.sub(lambda found: f"`{found['path'].lstrip('./')}`", markdown)
+    plain = FILE.sub(
+        lambda found: f"`{posixpath.normpath(posixpath.join(PLACE, found['path']))}`", markdown
+    )
     plain = LABEL.sub("", FENCE.sub("", plain))
     plain = LESSON.sub(lambda found: f"lesson {found['number']}", plain)
     return ROLE.sub(lambda found: f"`{found['text']}`", plain)
@@ -60,6 +64,8 @@ def play_to_reader(lesson: Lesson, terminal: Terminal, machine: Machine) -> None
     """
     console = Console(highlight=False)
     console.width = min(console.width, WIDEST)
+    end_of_step = ERASE_LINE if sys.stdout.isatty() else "\n"
+    print(end_of_step)
     try:
         for part in lesson.parts:
             match part:
@@ -76,7 +82,7 @@ def play_to_reader(lesson: Lesson, terminal: Terminal, machine: Machine) -> None
                     _wait_for_key(f"step {part.number} of {len(lesson.steps)}", part)
                     sys.stdout.write(f"\n{terminal.prompt}")
                     terminal.play(part)
-                    print(ERASE_LINE if sys.stdout.isatty() else "\n")
+                    print(end_of_step)
         _wait_for_key("the end; the VM is yours until you press Ctrl-]", None)
     except Stopped:
         return
@@ -90,7 +96,7 @@ def _wait_for_key(where: str, step: Step | None) -> None:
     if not sys.stdin.isatty():
         return
     keys = "Enter types it" if step else "Enter goes on"
-    Console(stderr=True).print(f"[{where}: {keys}, q ends the lesson]", style="dim", markup=False)
+    Console(stderr=True).print(f"\n[{where}: {keys}, q ends the lesson]", style="dim", markup=False)
     with raw_terminal(sys.stdin.fileno()):
         while (key := os.read(sys.stdin.fileno(), 1)) not in ENTER:
             if key in (b"q", b"\x03", b"\x04", ESCAPE, b""):
