@@ -56,6 +56,17 @@ def test_the_comment_above(tree: Path) -> None:
     assert excerpt.find("a.c", "two", tree).comment == ""
 
 
+def test_what_a_lesson_shows_of_it(tree: Path) -> None:
+    one = excerpt.find("a.c", "one", tree)
+    assert one.cut(comment=False) == excerpt.Excerpt("one", 13, one.text)
+    with_comment = one.cut(comment=True)
+    assert (with_comment.first, with_comment.text) == (10, f"{one.comment}\n{one.text}")
+    assert one.cut(comment=True, lines="2-3").text == " * one - the first\n */"
+    assert one.cut(comment=False, lines="2").first == 14
+    with pytest.raises(ExcerptError, match="one has no lines 50-60"):
+        one.cut(comment=False, lines="50-60")
+
+
 def test_python(tree: Path) -> None:
     assert excerpt.find("a.py", "one", tree).text == "@deco\ndef one(a):\n    return a"
     assert excerpt.find("a.py", "Two.one", tree).text == "    def one(self):\n        return 2"

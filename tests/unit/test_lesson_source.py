@@ -25,14 +25,15 @@ def lesson(directory: Path, text: str, name: str = "03-name.md") -> source.Lesso
 def test_parts_come_in_order(tmp_path: Path) -> None:
     text = (
         HEAD
-        + "\nBefore.\n\n```{run}\ncat x\n\ny\n```\n\n```{excerpt} a.c f g\n```\n\n```c\nint x;\n```\n"
+        + "\nBefore.\n\n```{run}\ncat x\n\ny\n```\n\n```{excerpt} a.c f struct:g\n:comment:\n:lines: 2-3\n```\n"
+        + "\n```c\nint x;\n```\n"
     )
     read = lesson(tmp_path, text)
     assert (read.number, read.title, read.kernel, read.minutes) == (3, "3. Title", "debian-6.1", 5)
     assert [type(part) for part in read.parts] == [Prose, Prose, Step, Inclusion, Prose]
     assert read.steps[0].typed == ("cat x", "", "y")
     assert read.steps[0].line == 10
-    assert read.parts[3] == Inclusion("a.c", ("f", "g"))
+    assert read.parts[3] == Inclusion("a.c", ("f", "struct g"), comment=True, lines="2-3")
     assert "int x;" in read.parts[4].text
 
 
@@ -95,7 +96,9 @@ def test_a_record_of_another_lesson_is_refused(tmp_path: Path) -> None:
 
 def test_what_only_a_page_can_show_is_not_printed() -> None:
     text = "(lesson-1)=\nSee {ref}`lesson-2`, a {term}`page <pages>`.\n\n:::{dropdown} Answer\n42\n:::\n\nEnd."
-    assert as_text(text) == "See `lesson-2`, a `page`.\n\n\nEnd."
+    assert as_text(text) == "See lesson 2, a `page`.\n\n\nEnd."
+    text = "It is:\n\n```{literalinclude} ../../a/b.sh\n:language: sh\n```\n\nEnd."
+    assert as_text(text) == "It is:\n\n`a/b.sh`\n\nEnd."
 
 
 def test_every_lesson_parses_and_is_recorded() -> None:

@@ -42,6 +42,15 @@ def test_what_names_a_thing_names_the_same_one_again() -> None:
     assert same("<count>", "5 5", "6 7")
 
 
+def test_blanks_beside_a_varying_part_are_those_of_a_column() -> None:
+    assert same("left <number> ms", "left    138.4 ms\n", "left     61.9 ms\n")
+    assert same("<count> ms", "12 ms  or   7 ms", " 1 ms  or 123 ms") is False
+    assert same("<count> ms", "12 ms  or   7 ms", "1 ms  or 123 ms")
+    assert not same("left <number> ms", "left 138.4 ms\n", "left61.9 ms\n")
+    assert not same("<count> ms", "a  b 1 ms", "a b 1 ms")
+    assert not same("<frame>", "  ok\n", " ok\n")
+
+
 def test_a_name_holds_for_the_whole_step() -> None:
     whole = Same([Template("<frame>")])
     assert whole("0x1", "0x8")

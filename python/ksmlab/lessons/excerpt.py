@@ -46,6 +46,28 @@ class Excerpt:
     text: str
     comment: str = ""
 
+    def cut(self, *, comment: bool, lines: str = "") -> Excerpt:
+        """Give the part of it that a lesson shows.
+
+        Args:
+            comment: Whether the comment above it belongs to that.
+            lines: Which lines of the result, from 1: ``8-22``, or one; all, if empty.
+
+        Raises:
+            ExcerptError: It has no such lines.
+        """
+        text, first = self.text, self.first
+        if comment and self.comment:
+            text = f"{self.comment}\n{text}"
+            first -= self.comment.count("\n") + 1
+        if lines:
+            start, _, end = lines.partition("-")
+            chosen = text.splitlines()[int(start) - 1 : int(end or start)]
+            if not chosen:
+                raise ExcerptError(f"{self.name} has no lines {lines}")
+            text, first = "\n".join(chosen), first + int(start) - 1
+        return Excerpt(self.name, first, text)
+
 
 def find(path: str, name: str, checkout: Path = CHECKOUT) -> Excerpt:
     """Find a piece of a file.

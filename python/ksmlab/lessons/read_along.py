@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import re
 import selectors
 import sys
@@ -25,7 +26,18 @@ if TYPE_CHECKING:
 FENCE = re.compile(r"^(?P<mark>:{3,}|`{3,})\{.*?^(?P=mark)$\n?", re.MULTILINE | re.DOTALL)
 LABEL = re.compile(r"^(?:\([\w-]+\)=|%.*)\n", re.MULTILINE)
 ROLE = re.compile(r"\{[\w:]+\}`(?P<text>[^`]*?)(?: *<[^`]*>)?`")
+LESSON = re.compile(r"\{ref\}`lesson-(?P<number>\d+)`")
+FILE = re.compile(
+    r"^(?P<mark>`{3,})\{literalinclude\} *(?P<path>\S+)\n.*?^(?P=mark)$", re.MULTILINE | re.DOTALL
+)
+PLACE = "docs/lessons"
 ENTER = (b"\r", b"\n", b" ")
+# Longer lines of prose are hard to read, however wide the terminal is.
+WIDEST = 100
+# As the kernel's coding style has it.
+TAB = 8
+# The prompt that stands there already is written again when the next line is typed.
+ERASE_LINE = "\r\x1b[2K"
 
 
 class Stopped(Exception):
@@ -34,7 +46,11 @@ class Stopped(Exception):
 
 def as_text(markdown: str) -> str:
     """Take out of Markdown what only a page can show."""
-    plain = LABEL.sub("", FENCE.sub("", markdown))
+    plain = FILE.sub(
+        lambda found: f"`{posixpath.normpath(posixpath.join(PLACE, found['path']))}`", markdown
+    )
+    plain = LABEL.sub("", FENCE.sub("", plain))
+    plain = LESSON.sub(lambda found: f"lesson {found['number']}", plain)
     return ROLE.sub(lambda found: f"`{found['text']}`", plain)
 
 
@@ -47,6 +63,9 @@ def play_to_reader(lesson: Lesson, terminal: Terminal, machine: Machine) -> None
         machine: The VM that the shell is in.
     """
     console = Console(highlight=False)
+    console.width = min(console.width, WIDEST)
+    end_of_step = ERASE_LINE if sys.stdout.isatty() else "\n"
+    print(end_of_step)
     try:
         for part in lesson.parts:
             match part:
@@ -54,14 +73,16 @@ def play_to_reader(lesson: Lesson, terminal: Terminal, machine: Machine) -> None
                     console.print(Markdown(as_text(text)))
                 case Inclusion(path, names):
                     for name in names:
-                        console.print(f"{path}, {name}:", style="dim", markup=False)
-                        code = excerpt.find(path, name).text
-                        console.print(Syntax(code, "c" if path[-1] in "ch" else "python"))
+                        code = excerpt.find(path, name).cut(comment=part.comment, lines=part.lines)
+                        language = "c" if path[-1] in "ch" else "python"
+                        console.print(f"\n{path}, {name}:", style="dim", markup=False)
+                        console.print(Syntax(code.text, language, tab_size=TAB))
+                    print()
                 case Step():
                     _wait_for_key(f"step {part.number} of {len(lesson.steps)}", part)
                     sys.stdout.write(f"\n{terminal.prompt}")
                     terminal.play(part)
-                    print()
+                    print(end_of_step)
         _wait_for_key("the end; the VM is yours until you press Ctrl-]", None)
     except Stopped:
         return
@@ -75,7 +96,7 @@ def _wait_for_key(where: str, step: Step | None) -> None:
     if not sys.stdin.isatty():
         return
     keys = "Enter types it" if step else "Enter goes on"
-    Console(stderr=True).print(f"[{where}: {keys}, q ends the lesson]", style="dim", markup=False)
+    Console(stderr=True).print(f"\n[{where}: {keys}, q ends the lesson]", style="dim", markup=False)
     with raw_terminal(sys.stdin.fileno()):
         while (key := os.read(sys.stdin.fileno(), 1)) not in ENTER:
             if key in (b"q", b"\x03", b"\x04", ESCAPE, b""):

@@ -75,8 +75,10 @@ def load(lesson: Lesson) -> Recorded:
         LessonError: There is none, or it is of another version of the lesson.
     """
     if lesson.draft:
-        typed = [tuple(Exchange("", line, "") for line in step.typed) for step in lesson.steps]
-        return Recorded("", "", tuple(typed))
+        only_typed = tuple(
+            tuple(Exchange("", line, "") for line in step.typed) for step in lesson.steps
+        )
+        return Recorded("", "", only_typed)
     again = f"Record it again: make lessons-record N={lesson.number}"
     try:
         data = json.loads(lesson.record.read_text())

@@ -79,10 +79,14 @@ class Inclusion:
     Attributes:
         path: The file, from the top of the checkout.
         names: Which functions or types of it.
+        comment: Whether the comment above each is shown, too.
+        lines: Which lines of each, from 1; all, if empty.
     """
 
     path: str
     names: tuple[str, ...]
+    comment: bool = False
+    lines: str = ""
 
 
 @dataclass(frozen=True)
@@ -196,7 +200,13 @@ class _Reader:
             self.head = dict(split_options(lines)[0])
         if name == "excerpt":
             path, *names = argument.split()
-            return Inclusion(path, tuple(name.replace(":", " ") for name in names))
+            options = dict(split_options(lines)[0])
+            return Inclusion(
+                path,
+                tuple(name.replace(":", " ") for name in names),
+                "comment" in options,
+                options.get("lines", ""),
+            )
         return None
 
     def step(self, line: int, lines: Sequence[str]) -> Step:

@@ -83,6 +83,15 @@ def _literal(text: str) -> str:
     return " +".join(re.escape(word) for word in text.split(" "))
 
 
+def _fixed(text: str, *, after_one: bool, before_one: bool) -> str:
+    """Make the pattern of what stands beside a varying part: columns are set to the right by blanks."""
+    inner = text[len(text) - len(text.lstrip(" ")) :] if after_one else text
+    before = " +" if inner != text else ""
+    text = inner.rstrip(" ") if before_one else inner
+    after = " +" if inner != text else ""
+    return before + re.escape(text) + after
+
+
 def spans(templates: Sequence[Template], output: str) -> list[Span]:
     """Find the varying parts of an output by all rules, in order.
 
@@ -108,10 +117,14 @@ class Same:
         """Say whether an output is the recorded one, but for what varies."""
         pattern, named, done = "", [], 0
         for span in spans(self._templates, recorded):
-            pattern += re.escape(recorded[done : span.start]) + f"({KINDS[span.kind]})"
+            fixed = recorded[done : span.start]
+            pattern += _fixed(fixed, after_one=done > 0, before_one=True)
+            pattern += f"({KINDS[span.kind]})"
             named.append((span.kind, recorded[span.start : span.end]))
             done = span.end
-        found = re.fullmatch(pattern + re.escape(recorded[done:]), got)
+        found = re.fullmatch(
+            pattern + _fixed(recorded[done:], after_one=done > 0, before_one=False), got
+        )
         if found is None:
             return False
         for name, value in zip(named, found.groups(), strict=True):

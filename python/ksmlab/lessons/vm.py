@@ -137,14 +137,14 @@ class Room:
         assert self._built is not None
         with self._lab.progress.step("loading the driver afresh"):
             names = [module.name for module in reversed(lab_module.MODULES)]
-            # A lesson may have taken one of them out.
+            # A lesson may have taken one of them out,
             loaded = [
                 name
                 for name in names
                 if not machine.run(["test", "-d", f"/sys/module/{name}"]).status
             ]
-            done = machine.run(["rmmod", *loaded])
-            if done.status:
+            # or all: without a name rmmod fails.
+            if loaded and (done := machine.run(["rmmod", *loaded])).status:
                 raise VmError("The driver could not be unloaded after a lesson.", log=done.output)
             machine.run(["sh", "-c", TIDY])
             lab_module.load(machine, self._built)

@@ -31,27 +31,21 @@ class ExcerptDirective(SphinxDirective):
         path, *names = self.arguments
         self.env.note_dependency(str(excerpt.CHECKOUT / path))
         try:
-            return [self._block(path, excerpt.find(path, name.replace(":", " "))) for name in names]
+            return [self._block(path, self._find(path, name)) for name in names]
         except excerpt.ExcerptError as error:
             raise self.error(str(error)) from None
 
+    def _find(self, path: str, name: str) -> excerpt.Excerpt:
+        found = excerpt.find(path, name.replace(":", " "))
+        return found.cut(comment="comment" in self.options, lines=self.options.get("lines", ""))
+
     def _block(self, path: str, found: excerpt.Excerpt) -> nodes.Node:
-        text, first = found.text, found.first
-        if "comment" in self.options and found.comment:
-            text = f"{found.comment}\n{text}"
-            first -= found.comment.count("\n") + 1
-        if "lines" in self.options:
-            start, _, end = self.options["lines"].partition("-")
-            lines = text.splitlines()[int(start) - 1 : int(end or start)]
-            if not lines:
-                raise self.error(f"{path}, {found.name} has no lines {self.options['lines']}")
-            text, first = "\n".join(lines), first + int(start) - 1
-        block = nodes.literal_block(text, text, language=LANGUAGES[Path(path).suffix])
+        block = nodes.literal_block(found.text, found.text, language=LANGUAGES[Path(path).suffix])
         block["linenos"] = False
         self.set_source_info(block)
         caption = nodes.caption("", "")
         caption += nodes.literal(path, path)
-        caption += nodes.Text(f", {found.name}, from line {first}")
+        caption += nodes.Text(f", {found.name}, from line {found.first}")
         wrapper = nodes.container(
             "", caption, block, literal_block=True, classes=["literal-block-wrapper"]
         )

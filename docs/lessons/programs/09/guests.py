@@ -12,14 +12,23 @@ MORE_ROUNDS = 10
 SECONDS = 400
 
 
+def in_one_frame(guests: list[tuple[int, int, int]]) -> int:
+    """Count the pages that both guests have in one frame; a guest that has ended has none."""
+    try:
+        one, other = (pagemap.frames(*guest) for guest in guests)
+    except OSError:
+        return 0
+    return sum(a == b != 0 for a, b in zip(one, other, strict=True))
+
+
 def main() -> None:
     """Wait until most of what is equal has merged, then until each guest has read all of it ten times."""
     guests: list[tuple[int, int, int]] = []
-    wanted = until = 0
-    wrong = ""
+    until = 0
+    wrong: list[str] = []
     end = time.monotonic() + SECONDS
     program = subprocess.Popen(
-        ["./kvm_guests"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ["./kvm_guests", "--hog", "0"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert program.stdout is not None
     for line in program.stdout:
@@ -27,23 +36,23 @@ def main() -> None:
             sys.exit("the guests are too slow, or nothing merges")
         if found := re.match(r"guest \d pid=(\d+) addr=(\S+) pages=\d+ shared=(\d+)", line):
             guests.append((int(found[1]), int(found[2], 16), int(found[3])))
-            wanted = int(guests[0][2] * MOST)
         elif line.startswith("rounds") and len(guests) == 2:
             rounds = min(map(int, line.split()[1:]))
-            one, other = (pagemap.frames(*guest) for guest in guests)
-            both = sum(a == b != 0 for a, b in zip(one, other, strict=True))
-            if not until and both >= wanted:
-                print(
-                    f"most of the {guests[0][2]} pages that are equal in both have one frame",
-                    flush=True,
-                )
+            if not until and in_one_frame(guests) >= MOST * guests[0][2]:
                 until = rounds + MORE_ROUNDS
             if until and rounds >= until:
                 break
-        elif "WRONG" in line and not wrong:
-            wrong = line
-    program.communicate("\n" if program.poll() is None else None)
-    print(wrong or "no guest has read a byte that it did not write", end="" if wrong else "\n")
+        elif "WRONG" in line:
+            wrong.append(line)
+    # At a line, the guests come to their end.
+    rest, _ = program.communicate("\n" if program.poll() is None else None)
+    wrong += [line for line in rest.splitlines() if "WRONG" in line]
+    if wrong:
+        sys.exit(wrong[0].strip())
+    if program.returncode or not until:
+        sys.exit(f"the guests have ended with status {program.returncode}")
+    print(f"most of the {guests[0][2]} pages that are equal in both have had one frame")
+    print("no guest has read a byte that it did not write")
 
 
 if __name__ == "__main__":
