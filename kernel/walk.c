@@ -171,7 +171,7 @@ static bool glance_at(struct ksm_item *item, struct page *page, struct ksm_find 
 	if (PageAnon(page)) {
 		hash = ksm_page_hash(page, &sample);
 		/* It waits in an index that keeps it, and is as it was. */
-		if (item->state == KSM_ITEM_UNSTABLE && item->checksum == (u32)hash)
+		if (item->state == KSM_ITEM_UNSTABLE && item->hash == hash)
 			return false;
 	}
 	get_page(page);
