@@ -41,7 +41,12 @@ static DECLARE_BITMAP(crowded, 1 << GROUP_BITS);
 
 static unsigned int group_of(u64 hash)
 {
-	return hash >> (64 - GROUP_BITS);
+	return hash >> (KSM_HASH_BITS - GROUP_BITS);
+}
+
+static u64 hash_of(const void *bytes, size_t length)
+{
+	return xxh64(bytes, length, seed) >> (64 - KSM_HASH_BITS);
 }
 
 static u64 hash_sample(const u64 *content)
@@ -51,7 +56,7 @@ static u64 hash_sample(const u64 *content)
 
 	for (i = 0; i < LINES; i++)
 		memcpy(sample[i], content + places[i], sizeof(sample[i]));
-	return xxh64(sample, sizeof(sample), seed);
+	return hash_of(sample, sizeof(sample));
 }
 
 /**
@@ -86,7 +91,7 @@ u64 ksm_page_hash(struct page *page, u64 *sample)
 	*sample = hash_sample(content);
 	hash = *sample;
 	if (!ksm_index_ops->hashes || test_bit(group_of(hash), crowded))
-		hash = xxh64(content, PAGE_SIZE, seed);
+		hash = hash_of(content, PAGE_SIZE);
 	kunmap_local(content);
 	return hash;
 }

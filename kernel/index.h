@@ -18,11 +18,15 @@
 #include <linux/rbtree.h>
 #include <linux/types.h>
 
+/* A hash leaves a few bits of its word to whoever the entry is part of. */
+#define KSM_HASH_BITS		56
+
 /**
  * struct ksm_key - the content that is looked for
  * @content: what the callbacks take it by
- * @hash: of the content, by a function whose results nobody outside can foresee;
- *	0 where the implementation does not ask for it (&ksm_index_ops->hashes)
+ * @hash: of the content, KSM_HASH_BITS of it, by a function whose results nobody
+ *	outside can foresee; 0 where the implementation does not ask for it
+ *	(&ksm_index_ops->hashes)
  */
 struct ksm_key {
 	const void *content;
@@ -31,19 +35,19 @@ struct ksm_key {
 
 /**
  * struct ksm_entry - an entry's place in an index, the last member of what it stands for
+ * @hash: of the content that it was added with
+ * @owner: not the index's: whoever the entry is part of has a use for it
  * @rb: its node in one of the two trees
  * @next: the next entry of its hash chain
- * @hash: of the content that it was added with
  *
  * Only the first &ksm_index_ops->entry_size bytes are there.
  */
 struct ksm_entry {
+	u64 hash : KSM_HASH_BITS;
+	u64 owner : 64 - KSM_HASH_BITS;
 	union {
 		struct rb_node rb;
-		struct {
-			struct ksm_entry *next;
-			u64 hash;
-		};
+		struct ksm_entry *next;
 	};
 };
 

@@ -22,12 +22,12 @@
 
 #define MIN_BUCKETS	1024UL
 
-/* Entries a bucket, on average, above which a table grows, and one in how many below which it shrinks. */
-#define FULL		2
-#define EMPTY		8
+/* Entries a bucket, on average, above which a table grows, and below one in so many it shrinks. */
+#define FULL		4
+#define EMPTY		2
 
-/* With a good hash, one chain in ten million is longer than this at two entries a bucket. */
-#define CHAIN_LIMIT	16
+/* With a good hash, not one chain in ten million is longer than this at four entries a bucket. */
+#define CHAIN_LIMIT	20
 
 /**
  * struct ksm_table - a table of chains
@@ -85,16 +85,26 @@ static void table_resize(struct ksm_table *table, unsigned long size)
 	kvfree(old.buckets);
 }
 
-/* Here alone the size changes: entries are taken out when memory is short, too. */
-static void table_insert(struct ksm_table *table, struct ksm_entry *entry, u64 hash)
+static void table_fit(struct ksm_table *table)
 {
 	if (table->entries >= FULL * table->size)
 		table_resize(table, 2 * table->size);
 	else if (table->size > MIN_BUCKETS && table->entries < table->size / EMPTY)
 		table_resize(table, table->size / 2);
+}
+
+/*
+ * Here alone sizes change: entries are taken out when memory is short, too. Of both
+ * tables, since what comes into the stable one has often just left the other.
+ */
+static void hash_insert(struct ksm_index *index, struct ksm_entry *entry, u64 hash,
+			enum ksm_kind kind)
+{
+	table_fit(&index->tables[KSM_STABLE]);
+	table_fit(&index->tables[KSM_UNSTABLE]);
 	entry->hash = hash;
-	table_add(table, entry);
-	table->entries++;
+	table_add(&index->tables[kind], entry);
+	index->tables[kind].entries++;
 }
 
 static void table_erase(struct ksm_table *table, struct ksm_entry *entry)
@@ -162,7 +172,7 @@ static struct ksm_entry *hash_find_or_insert(struct ksm_index *index, const stru
 	struct ksm_entry *equal = hash_find(index, key, kind);
 
 	if (!equal)
-		table_insert(&index->tables[kind], entry, key->hash);
+		hash_insert(index, entry, key->hash, kind);
 	return equal;
 }
 
@@ -233,7 +243,7 @@ static struct ksm_entry *hash_next(struct ksm_index *index, struct ksm_entry *en
 
 const struct ksm_index_ops ksm_index_hash = {
 	.name = "hash",
-	.entry_size = offsetofend(struct ksm_entry, hash),
+	.entry_size = offsetofend(struct ksm_entry, next),
 	.hashes = true,
 	.keeps = true,
 	.create = hash_create,

@@ -137,7 +137,7 @@ static struct ksm_entry *tree_next(struct ksm_index *index, struct ksm_entry *en
 
 const struct ksm_index_ops ksm_index_tree = {
 	.name = "tree",
-	.entry_size = sizeof_field(struct ksm_entry, rb),
+	.entry_size = offsetofend(struct ksm_entry, rb),
 	.create = tree_create,
 	.destroy = tree_destroy,
 	.find_stable = tree_find_stable,

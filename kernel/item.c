@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What is remembered of each page of a region: at most 32 bytes, in chunks that
+ * What is remembered of each page of a region: 16 or 32 bytes, in chunks that
  * come into being where the scan finds memory. All under ksm_lock.
  */
 #include <linux/gfp.h>
@@ -104,9 +104,7 @@ struct ksm_item *ksm_item_get(struct ksm_region *region, unsigned long addr)
  */
 void ksm_item_note(struct ksm_item *item)
 {
-	struct ksm_chunk *chunk = ksm_item_chunk(item);
-
-	__set_bit(((void *)item - chunk->items) / ksm_item_size(), chunk->known);
+	__set_bit(ksm_item_index(item), ksm_item_chunk(item)->known);
 }
 
 /**

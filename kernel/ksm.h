@@ -113,25 +113,27 @@ struct ksm_region;
 
 /**
  * struct ksm_item - what is remembered of one page of a region
- * @checksum: half of what ksm_page_hash() gave at the last visit; one that differs
- *	means volatile
- * @state: an enum ksm_state
- * @seen: whether @checksum has been taken yet
- * @node: whose kernel page it maps, while KSM_ITEM_MERGED
  * @entry: its place in the unstable index, while KSM_ITEM_UNSTABLE
+ * @hash: of @entry, kept all the time: what ksm_page_hash() gave at the last visit;
+ *	one that differs means volatile
+ * @state: an enum ksm_state
+ * @seen: whether @hash has been taken yet
+ * @node: whose kernel page it maps, while KSM_ITEM_MERGED
  *
  * Items are ksm_item_size() bytes apart, as the index needs only a part of @entry:
- * 24 bytes for the hash index, 32 for the tree. Neither region nor address is
+ * 16 bytes for the hash index, 32 for the tree. Neither region nor address is
  * stored: both follow from where the item lies, see ksm_item_chunk() and
  * ksm_item_addr().
  */
 struct ksm_item {
-	u32 checksum;
-	u8 state;
-	u8 seen;
 	union {
-		struct ksm_node *node;
 		struct ksm_entry entry;
+		struct {
+			u64 hash : KSM_HASH_BITS;
+			u64 state : 2;
+			u64 seen : 1;
+			struct ksm_node *node;
+		};
 	};
 };
 
@@ -203,20 +205,23 @@ struct ksm_region {
 
 /**
  * struct ksm_node - a stable node: one kernel page, which items map
- * @in_nodes: its place in the list of all nodes
- * @kpage: the kernel page, to which the node holds one reference; NULL once the
- *	node has been dropped, and waits for its items to notice
- * @nr_items: how many items were last seen mapping it
+ * @kpage: the kernel page, to which the node holds one reference, and whose private
+ *	field says how many items were last seen mapping it; NULL once the node has
+ *	been dropped, and waits for its items to notice
  * @entry: its place in the stable index
+ * @left: of a node that has been dropped: how many items are yet to notice
  *
  * A process that was forked off may map the page without an item here. So a
  * node is dropped when the map count is zero, not when it has no items left.
+ *
+ * Nodes are as long as the index needs them: 24 bytes for the hash index.
  */
 struct ksm_node {
-	struct list_head in_nodes;
 	struct page *kpage;
-	unsigned int nr_items;
-	struct ksm_entry entry;
+	union {
+		struct ksm_entry entry;
+		unsigned long left;
+	};
 };
 
 /**
@@ -304,11 +309,14 @@ static inline struct ksm_item *ksm_chunk_item(const struct ksm_chunk *chunk, uns
 	return chunk->items + i * ksm_item_size();
 }
 
+static inline unsigned long ksm_item_index(const struct ksm_item *item)
+{
+	return ((void *)item - ksm_item_chunk(item)->items) / ksm_item_size();
+}
+
 static inline unsigned long ksm_item_addr(const struct ksm_item *item)
 {
-	struct ksm_chunk *chunk = ksm_item_chunk(item);
-
-	return chunk->start + ((void *)item - chunk->items) / ksm_item_size() * PAGE_SIZE;
+	return ksm_item_chunk(item)->start + ksm_item_index(item) * PAGE_SIZE;
 }
 
 static inline struct mm_struct *ksm_item_mm(const struct ksm_item *item)
@@ -324,6 +332,7 @@ void ksm_node_link(struct ksm_node *node, struct ksm_item *item);
 bool ksm_node_adopt(struct ksm_item *item, struct page *page);
 void ksm_node_unlink(struct ksm_item *item);
 bool ksm_node_drop_if_unused(struct ksm_node *node);
+bool ksm_node_is_single(const struct ksm_node *node);
 struct ksm_node *ksm_node_find(struct page *page, u64 hash, u64 sample);
 void ksm_node_crowded(struct ksm_node *node);
 void ksm_nodes_prune(void);

@@ -9,9 +9,31 @@
 #include "ksm.h"
 #include "trace.h"
 
-static LIST_HEAD(nodes);
 static struct kmem_cache *node_cache;
 static struct shrinker *shrinker;
+
+/* The node that the shrinker looks at next; NULL for the first. */
+static struct ksm_node *shrink_next;
+
+static size_t node_size(void)
+{
+	return offsetof(struct ksm_node, entry) + ksm_index_ops->entry_size;
+}
+
+/* The node after @node (the first one for NULL), or NULL at the end. */
+static struct ksm_node *node_next(struct ksm_node *node)
+{
+	struct ksm_entry *entry = ksm_index_ops->next(ksm_index, node ? &node->entry : NULL,
+						      KSM_STABLE);
+
+	return entry ? container_of(entry, struct ksm_node, entry) : NULL;
+}
+
+/* How many items were last seen mapping the page of a node. */
+static unsigned long nr_items(const struct ksm_node *node)
+{
+	return node->kpage ? page_private(node->kpage) : node->left;
+}
 
 static struct ksm_key key_of(struct page *page, u64 *sample)
 {
@@ -54,9 +76,9 @@ struct ksm_node *ksm_node_create(struct page *content, enum ksm_skip *why)
 	key = key_of(node->kpage, &sample);
 	if (ksm_index_ops->insert_stable(ksm_index, &key, &node->entry))
 		goto free_page;
-	list_add_tail(&node->in_nodes, &nodes);
+	set_page_private(node->kpage, 0);
 	ksm_counters.kernel_pages++;
-	ksm_counters.metadata += sizeof(*node);
+	ksm_counters.metadata += node_size();
 	return node;
 
 free_page:
@@ -68,7 +90,7 @@ free_node:
 
 static void node_free(struct ksm_node *node)
 {
-	ksm_counters.metadata -= sizeof(*node);
+	ksm_counters.metadata -= node_size();
 	kmem_cache_free(node_cache, node);
 }
 
@@ -76,14 +98,17 @@ static void node_free(struct ksm_node *node)
 static void node_drop(struct ksm_node *node)
 {
 	trace_devksm_node_dropped(page_to_pfn(node->kpage), ksm_mapcount(node->kpage));
+	if (node == shrink_next)
+		shrink_next = node_next(node);
 	ksm_index_ops->forget(ksm_index, &node->entry, KSM_STABLE);
-	list_del(&node->in_nodes);
+	ksm_counters.kernel_pages--;
+	node->left = nr_items(node);
 	/* Whoever maps it still, a forked child say, keeps it as an ordinary page. */
+	set_page_private(node->kpage, 0);
 	put_page(node->kpage);
 	node->kpage = NULL;
-	ksm_counters.kernel_pages--;
-	if (node->nr_items)
-		ksm_counters.shared -= node->nr_items - 1;
+	if (node->left)
+		ksm_counters.shared -= node->left - 1;
 	else
 		node_free(node);
 }
@@ -145,8 +170,9 @@ void ksm_node_link(struct ksm_node *node, struct ksm_item *item)
 	ksm_item_note(item);
 	chunk->merged++;
 	chunk->region->merged++;
-	if (node->nr_items++)
+	if (nr_items(node))
 		ksm_counters.shared++;
+	set_page_private(node->kpage, nr_items(node) + 1);
 }
 
 /**
@@ -190,13 +216,13 @@ void ksm_node_unlink(struct ksm_item *item)
 	item->state = KSM_ITEM_PLAIN;
 	chunk->merged--;
 	chunk->region->merged--;
-	node->nr_items--;
 	if (!node->kpage) {
-		if (!node->nr_items)
+		if (!--node->left)
 			node_free(node);
 		return;
 	}
-	if (node->nr_items)
+	set_page_private(node->kpage, nr_items(node) - 1);
+	if (nr_items(node))
 		ksm_counters.shared--;
 	ksm_node_drop_if_unused(node);
 }
@@ -219,13 +245,25 @@ bool ksm_node_drop_if_unused(struct ksm_node *node)
 }
 
 /**
+ * ksm_node_is_single - does only one item map the page of a node?
+ * @node: the node, not dropped
+ *
+ * Return: whether it is so, as far as the driver knows.
+ */
+bool ksm_node_is_single(const struct ksm_node *node)
+{
+	return nr_items(node) == 1;
+}
+
+/**
  * ksm_nodes_prune - free all nodes whose kernel page nobody maps
  */
 void ksm_nodes_prune(void)
 {
-	struct ksm_node *node, *tmp;
+	struct ksm_node *node, *next;
 
-	list_for_each_entry_safe(node, tmp, &nodes, in_nodes) {
+	for (node = node_next(NULL); node; node = next) {
+		next = node_next(node);
 		ksm_node_drop_if_unused(node);
 		cond_resched();
 	}
@@ -240,29 +278,24 @@ static unsigned long shrink_count(struct shrinker *s, struct shrink_control *sc)
 /* Memory is short: the allocation may be our own, so the lock is only tried. */
 static unsigned long shrink_scan(struct shrinker *s, struct shrink_control *sc)
 {
-	struct ksm_node *node, *tmp;
-	unsigned long freed = 0, left = sc->nr_to_scan;
-	LIST_HEAD(kept);
+	unsigned long freed = 0, left;
+	struct ksm_node *node;
 
 	if (!mutex_trylock(&ksm_lock))
 		return SHRINK_STOP;
-	list_for_each_entry_safe(node, tmp, &nodes, in_nodes) {
-		if (!left--)
-			break;
-		if (ksm_node_drop_if_unused(node))
-			freed++;
-		else
-			list_move_tail(&node->in_nodes, &kept);
+	/* Where the last call ended, so that each looks at others. */
+	for (left = min(sc->nr_to_scan, ksm_counters.kernel_pages); left; left--) {
+		node = shrink_next ?: node_next(NULL);
+		shrink_next = node_next(node);
+		freed += ksm_node_drop_if_unused(node);
 	}
-	/* Those that are in use go to the end, so the next call looks at others. */
-	list_splice_tail(&kept, &nodes);
 	mutex_unlock(&ksm_lock);
 	return freed;
 }
 
 int ksm_node_init(void)
 {
-	node_cache = kmem_cache_create("devksm_node", sizeof(struct ksm_node), 0, 0, NULL);
+	node_cache = kmem_cache_create("devksm_node", node_size(), 0, 0, NULL);
 	if (!node_cache)
 		return -ENOMEM;
 	shrinker = ksm_shrinker_register("devksm", shrink_count, shrink_scan);
@@ -276,12 +309,14 @@ int ksm_node_init(void)
 /* No area is open any more, so nothing links here; forked children may map still. */
 void ksm_node_exit(void)
 {
-	struct ksm_node *node, *tmp;
+	struct ksm_node *node, *next;
 
 	ksm_shrinker_free(shrinker);
 	mutex_lock(&ksm_lock);
-	list_for_each_entry_safe(node, tmp, &nodes, in_nodes)
+	for (node = node_next(NULL); node; node = next) {
+		next = node_next(node);
 		node_drop(node);
+	}
 	mutex_unlock(&ksm_lock);
 	kmem_cache_destroy(node_cache);
 }

@@ -24,7 +24,7 @@
 
 /* After so many quiet passes a chunk is left out of one; after so many, of 2^(MAX - MIN). */
 #define QUIET_MIN	4
-#define QUIET_MAX	7
+#define QUIET_MAX	9
 
 /* Jiffies between two looks at nodes that no region leads to. */
 #define PRUNE_INTERVAL	(HZ / 2)
@@ -93,6 +93,26 @@ static bool chunk_rests(struct ksm_chunk *chunk)
 	return true;
 }
 
+/* Go past chunks that this pass leaves out, at most @left of them. Returns how many. */
+static unsigned int skip_resting(unsigned int left)
+{
+	struct ksm_region *region = cursor.region;
+	XA_STATE(xas, &region->chunks, cursor.addr / PMD_SIZE);
+	struct ksm_chunk *chunk;
+	unsigned int skipped = 0;
+
+	rcu_read_lock();
+	for (chunk = xas_load(&xas); skipped < left && chunk_rests(chunk);
+	     chunk = xas_next(&xas)) {
+		cursor.addr = chunk->start + PMD_SIZE;
+		skipped++;
+	}
+	rcu_read_unlock();
+	if (cursor.addr >= region->end)
+		cursor_enter_next(region);
+	return skipped;
+}
+
 /*
  * The cursor goes on from a chunk. One in which nothing is merged, and pass after
  * pass finds every page as it was, is left out of one pass, then of two, four, and
@@ -132,6 +152,7 @@ static bool look(struct ksm_spot *spot, struct ksm_finds *finds, unsigned int le
 	struct mm_struct *mm = region->mm;
 	struct ksm_chunk *chunk;
 
+	*spot = (struct ksm_spot){ .addr = cursor.addr, .next = cursor.addr };
 	finds->looked = 0;
 	finds->nr = 0;
 	if (!mmget_not_zero(mm)) {
@@ -139,7 +160,12 @@ static bool look(struct ksm_spot *spot, struct ksm_finds *finds, unsigned int le
 		return false;
 	}
 	mmap_read_lock(mm);
-	ksm_look(mm, cursor.addr, region->end, spot);
+	/* Where it has been before, there is more often than not nothing else to tell. */
+	chunk = ksm_chunk_find(region, cursor.addr);
+	if (chunk)
+		ksm_glance(mm, chunk, left, region->end, spot, finds);
+	if (spot->next == cursor.addr)
+		ksm_look(mm, cursor.addr, region->end, spot);
 	if (spot->page) {
 		chunk = ksm_chunk_get(region, spot->addr);
 		if (chunk) {
@@ -164,27 +190,24 @@ static unsigned int step(unsigned int left)
 	static struct ksm_finds finds;
 	struct ksm_region *region = cursor.region;
 	unsigned long addr = cursor.addr;
-	struct ksm_chunk *chunk = ksm_chunk_find(region, addr);
+	unsigned int skipped = skip_resting(left);
+	struct ksm_chunk *chunk;
 	struct ksm_spot spot;
 
-	if (chunk_rests(chunk)) {
-		cursor.addr = min(region->end, chunk->start + PMD_SIZE);
-		if (cursor.addr == region->end)
-			cursor_enter_next(region);
-		return 1;
-	}
+	if (skipped)
+		return skipped;
 	if (!look(&spot, &finds, left))
 		return 1;
 
 	ksm_items_forget(region, addr, spot.addr, KSM_BREAK_UNMAPPED);
-	chunk = ksm_chunk_find(region, spot.addr);
-	if (chunk && (spot.why || finds.nr))
+	chunk = spot.why || finds.nr ? ksm_chunk_find(region, spot.addr) : NULL;
+	if (chunk)
 		chunk->busy = true;
 	ksm_visit(&finds);
 	if (spot.why)
 		ksm_skip(region->mm, spot.addr, (spot.next - spot.addr) / PAGE_SIZE, spot.why);
 	/* Merged pages stay merged when userfaultfd comes to their mapping. */
-	if (!spot.page && spot.why != KSM_SKIP_UFFD)
+	if (!spot.page && !finds.looked && spot.why != KSM_SKIP_UFFD)
 		ksm_items_forget(region, spot.addr, spot.next, KSM_BREAK_UNMAPPED);
 	cursor_move(spot.next);
 	return max(finds.looked, 1U);

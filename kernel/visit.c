@@ -127,11 +127,11 @@ static bool unchanged(const struct ksm_find *find)
 		skip_item(item, KSM_SKIP_NOT_ANON);
 		return false;
 	}
-	if (item->seen && item->checksum == (u32)find->hash)
+	if (item->seen && item->hash == find->hash)
 		return true;
 	ksm_seen_fresh = true;
 	ksm_counters.volatile_now += item->seen;
-	item->checksum = (u32)find->hash;
+	item->hash = find->hash;
 	item->seen = 1;
 	ksm_item_note(item);
 	return false;
@@ -245,7 +245,7 @@ void ksm_visit(const struct ksm_finds *finds)
 	merge_here();
 	/* A kernel page for one mapping saves nothing; if memory is short it stays. */
 	for (i = 0; i < jobs.nr_there; i++)
-		if (!jobs.there[i].why && jobs.there[i].node->nr_items == 1)
+		if (!jobs.there[i].why && ksm_node_is_single(jobs.there[i].node))
 			ksm_unmerge(jobs.there[i].item);
 }
 

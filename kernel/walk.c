@@ -171,7 +171,7 @@ static bool glance_at(struct ksm_item *item, struct page *page, struct ksm_find 
 	if (PageAnon(page)) {
 		hash = ksm_page_hash(page, &sample);
 		/* It waits in an index that keeps it, and is as it was. */
-		if (item->state == KSM_ITEM_UNSTABLE && item->checksum == (u32)hash)
+		if (item->state == KSM_ITEM_UNSTABLE && item->hash == hash)
 			return false;
 	}
 	get_page(page);
@@ -192,13 +192,21 @@ static struct page *ordinary_page(struct vm_area_struct *vma, unsigned long addr
 	return page;
 }
 
-/* The first entry from @i on, and before @end, that is not empty; or @end. */
+/* The first entry from @i on, and before @end, that is not empty; or @end. Eight at a time, while they are. */
 static unsigned long skip_empty(pte_t *table, unsigned long i, unsigned long end)
 {
+	bool empty = true;
+	unsigned int j;
+
+	for (; i + 8 <= end; i += 8) {
 #pragma GCC unroll 8
-	for (; i < end; i++)
-		if (!pte_none(ptep_get(table + i)))
+		for (j = 0; j < 8; j++)
+			empty &= pte_none(ptep_get(table + i + j));
+		if (!empty)
 			break;
+	}
+	while (i < end && pte_none(ptep_get(table + i)))
+		i++;
 	return i;
 }
 
@@ -256,13 +264,15 @@ static void glance_huge(struct vm_area_struct *vma, pmd_t *pmd, struct ksm_chunk
 }
 
 /**
- * ksm_glance - look at the pages from one that ksm_look() has found
- * @mm: whose memory; its mmap lock has been held since ksm_look()
+ * ksm_glance - look at pages, as long as they are ordinary ones
+ * @mm: whose memory; its mmap lock is held
  * @chunk: the chunk of @spot->addr
  * @most: how many pages to look at, at most
  * @end: where to end
- * @spot: from ksm_look(); the reference to its page is given back here. Afterwards
- *	@spot->next is where to look next.
+ * @spot: where to begin: what ksm_look() has found, and then the reference to its
+ *	page is given back here, and the walk goes on whatever has become of that; or
+ *	an address only. Afterwards @spot->next is where to look next: if that is where
+ *	it began, there is something that only ksm_look() can tell.
  * @finds: set to what something may have to be done about
  *
  * Pages that are as they were at the last visit are passed by, with no reference
@@ -274,22 +284,30 @@ void ksm_glance(struct mm_struct *mm, struct ksm_chunk *chunk, unsigned int most
 		unsigned long end, struct ksm_spot *spot, struct ksm_finds *finds)
 {
 	struct vm_area_struct *vma = vma_lookup(mm, spot->addr);
-	unsigned long next;
-	pmd_t *pmd = ksm_find_pmd(mm, spot->addr, &next);
-	bool huge = PageTransCompound(spot->page) && pmd_trans_huge(READ_ONCE(*pmd));
+	unsigned long least = spot->addr, next;
+	bool huge = false;
+	pmd_t *pmd;
 
-	put_page(spot->page);
+	if (spot->page) {
+		huge = PageTransCompound(spot->page);
+		least += PAGE_SIZE;
+		put_page(spot->page);
+	}
 	finds->nr = 0;
 	finds->looked = 0;
-	/* Whatever becomes of the page meanwhile, the walk must go on. */
-	spot->next = spot->addr + PAGE_SIZE;
+	spot->next = least;
+	if (!vma || ksm_vma_refuses(vma))
+		return;
+	pmd = ksm_find_pmd(mm, spot->addr, &next);
+	if (!pmd)
+		return;
 	end = min3(end, next, vma->vm_end);
 	most = min_t(unsigned int, most, KSM_BATCH);
-	if (huge)
-		glance_huge(vma, pmd, chunk, most, end, spot, finds);
-	else
+	if (!pmd_trans_huge(READ_ONCE(*pmd)))
 		glance_small(vma, chunk, most, end, spot, finds);
-	spot->next = max(spot->next, spot->addr + PAGE_SIZE);
+	else if (huge)
+		glance_huge(vma, pmd, chunk, most, end, spot, finds);
+	spot->next = max(spot->next, least);
 }
 
 /**

@@ -55,7 +55,7 @@ static const struct ksm_index_ops *ops;
 static struct ksm_index *index_;
 static struct page *pages[MAX_PAGES];
 static unsigned int refuse_in, asked;
-static u64 hash_mask = ~0ull;
+static u64 hash_mask = (1ull << KSM_HASH_BITS) - 1;
 static char dropped[MAX_PAGES * 6];
 
 static void __attribute__((noreturn, format(printf, 1, 2))) die(const char *format, ...)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from index_machine import IndexMachine
 from index_program import INDEXES, KERNEL, IndexProgram, build, hexadecimal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 #: Other examples in each run; the seed is printed, and brings them back.
@@ -47,6 +49,29 @@ def check(program: Path, name: str, how: settings) -> None:
     run_state_machine_as_test(seed(number)(machine), settings=how)
 
 
+def numbered(number: int) -> str:
+    """Return a content that no other number has."""
+    return hexadecimal(divmod(number, 256))
+
+
+@contextmanager
+def an_index(program: Path, name: str, *, weak: bool = False) -> Iterator[IndexProgram]:
+    """Create an index, and destroy it at the end of the block.
+
+    Args:
+        program: from build().
+        name: which.
+        weak: have all contents meet in one hash.
+    """
+    with IndexProgram(program, name) as index:
+        if weak:
+            index.ask("weak", 0)
+        index.ask("create")
+        yield index
+        index.ask("destroy")
+        index.finish()
+
+
 @pytest.mark.parametrize("name", INDEXES)
 def test_an_index_does_what_its_model_does(program: Path, name: str) -> None:
     check(program, name, SETTINGS)
@@ -65,9 +90,8 @@ def test_without_memory_there_is_no_index(program: Path, name: str) -> None:
 @pytest.mark.parametrize("name", INDEXES)
 def test_many_entries(program: Path, name: str) -> None:
     """More than an example of the machine has, in both halves, in order and against it."""
-    with IndexProgram(program, name) as index:
-        index.ask("create")
-        contents = [hexadecimal(divmod(number, 256)) for number in range(600)]
+    with an_index(program, name) as index:
+        contents = [numbered(number) for number in range(600)]
         for number, content in enumerate(contents):
             assert index.ask("stable", number, content).page is None
         for number, content in enumerate(reversed(contents)):
@@ -77,51 +101,37 @@ def test_many_entries(program: Path, name: str) -> None:
             assert index.ask("unstable", 3000, content).page == 1599 - number
         assert len(index.ask("flush").dropped) == 600
         assert len(index.ask("sweep", "stable").pages) == 600
-        index.ask("destroy")
-        index.finish()
 
 
 def test_a_search_has_a_limit(program: Path) -> None:
     """Contents that somebody has chosen to meet in one hash cost merges, not time."""
-    limit = 16
-    with IndexProgram(program, "hash") as index:
-        index.ask("weak", 0)
-        index.ask("create")
+    limit = 20
+    with an_index(program, "hash", weak=True) as index:
         for number in range(200):
             index.ask("asked")
-            index.ask("stable", number, hexadecimal(divmod(number, 256)))
+            index.ask("stable", number, numbered(number))
             assert index.ask("asked").page == min(number, limit)
-        missed = sum(
-            index.ask("find", hexadecimal(divmod(number, 256))).page != number
-            for number in range(200)
-        )
+        missed = sum(index.ask("find", numbered(number)).page != number for number in range(200))
         assert missed == 200 - limit
         assert len(index.ask("sweep", "stable").pages) == 200
-        index.ask("destroy")
-        index.finish()
 
 
 def test_a_table_grows_and_shrinks(program: Path) -> None:
     """Through several sizes and back, and where there is no memory for another size."""
     count = 3000
-    with IndexProgram(program, "hash") as index:
-        index.ask("create")
+    with an_index(program, "hash") as index:
         for number in range(count):
             if number % 500 == 0:
                 index.ask("fail", 1)
-            content = hexadecimal(divmod(number, 256))
-            assert index.ask("unstable", number, content).page is None
+            assert index.ask("unstable", number, numbered(number)).page is None
         index.ask("fail", 0)
         for number in range(0, count, 7):
-            content = hexadecimal(divmod(number, 256))
-            assert index.ask("unstable", count, content).page == number
+            assert index.ask("unstable", count, numbered(number)).page == number
         assert len(index.ask("walk", "unstable").pages) == count
         for number in range(count - 5):
             index.ask("forget", number)
         assert sorted(index.ask("walk", "unstable").pages) == list(range(count - 5, count))
         assert len(index.ask("flush").dropped) == 5
-        index.ask("destroy")
-        index.finish()
 
 
 @dataclass(frozen=True)

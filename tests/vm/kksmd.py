@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ksmlab.bench import engines
+
 if TYPE_CHECKING:
     from ksmlab.sysfs import KsmSysfs
 
@@ -13,16 +15,14 @@ LONG = 0xFFFFFFF0
 SECONDS = 60.0
 
 
-def find() -> Path:
-    """Give kksmd's directory in /proc.
+def tid() -> int:
+    """Return its thread number."""
+    return engines.thread_id("kksmd")
 
-    Raises:
-        RuntimeError: there is no such thread, so the driver is not loaded.
-    """
-    for comm in Path("/proc").glob("[0-9]*/comm"):
-        if comm.read_text() == "kksmd\n":
-            return comm.parent
-    raise RuntimeError("there is no kksmd")
+
+def find() -> Path:
+    """Give its directory in /proc."""
+    return Path("/proc") / str(tid())
 
 
 def runtime() -> float:

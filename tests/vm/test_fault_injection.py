@@ -6,16 +6,16 @@ nothing held. Loading the module has a file of its own.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import faults
+import kksmd
 import pytest
 from faults import FailNth, Trial, walk
-from leaks import no_leaks, unaccounted_pages
+from leaks import unaccounted_pages
 
 from ksmlab import content, pagemap
 from ksmlab.device import Area, KsmDevice
@@ -43,8 +43,7 @@ pytestmark = [pytest.mark.usefixtures("injection"), pytest.mark.vm_deadline(300)
 def ksm() -> Iterator[KsmSysfs]:
     """The driver, stopped; it shall be quick when a test starts it."""
     with KsmSysfs.find().settings(run=0, sleep=1000, pages_to_scan=2000, max_kernel_pages=0) as ksm:
-        with no_leaks():
-            yield ksm
+        yield ksm
         ksm.run = 0
 
 
@@ -54,18 +53,6 @@ def arena() -> Iterator[Arena]:
     with Arena(NPAGES, huge=False) as arena:
         arena.fill(content.groups(NPAGES, ALIKE))
         yield arena
-
-
-def kksmd() -> int:
-    """Return the process number of the kernel thread."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        # Another process may end meanwhile.
-        with contextlib.suppress(OSError):
-            if (entry / "comm").read_text() == "kksmd\n":
-                found.append(int(entry.name))
-    (tid,) = found
-    return tid
 
 
 def fdinfo(area: Area) -> dict[str, int]:
@@ -150,7 +137,7 @@ def test_register(ksm: KsmSysfs, area: Area, arena: Arena) -> None:
 def test_scan_and_merge(ksm: KsmSysfs, huge: bool) -> None:
     """The thread counts a page for which there is no memory, goes on, and merges it the next time."""
     new = found = 0
-    with KsmDevice() as device, FailNth(kksmd()) as thread:
+    with KsmDevice() as device, FailNth(kksmd.tid()) as thread:
         for nth in range(1, faults.MOST):
             with Arena(512 if huge else NPAGES, huge=huge) as arena, device.create_area() as area:
                 arena.fill(content.unique(arena.npages, first=1000))
@@ -191,7 +178,7 @@ def test_scan_and_merge_while_memory_fails_by_chance(ksm: KsmSysfs) -> None:
         for turn in range(25):
             if turn == FIRST_TURNS:
                 before, missed = unaccounted_pages(), 0
-            with device.create_area() as area, faults.random_failures(kksmd(), 25):
+            with device.create_area() as area, faults.random_failures(kksmd.tid(), 25):
                 arena.fill(content.groups(64, 2, first=1000 * turn))
                 area.register(arena)
                 for _ in range(4):

@@ -6,6 +6,7 @@ import errno
 import os
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import kksmd
 import pytest
@@ -14,6 +15,9 @@ from ksmlab import content, pagemap
 from ksmlab.device import KsmDevice
 from ksmlab.memory import Arena
 from ksmlab.sysfs import KsmSysfs, SysfsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SIX = (
     "run",
@@ -125,28 +129,29 @@ def test_the_pace_is_pages_to_scan_a_sleep(scanning: KsmSysfs) -> None:
             assert took / (scanning.full_scans - passes) >= 0.4 * 0.9
 
 
+@pytest.fixture
+def rested(scanning: KsmSysfs) -> Iterator[Arena]:
+    """Memory that many passes found as it was, so that they come by less often; now it has pairs."""
+    with KsmDevice() as device, device.create_area() as area, Arena(2048, huge=False) as arena:
+        arena.fill(content.unique(2048))
+        area.register(arena)
+        scanning.wait_full_scans(40)
+        arena.fill(content.groups(2048, 2))
+        yield arena
+        assert arena.verify() == []
+
+
+@pytest.mark.usefixtures("rested")
 def test_a_write_to_run_has_everything_looked_at_again(scanning: KsmSysfs) -> None:
-    """Where nothing happens for long the scan comes by less often, until it is told to run."""
-    with KsmDevice() as device, device.create_area() as area, Arena(2048, huge=False) as arena:
-        arena.fill(content.unique(2048))
-        area.register(arena)
-        scanning.wait_full_scans(40)
-        arena.fill(content.groups(2048, 2))
-        scanning.run = 1
-        # Seen as changed, seen as unchanged, and one pass that had begun before.
-        scanning.wait_full_scans(3)
-        assert scanning.pages_shared == 1024
-        assert arena.verify() == []
+    scanning.run = 1
+    # Seen as changed, seen as unchanged, and one pass that had begun before.
+    scanning.wait_full_scans(3)
+    assert scanning.pages_shared == 1024
 
 
+@pytest.mark.usefixtures("rested")
 def test_what_rests_is_looked_at_again_in_time(scanning: KsmSysfs) -> None:
-    with KsmDevice() as device, device.create_area() as area, Arena(2048, huge=False) as arena:
-        arena.fill(content.unique(2048))
-        area.register(arena)
-        scanning.wait_full_scans(40)
-        arena.fill(content.groups(2048, 2))
-        scanning.wait_until(lambda s: s.pages_shared == 1024, 60, "1024 pages shared")
-        assert arena.verify() == []
+    scanning.wait_until(lambda s: s.pages_shared == 1024, 60, "1024 pages shared")
 
 
 def test_a_shorter_sleep_is_felt_at_once(scanning: KsmSysfs) -> None:

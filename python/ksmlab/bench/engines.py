@@ -7,6 +7,7 @@ both CPUs. Source: Documentation/admin-guide/mm/ksm.rst, Documentation/scheduler
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from abc import abstractmethod
@@ -65,8 +66,10 @@ def thread_id(name: str) -> int:
         EngineError: There is none of this name.
     """
     for comm in _PROC.glob("[0-9]*/comm"):
-        if comm.read_text() == f"{name}\n":
-            return int(comm.parent.name)
+        # Another process may end meanwhile.
+        with contextlib.suppress(OSError):
+            if comm.read_text() == f"{name}\n":
+                return int(comm.parent.name)
     raise EngineError(f"there is no thread {name}. Nothing is changed. Next: load the module")
 
 

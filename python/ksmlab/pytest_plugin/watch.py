@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 KMEMLEAK = Path("/sys/kernel/debug/kmemleak")
 #: kmemleak reports what is older than this (mm/kmemleak.c, MSECS_MIN_AGE), in seconds.
 LEAK_AGE = 5.0
+#: Two scans can take minutes under emulation, so a file that ends sooner than so many seconds after the last look for
+#: leaks waits for the next one.
+LEAK_INTERVAL = 300.0
 
 
 def kmemleak_on() -> bool:
@@ -53,6 +56,8 @@ class Watch:
         self._log = KernelLog()
         self._before = self._log.take()
         self._leaks = kmemleak_on()
+        self._files: list[str] = []
+        self._looked = time.monotonic()
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None]:
@@ -86,7 +91,7 @@ class Watch:
     def pytest_runtest_teardown(
         self, item: pytest.Item, nextitem: pytest.Item | None
     ) -> Generator[None]:
-        """Check after the teardown; after the last test of a file, look for leaks, too."""
+        """Check after the teardown; after the last test of a file, now and then, look for leaks, too."""
         __tracebackhide__ = True
         try:
             result = yield
@@ -95,7 +100,9 @@ class Watch:
             raise
         self._check(item, "teardown", self._log.take())
         if nextitem is None or nextitem.path != item.path:
-            self._check_leaks(item)
+            self._files.append(item.path.name)
+            if nextitem is None or time.monotonic() - self._looked > LEAK_INTERVAL:
+                self._check_leaks(item)
         return result
 
     def _check(self, item: pytest.Item, when: str, lines: list[str]) -> None:
@@ -122,6 +129,8 @@ class Watch:
         """Have kmemleak look, if it is on, once it may see all that this test left."""
         if not self._leaks:
             return
+        files = ", ".join(self._files)
+        self._files.clear()
         end = time.monotonic() + LEAK_AGE
         try:
             # What is found in one scan may only be a pointer on its way; what a later one finds is leaked.
@@ -135,12 +144,11 @@ class Watch:
             pytest.fail("kmemleak has switched itself off: the log says why", pytrace=False)
         # That there is something to read there is all that the log has to say of it.
         said = self._log.take()
+        self._looked = time.monotonic()
         self._check(item, "teardown", [line for line in said if "kmemleak: " not in line])
         if found.strip() and not any(each.pattern.search(found) for each in self._excuses):
             shown = self._decoded(found.splitlines())
-            pytest.fail(
-                f"kmemleak found what {item.path.name} left behind:\n\n{shown}", pytrace=False
-            )
+            pytest.fail(f"kmemleak found what {files} left behind:\n\n{shown}", pytrace=False)
 
     def _decoded(self, lines: Iterable[str]) -> str:
         return "\n".join(decode(lines, self._objects))
