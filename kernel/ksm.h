@@ -8,9 +8,10 @@
  *	  area->lock			(register and remove on one area)
  *	    ksm_lock			(everything this driver remembers)
  *	      mm->mmap_lock		(always of one mm at a time)
- *	        page lock		(only ever tried, never waited for)
- *	          MMU notifier start	(secondary page tables are emptied)
- *	            page-table lock
+ *	        MMU notifier start	(secondary page tables are emptied)
+ *	          page-table lock
+ *
+ * Page locks are only ever tried, never waited for, so they have no place in it.
  *
  * ksm_lock guards the list of regions, the regions and their chunks, the items,
  * the index, the stable nodes and the counters. kksmd lets go of it every few
