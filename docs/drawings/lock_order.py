@@ -23,8 +23,8 @@ ARROWS = (
     ("mm->mmap_lock", "page-table lock"),
 )
 
-#: What lockdep calls them, as patterns. A page lock is one bit, which lockdep knows nothing of; so that one has no
-#: arrow. Of page-table locks there are two kinds, one for the tables of each of two levels; it numbers them.
+#: What lockdep calls them, as patterns. Of page-table locks there are two kinds, one for the tables of each of two
+#: levels; it numbers them.
 LOCKDEP_NAMES = {
     "ksm_run_lock": r"ksm_run_lock",
     "area->lock": r"&area->lock",
@@ -96,7 +96,7 @@ def draw() -> str:
     last: dict[str, float] = {}
     for depth, lock in enumerate(order):
         x, y = 24 + depth * 36, 84 + depth * _STEP
-        css = "two" if lock.name == "ksm_lock" else "one" if lock.name in LOCKDEP_NAMES else "none"
+        css = "two" if lock.name == "ksm_lock" else "one"
         sheet.box(x, y, 200, _HEIGHT, css)
         sheet.text(x + 100, y + 27, lock.name, "middle code strong")
         if lock.note:
