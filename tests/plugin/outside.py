@@ -70,6 +70,8 @@ class Project:
         junit = self.root / "junit.xml"
         junit.unlink(missing_ok=True)
         argv = [sys.executable, "-m", "pytest", "-v", f"--junitxml={junit}"]
+        # Neither is of use to it, and each guest would import them.
+        argv += ["-p", "no:hypothesispytest", "-p", "no:anyio"]
         argv += ["-o", f"vm_kernels={self._kernels_toml}", "--vm-memory=1G", *arguments]
         argv += [part for kernel in kernels for part in ("--kernel", kernel)]
         keep_out = ("PYTEST_", "COV_", "KSMLAB_MODULE")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 EXERCISES = LESSONS / "exercises"
 TEST_SECONDS = 300
 # The reader's directory has nothing to do with the settings of this repository's own tests.
-SETTINGS = "[pytest]\naddopts = -q -p no:hypothesispytest -p no:cacheprovider\n"
+SETTINGS = "[pytest]\naddopts = -q -p no:hypothesispytest -p no:anyio -p no:cacheprovider\n"
 COMPILE = ("gcc", "-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror")
 
 
