@@ -68,7 +68,7 @@ def exercise(
 def list_() -> None:
     """List the lessons."""
     for each in source.read_all().values():
-        print(f"{each.number:2}  {each.title}  ({each.kernel}, {each.minutes} minutes)")
+        print(f"{each.title}  ({each.kernel}, {each.minutes} minutes)")
 
 
 @app.command("record")
