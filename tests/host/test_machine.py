@@ -143,11 +143,22 @@ with machine:
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_the_vm_ends_with_whoever_booted_it(number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("number", "prefix"),
+    [
+        (signal.SIGINT, ()),
+        (signal.SIGTERM, ()),
+        (signal.SIGKILL, ()),
+        # Who started it ignores the hangup of a terminal, and so would all that it starts.
+        (signal.SIGKILL, ("nohup",)),
+    ],
+)
+def test_the_vm_ends_with_whoever_booted_it(
+    number: signal.Signals, prefix: tuple[str, ...]
+) -> None:
     env = {**os.environ, "PYTHONPATH": f"{CHECKOUT / 'python'}:{CHECKOUT / 'tests/host'}"}
     process = subprocess.Popen(
-        [sys.executable, "-c", BOOT_AND_WAIT],
+        [*prefix, sys.executable, "-c", BOOT_AND_WAIT],
         env=env,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -81,9 +81,10 @@ class Console:
         _pass_bytes(slave)
         log_read, log_write = os.pipe()
         try:
-            # setsid makes the terminal the session's own; being no group leader yet, it does not fork.
+            # setsid makes the terminal the session's own; being no group leader yet, it does not fork. The hangup of
+            # the terminal is what ends the VM when we are gone, also where nohup has had everybody ignore it.
             self.process: subprocess.Popen[bytes] = subprocess.Popen(
-                ["setsid", "--ctty", *argv],
+                ["env", "--default-signal=HUP", "setsid", "--ctty", *argv],
                 stdin=slave,
                 stdout=slave,
                 stderr=log_write,
