@@ -6,10 +6,10 @@ import io
 import json
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from elements import Elements
 from rich.console import Console
 
 from ksmlab.bench import baseline, cli, host
@@ -21,8 +21,6 @@ from ksmlab.bench.workloads import WORKLOADS
 from ksmlab.vm.errors import VmError
 
 DATA = Path(__file__).with_name("data") / "bench-results.json"
-#: Elements that never have an end.
-VOID = {"meta"}
 
 
 @pytest.fixture(scope="module")
@@ -35,34 +33,9 @@ def report(results: Results) -> Report:
     return Report(results)
 
 
-class Page(HTMLParser):
-    """The words of a page, and whether every element ends."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.words: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data.strip())
-
-
 @pytest.fixture(scope="module")
-def page(report: Report) -> Page:
-    return Page(report.html())
+def page(report: Report) -> Elements:
+    return Elements(report.html())
 
 
 def test_the_json_has_the_targets(report: Report) -> None:
@@ -96,26 +69,26 @@ def test_markdown_tables_are_straight(report: Report) -> None:
         assert len({line.count("|") for line in block.splitlines()}) == 1
 
 
-def test_every_workload_is_on_the_page(page: Page) -> None:
+def test_every_workload_is_on_the_page(page: Elements) -> None:
     for workload in WORKLOADS:
         assert page.words.count(workload) > 1
     assert page.open == []
 
 
-def test_the_page_says_how_it_was_measured(page: Page, results: Results) -> None:
+def test_the_page_says_how_it_was_measured(page: Elements, results: Results) -> None:
     for fact in (results.command, results.commit, results.machine, results.when):
         assert fact in page.words
     assert any(results.guests[0].release in word for word in page.words)
 
 
-def test_the_page_needs_nothing_from_elsewhere(page: Page, report: Report) -> None:
+def test_the_page_needs_nothing_from_elsewhere(page: Elements, report: Report) -> None:
     for tag, attributes in page.tags:
         assert tag not in {"script", "link", "img", "iframe"}
         assert not {"src", "href"} & set(attributes)
     assert "prefers-color-scheme: dark" in report.html()
 
 
-def test_the_page_draws_numbers_only(page: Page) -> None:
+def test_the_page_draws_numbers_only(page: Elements) -> None:
     drawn = [attributes for tag, attributes in page.tags if tag in {"rect", "line"}]
     assert len(drawn) > 100
     for attributes in drawn:
@@ -136,7 +109,7 @@ def test_growth_is_drawn_and_tabled(results: Results) -> None:
     ]
     report = Report(replace(results, samples=(*results.samples, *more)))
     assert "in units of 1x" in report.markdown()
-    assert "16x" in Page(report.html()).words
+    assert "16x" in Elements(report.html()).words
     grown = [one for one in report.verdicts if one.versus == "growth"]
     assert grown
     assert all(one.ratio == pytest.approx(1.25) and not one.met for one in grown)

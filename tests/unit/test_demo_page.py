@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from elements import Elements
 
 from ksmlab.demo import curves, page, sample, trace
 from ksmlab.demo.plan import Plan
@@ -18,37 +18,11 @@ from ksmlab.pictures.look import Place
 from ksmlab.pictures.model import FormatError, Moment, Square, Strip
 
 DATA = Path(__file__).with_name("data") / "demo-run.json"
-VOID = {"meta", "link", "input"}
 
 
 @pytest.fixture(scope="module")
 def record() -> RunRecord:
     return RunRecord.read(DATA)
-
-
-class Elements(HTMLParser):
-    """The elements of a page."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data.strip())
 
 
 TRACE = """\
