@@ -81,7 +81,8 @@ class MachineConfig:
 
 
 #: An emulated CPU that the host does not run for a while has not locked up: twice so many seconds are a soft lockup.
-PATIENT_WATCHDOG = "watchdog_thresh=30"
+#: Nor has it stalled RCU, which by default complains after 21 s: compaction on a debug kernel can take longer.
+PATIENT_WATCHDOGS = ("watchdog_thresh=30", "rcupdate.rcu_cpu_stall_timeout=60")
 
 
 def find_vng() -> str:
@@ -107,7 +108,7 @@ def vng_command(kernel: Kernel, config: MachineConfig, accel: Accel, vng: str) -
         # A held kernel stops where it is; a debugger finds every address where vmlinux has it.
         *(("panic=0", "nokaslr") if config.hold else ("panic=-1",)),
         f"loglevel={config.log_level}",
-        *(() if accel.kvm else (PATIENT_WATCHDOG,)),
+        *(() if accel.kvm else PATIENT_WATCHDOGS),
         *((REMEMBERED_ROOT,) if config.remember else ()),
         *kernel.spec.boot,
         *config.boot_args,
