@@ -99,6 +99,10 @@ def stress_seconds(pytestconfig: pytest.Config) -> float:
 def scanning() -> Iterator[KsmSysfs]:
     """The scanner at work, fast; afterwards it is stopped, and nothing is merged."""
     with KsmSysfs.find().settings(pages_to_scan=2000, sleep=1000, max_kernel_pages=0, run=1) as ksm:
+        # The memory of a process that died in a test before may outlive its regions for a moment.
+        ksm.wait_until(
+            lambda s: not s.kernel_pages_allocated, 60, "the kernel pages of others to go"
+        )
         yield ksm
         ksm.run = 2
 
