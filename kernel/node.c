@@ -147,12 +147,11 @@ void ksm_node_crowded(struct ksm_node *node)
 	if (sample != ksm_page_sample(node->kpage))
 		return;
 	ksm_hash_crowded(sample);
-	ksm_index_ops->forget(ksm_index, &node->entry, KSM_STABLE);
 	key = key_of(node->kpage, &ignored);
-	if (!ksm_index_ops->insert_stable(ksm_index, &key, &node->entry))
-		return;
 	/* Another node has this content: both stay where they are. */
-	key.hash = sample;
+	if (ksm_index_ops->find_stable(ksm_index, &key))
+		return;
+	ksm_index_ops->forget(ksm_index, &node->entry, KSM_STABLE);
 	ksm_index_ops->insert_stable(ksm_index, &key, &node->entry);
 }
 

@@ -57,6 +57,7 @@ static bool index_order(const void *content, struct ksm_entry *entry, enum ksm_k
 			int *order)
 {
 	struct page *key = (struct page *)content, *page;
+	struct ksm_item *item;
 
 	*order = 0;
 	if (kind == KSM_STABLE) {
@@ -65,7 +66,11 @@ static bool index_order(const void *content, struct ksm_entry *entry, enum ksm_k
 			*order = ksm_page_order(key, page);
 		return true;
 	}
-	page = ksm_item_page(container_of(entry, struct ksm_item, entry));
+	item = container_of(entry, struct ksm_item, entry);
+	/* What is being removed has perhaps been unmerged already, and must not merge again. */
+	if (ksm_item_chunk(item)->region->leaving)
+		return false;
+	page = ksm_item_page(item);
 	if (!page)
 		return false;
 	same_page = page == key;

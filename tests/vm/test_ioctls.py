@@ -258,6 +258,31 @@ def test_remove_takes_the_regions_of_its_own_area_alone(scanning: KsmSysfs) -> N
         assert arena.verify() == []
 
 
+def test_what_is_being_removed_merges_with_nobody(scanning: KsmSysfs) -> None:
+    """Pages that remove has been to already are found equal to pages of another region, and left alone."""
+    npages = 16 * 512
+    keys = content.unique(npages)
+    with (
+        KsmDevice() as device,
+        device.create_area() as going,
+        device.create_area() as staying,
+        Arena(npages, huge=False) as first,
+        Arena(npages, huge=False) as second,
+    ):
+        first.fill(keys)
+        # Its equals come in the opposite order, so that kksmd and remove meet half-way.
+        second.fill(keys[::-1])
+        going.register(first)
+        scanning.wait_full_scans(3)
+        staying.register(second)
+        scanning.wait_until(lambda s: s.pages_shared > 0, 60, "the first pages to merge")
+        going.remove()
+        mine = pagemap.frames(None, first.address, npages)
+        assert pagemap.distinct(mine) == npages
+        assert not set(mine) & set(pagemap.frames(None, second.address, npages))
+        assert first.verify() == second.verify() == []
+
+
 def test_a_region_needs_no_memory_behind_it(area: Area, scanning: KsmSysfs) -> None:
     """Memory that appears in a hole of a region is taken up."""
     with Arena(256) as arena:
