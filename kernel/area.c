@@ -17,7 +17,7 @@ DEFINE_MUTEX(ksm_lock);
 LIST_HEAD(ksm_regions);
 struct ksm_counters ksm_counters;
 
-/* Looks, or pages, between two offers to let others run. */
+/* Looks between two offers to let others run. */
 #define LOOKS_PER_HOLD	256
 
 static bool overlaps(struct mm_struct *mm, unsigned long start, unsigned long end)
@@ -114,17 +114,19 @@ void ksm_region_free(struct ksm_region *region)
 }
 
 /* Fork and mremap may have brought merged pages here that no item knows of. */
-static int adopt_all(struct ksm_region *region, bool yield)
+static int adopt_all(struct ksm_region *region, bool yield, bool force)
 {
 	unsigned long addr = region->start;
 	struct ksm_spot spot;
 	int looks = 0, err = 0;
 
-	while (addr < region->end && !err) {
+	while (addr < region->end) {
 		struct ksm_item *item;
 
+		if (!force && signal_pending(current))
+			return -EINTR;
 		if (!mmget_not_zero(region->mm))
-			return 0;
+			break;
 		mmap_read_lock(region->mm);
 		ksm_look(region->mm, addr, region->end, &spot);
 		mmap_read_unlock(region->mm);
@@ -133,13 +135,15 @@ static int adopt_all(struct ksm_region *region, bool yield)
 		if (spot.page) {
 			if (!PageAnon(spot.page)) {
 				item = ksm_item_get(region, spot.addr);
-				if (!item)
-					err = -ENOMEM;
-				else
+				if (item)
 					ksm_node_adopt(item, spot.page);
+				else
+					err = -ENOMEM;
 			}
 			put_page(spot.page);
 		}
+		if (err && !force)
+			break;
 		if (++looks % LOOKS_PER_HOLD)
 			continue;
 		if (yield)
@@ -151,50 +155,58 @@ static int adopt_all(struct ksm_region *region, bool yield)
 	return err;
 }
 
-static int unmerge_chunk(struct ksm_chunk *chunk, bool interruptible)
+static int unmerge_chunk(struct ksm_chunk *chunk, bool force)
 {
-	int i, err;
+	int first = 0, i, err;
 
 	for (i = 0; i < KSM_CHUNK_PAGES && chunk->merged; i++) {
 		struct ksm_item *item = ksm_chunk_item(chunk, i);
 
 		if (item->state != KSM_ITEM_MERGED)
 			continue;
-		if (interruptible && signal_pending(current))
+		if (!force && signal_pending(current))
 			return -EINTR;
 		err = ksm_unmerge(item);
-		if (err)
-			return err;
+		first = first ?: err;
+		if (err == -ENOMEM && !force)
+			break;
 		cond_resched();
 	}
-	return 0;
+	return first;
+}
+
+/* Is there no use in going on? One page that cannot be copied says nothing about the others. */
+static bool ends(int err, bool force)
+{
+	return err && err != -EFAULT && !force;
 }
 
 /*
- * Give every page of a region its own copy. The first error ends it: pages that
- * were unmerged by then are counted as unmerged, all others as merged. With
- * @yield the region is marked as leaving, and ksm_lock is let go of in between.
+ * Give every page of a region its own copy. A signal ends it, and so does a want of
+ * memory, but with @force nothing does: what could be unmerged is counted as
+ * unmerged, all else as merged. Returns the first error. With @yield the region is
+ * marked as leaving, and ksm_lock is let go of in between.
  */
-static int unmerge_region(struct ksm_region *region, bool yield, bool interruptible)
+static int unmerge_region(struct ksm_region *region, bool yield, bool force)
 {
+	int first = adopt_all(region, yield, force), err;
 	struct ksm_chunk *chunk;
 	unsigned long index;
-	int err;
 
-	err = adopt_all(region, yield);
-	if (err)
-		return err;
+	if (ends(first, force))
+		return first;
 	xa_for_each(&region->chunks, index, chunk) {
-		err = unmerge_chunk(chunk, interruptible);
-		if (err)
-			return err;
+		err = unmerge_chunk(chunk, force);
+		first = first ?: err;
+		if (ends(err, force))
+			break;
 		if (yield) {
 			mutex_unlock(&ksm_lock);
 			cond_resched();
 			mutex_lock(&ksm_lock);
 		}
 	}
-	return 0;
+	return first;
 }
 
 /*
@@ -212,7 +224,7 @@ static int remove_all(struct ksm_area *area, bool force)
 		region = list_first_entry(&area->regions, struct ksm_region, in_area);
 		region->leaving = true;
 		ksm_scan_leave(region);
-		err = unmerge_region(region, true, !force);
+		err = unmerge_region(region, true, force);
 		if (err && !force) {
 			region->leaving = false;
 			break;
@@ -253,19 +265,21 @@ void ksm_area_release(struct ksm_area *area)
  *
  * kksmd must have been told to stop, and keeps so while ksm_lock is held here.
  *
- * Return: 0, or -EINTR or -ENOMEM, with the rest still merged.
+ * Return: 0; -EINTR or -ENOMEM, with the rest still merged; -EFAULT when all is
+ * unmerged but pages that cannot be copied (see ksm_area_remove()).
  */
 int ksm_unmerge_all(void)
 {
 	struct ksm_region *region;
-	int err = 0;
+	int first = 0, err;
 
 	mutex_lock(&ksm_lock);
 	list_for_each_entry(region, &ksm_regions, in_scan) {
-		err = unmerge_region(region, false, true);
-		if (err)
+		err = unmerge_region(region, false, false);
+		first = first ?: err;
+		if (ends(err, false))
 			break;
 	}
 	mutex_unlock(&ksm_lock);
-	return err;
+	return first;
 }

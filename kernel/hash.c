@@ -99,10 +99,12 @@ u64 ksm_page_hash(struct page *page, u64 *sample)
 /**
  * ksm_hash_crowded - pages that are known by this hash differ
  * @hash: the hash of a sample
+ *
+ * Return: whether that is news.
  */
-void ksm_hash_crowded(u64 hash)
+bool ksm_hash_crowded(u64 hash)
 {
-	set_bit(group_of(hash), crowded);
+	return !__test_and_set_bit(group_of(hash), crowded);
 }
 
 void ksm_hash_init(void)

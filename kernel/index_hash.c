@@ -16,6 +16,7 @@
  * choose pages that meet in one chain. Should they meet all the same, a search
  * gives up after CHAIN_LIMIT entries: that costs merges, not time.
  */
+#include <linux/sched.h>
 #include <linux/slab.h>
 
 #include "index.h"
@@ -81,6 +82,7 @@ static void table_resize(struct ksm_table *table, unsigned long size)
 			next = entry->next;
 			table_add(table, entry);
 		}
+		cond_resched();
 	}
 	kvfree(old.buckets);
 }
@@ -94,7 +96,7 @@ static void table_fit(struct ksm_table *table)
 }
 
 /*
- * Here alone sizes change: entries are taken out when memory is short, too. Of both
+ * Sizes change when entries come, not when they go: that may be when memory is short. Of both
  * tables, since what comes into the stable one has often just left the other.
  */
 static void hash_insert(struct ksm_index *index, struct ksm_entry *entry, u64 hash,

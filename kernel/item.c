@@ -99,6 +99,16 @@ struct ksm_item *ksm_item_get(struct ksm_region *region, unsigned long addr)
 }
 
 /**
+ * ksm_chunk_wake - something has become of a page of a chunk: no pass leaves the chunk out
+ * @chunk: the chunk
+ */
+void ksm_chunk_wake(struct ksm_chunk *chunk)
+{
+	chunk->rest = 0;
+	chunk->quiet = 0;
+}
+
+/**
  * ksm_item_note - there is something to remember of an item, until its page is gone
  * @item: the item
  */

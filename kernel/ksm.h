@@ -269,6 +269,7 @@ extern struct ksm_counters ksm_counters;
 extern struct ksm_settings ksm_settings;
 extern const struct ksm_index_ops *ksm_index_ops;
 extern struct ksm_index *ksm_index;
+extern unsigned int ksm_scan_epoch;	/* chunks rest for as long as it is the same, at most */
 extern bool ksm_seen_fresh;	/* a page that is new, or was written, since kksmd last looked here */
 
 /* dev.c */
@@ -290,6 +291,7 @@ int ksm_unmerge_all(void);
 struct ksm_chunk *ksm_chunk_find(struct ksm_region *region, unsigned long addr);
 struct ksm_chunk *ksm_chunk_get(struct ksm_region *region, unsigned long addr);
 struct ksm_item *ksm_item_get(struct ksm_region *region, unsigned long addr);
+void ksm_chunk_wake(struct ksm_chunk *chunk);
 void ksm_item_note(struct ksm_item *item);
 void ksm_item_forget(struct ksm_item *item, enum ksm_break how);
 void ksm_items_forget(struct ksm_region *region, unsigned long start, unsigned long end,
@@ -342,7 +344,7 @@ void ksm_nodes_prune(void);
 void ksm_hash_init(void);
 u64 ksm_page_sample(struct page *page);
 u64 ksm_page_hash(struct page *page, u64 *sample);
-void ksm_hash_crowded(u64 hash);
+bool ksm_hash_crowded(u64 hash);
 
 /* visit.c */
 int ksm_index_init(void);

@@ -154,7 +154,7 @@ static void switch_ptes(struct vm_area_struct *vma, struct ksm_job *jobs, unsign
 	release_pages(pages, freed);
 }
 
-/* Split the huge page that an address maps. The mmap lock is held; so is no reference of kksmd's. */
+/* Split the huge page that an address maps. The mmap lock is held; kksmd holds no reference to any part of it. */
 static enum ksm_skip split(struct mm_struct *mm, unsigned long addr)
 {
 	enum ksm_skip why = KSM_SKIP_NONE;
@@ -291,22 +291,29 @@ static bool maps(struct mm_struct *mm, unsigned long addr, struct page *kpage)
 	return mapped;
 }
 
-/* Fault until @addr maps something else. The mmap lock is held. */
+/*
+ * Fault once, if @addr still maps @kpage. Returns whether it does not, or a negative
+ * error. The mmap lock is held for one fault only: a fault can end with nothing
+ * done until somebody who waits to write has had the lock (userfaultfd, closing).
+ */
 static int fault_away(struct mm_struct *mm, unsigned long addr, struct page *kpage)
 {
 	struct vm_area_struct *vma;
-	vm_fault_t fault;
+	vm_fault_t fault = 0;
+	bool gone;
 
+	mmap_read_lock(mm);
 	/* The mapping first: without one there is no page table that would stay. */
-	while ((vma = vma_lookup(mm, addr)) && maps(mm, addr, kpage)) {
+	vma = vma_lookup(mm, addr);
+	gone = !vma || !maps(mm, addr, kpage);
+	if (!gone)
 		fault = handle_mm_fault(vma, addr, KSM_BREAK_FAULT, NULL);
-		if (fault & VM_FAULT_OOM)
-			return -ENOMEM;
-		if (fault & VM_FAULT_ERROR)
-			return -EFAULT;
-		cond_resched();
-	}
-	return 0;
+	mmap_read_unlock(mm);
+	if (fault & VM_FAULT_OOM)
+		return -ENOMEM;
+	if (fault & VM_FAULT_ERROR)
+		return -EFAULT;
+	return gone;
 }
 
 /**
@@ -319,18 +326,20 @@ static int fault_away(struct mm_struct *mm, unsigned long addr, struct page *kpa
 int ksm_unmerge(struct ksm_item *item)
 {
 	struct mm_struct *mm = ksm_item_mm(item);
-	int err = 0;
+	int gone;
 
 	/* An mm without users has no pages left to unmerge. */
 	if (!mmget_not_zero(mm)) {
 		ksm_item_forget(item, KSM_BREAK_UNMAPPED);
 		return 0;
 	}
-	mmap_read_lock(mm);
-	err = fault_away(mm, ksm_item_addr(item), item->node->kpage);
-	mmap_read_unlock(mm);
+	do {
+		gone = fault_away(mm, ksm_item_addr(item), item->node->kpage);
+		cond_resched();
+	} while (!gone);
 	mmput_async(mm);
-	if (!err)
-		ksm_item_forget(item, KSM_BREAK_UNMERGED);
-	return err;
+	if (gone < 0)
+		return gone;
+	ksm_item_forget(item, KSM_BREAK_UNMERGED);
+	return 0;
 }

@@ -21,6 +21,7 @@
 #include <linux/kprobes.h>
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
+#include <linux/module.h>
 #include <linux/pgtable.h>
 #include <linux/rmap.h>
 #include <linux/static_call.h>
@@ -143,9 +144,12 @@ struct lockdep_map __mmu_notifier_invalidate_range_start_map = {
 };
 #endif
 
+/* Of the kernel itself: the search goes on in modules, and so would end at the function of that name here. */
 static unsigned long lookup(const char *name)
 {
-	return static_call(ksm_sc_lookup)(name);
+	unsigned long addr = static_call(ksm_sc_lookup)(name);
+
+	return within_module(addr, THIS_MODULE) ? 0 : addr;
 }
 
 /*

@@ -146,7 +146,9 @@ void ksm_node_crowded(struct ksm_node *node)
 
 	if (sample != ksm_page_sample(node->kpage))
 		return;
-	ksm_hash_crowded(sample);
+	/* What waits under this sample in chunks at rest is to be known by all of it, too. */
+	if (ksm_hash_crowded(sample))
+		ksm_scan_epoch++;
 	key = key_of(node->kpage, &ignored);
 	/* Another node has this content: both stay where they are. */
 	if (ksm_index_ops->find_stable(ksm_index, &key))
@@ -167,6 +169,7 @@ void ksm_node_link(struct ksm_node *node, struct ksm_item *item)
 	item->state = KSM_ITEM_MERGED;
 	item->node = node;
 	ksm_item_note(item);
+	ksm_chunk_wake(chunk);
 	chunk->merged++;
 	chunk->region->merged++;
 	if (nr_items(node))

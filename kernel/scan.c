@@ -33,12 +33,13 @@ static DECLARE_WAIT_QUEUE_HEAD(wait);
 static struct task_struct *kksmd;
 
 /* What was found out about a chunk in an earlier one does not count. */
-static unsigned int scan_epoch;
+unsigned int ksm_scan_epoch;
 
-/* Where the pass stands: in @region at @addr. No region: the pass is over. */
+/* Where the pass stands: in @region at @addr. No region: it has been everywhere. */
 static struct {
 	struct ksm_region *region;
 	unsigned long addr;
+	bool in_pass;
 } cursor;
 
 static void pass_end(void)
@@ -86,7 +87,7 @@ void ksm_scan_leave(struct ksm_region *region)
 /* Has the cursor come to a chunk that this pass leaves out? */
 static bool chunk_rests(struct ksm_chunk *chunk)
 {
-	if (!chunk || !chunk->rest || chunk->epoch != scan_epoch ||
+	if (!chunk || !chunk->rest || chunk->epoch != ksm_scan_epoch ||
 	    cursor.addr != max(chunk->start, chunk->region->start))
 		return false;
 	chunk->rest--;
@@ -117,16 +118,16 @@ static unsigned int skip_resting(unsigned int left)
  * The cursor goes on from a chunk. One in which nothing is merged, and pass after
  * pass finds every page as it was, is left out of one pass, then of two, four, and
  * so on. In an index that keeps its entries little is lost by that: who comes to
- * be equal to one of its pages finds it there.
+ * be equal to one of its pages finds it there, which ends its rest.
  */
 static void chunk_leave(struct ksm_chunk *chunk)
 {
-	if (chunk->busy || chunk->merged || chunk->epoch != scan_epoch)
+	if (chunk->busy || chunk->merged || chunk->epoch != ksm_scan_epoch)
 		chunk->quiet = 0;
 	else if (chunk->quiet < QUIET_MAX)
 		chunk->quiet++;
 	chunk->rest = chunk->quiet < QUIET_MIN ? 0 : 1 << (chunk->quiet - QUIET_MIN);
-	chunk->epoch = scan_epoch;
+	chunk->epoch = ksm_scan_epoch;
 	chunk->busy = false;
 }
 
@@ -233,7 +234,7 @@ static void scan_batch(void)
 {
 	unsigned int left = READ_ONCE(ksm_settings.pages_to_scan), pages, held = 0;
 
-	if (!cursor.region) {
+	if (!cursor.in_pass) {
 		/* Fresh pages wait in per-CPU batches that hold a reference to each. */
 		if (ksm_seen_fresh || ksm_counters.skipped_last[KSM_SKIP_PINNED])
 			lru_add_drain_all();
@@ -241,6 +242,7 @@ static void scan_batch(void)
 		mutex_lock(&ksm_lock);
 		trace_devksm_pass_start(ksm_counters.full_scans + 1);
 		cursor_enter_next(NULL);
+		cursor.in_pass = true;
 	} else {
 		mutex_lock(&ksm_lock);
 	}
@@ -258,8 +260,11 @@ static void scan_batch(void)
 		try_to_freeze();
 		mutex_lock(&ksm_lock);
 	}
-	if (!cursor.region)
+	/* Also when the region that was left has been removed since the last batch. */
+	if (!cursor.region) {
+		cursor.in_pass = false;
 		pass_end();
+	}
 	mutex_unlock(&ksm_lock);
 }
 
@@ -311,7 +316,7 @@ void ksm_scan_wake(void)
 void ksm_scan_afresh(void)
 {
 	mutex_lock(&ksm_lock);
-	scan_epoch++;
+	ksm_scan_epoch++;
 	mutex_unlock(&ksm_lock);
 }
 

@@ -30,6 +30,8 @@ struct ksm_settings ksm_settings = {
 
 static DEFINE_MUTEX(ksm_run_lock);
 static struct kobject *dir;
+/* Of a literal: whoever reads the parameter may do so while the directory goes. */
+static const char *dir_name = "";
 static bool taken_over;
 
 static char *sysfs = "auto";
@@ -38,7 +40,7 @@ MODULE_PARM_DESC(sysfs, "auto: /sys/kernel/mm/ksm if free, else ksm_dev; takeove
 
 static int sysfs_dir_get(char *buffer, const struct kernel_param *kp)
 {
-	return sysfs_emit(buffer, "%s\n", dir ? kobject_name(dir) : "");
+	return sysfs_emit(buffer, "%s\n", READ_ONCE(dir_name));
 }
 
 /* The kernel calls it for whoever gives the parameter at load; without it, it would call NULL. */
@@ -263,6 +265,13 @@ static const char *choose_name(void)
 	return NULL;
 }
 
+/* The name is free at once, though somebody may hold the object a little longer. */
+static void remove_dir(void)
+{
+	kobject_del(dir);
+	kobject_put(dir);
+}
+
 int ksm_sysfs_init(void)
 {
 	const char *name;
@@ -293,11 +302,11 @@ int ksm_sysfs_init(void)
 	}
 	err = sysfs_create_groups(dir, groups);
 	if (err)
-		goto put;
+		goto remove;
+	WRITE_ONCE(dir_name, name);
 	return 0;
-put:
-	kobject_put(dir);
-	dir = NULL;
+remove:
+	remove_dir();
 undo:
 	give_back();
 	return err;
@@ -305,8 +314,8 @@ undo:
 
 void ksm_sysfs_exit(void)
 {
+	WRITE_ONCE(dir_name, "");
 	sysfs_remove_groups(dir, groups);
-	kobject_put(dir);
-	dir = NULL;
+	remove_dir();
 	give_back();
 }

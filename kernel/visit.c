@@ -82,7 +82,11 @@ static bool index_order(const void *content, struct ksm_entry *entry, enum ksm_k
 
 static void index_dropped(struct ksm_entry *entry)
 {
-	container_of(entry, struct ksm_item, entry)->state = KSM_ITEM_PLAIN;
+	struct ksm_item *item = container_of(entry, struct ksm_item, entry);
+
+	item->state = KSM_ITEM_PLAIN;
+	/* It is to come back at the next look. */
+	ksm_chunk_wake(ksm_item_chunk(item));
 	cond_resched();
 }
 
@@ -116,7 +120,9 @@ static void pair(const struct ksm_find *find, struct ksm_item *other)
 		skip_item(find->item, why);
 		return;
 	}
+	/* Out of the index, whether it comes to merge or not: so it must be looked at again. */
 	ksm_item_forget(other, KSM_BREAK_UNMAPPED);
+	ksm_chunk_wake(ksm_item_chunk(other));
 	job_add(jobs.here, &jobs.nr_here, find->item, node, KSM_UNSTABLE);
 	job_add(jobs.there, &jobs.nr_there, other, node, KSM_UNSTABLE);
 }

@@ -170,6 +170,23 @@ def test_a_write_makes_the_page_private_and_equal_again_it_merges(
         assert arena.verify() == []
 
 
+def test_a_merge_ends_the_rest_of_a_page(area: Area, scanning: KsmSysfs) -> None:
+    """A page that passes leave out is found by its equal, and from then on looked at in each."""
+    with Arena(2048, huge=False) as resting, Arena(512, huge=False) as found:
+        resting.fill(content.unique(2048))
+        area.register(resting)
+        # As seldom as it comes: every 33rd pass.
+        scanning.wait_full_scans(100)
+        found.fill(content.unique(511, first=10_000) + content.equal(1, key=1 + 515))
+        area.register(found)
+        scanning.wait_until(lambda s: s.pages_shared == 1, 60, "1 page shared")
+        with scanning.settings(sleep=50_000, pages_to_scan=100_000):
+            resting.write(515, b"mine")
+            scanning.wait_full_scans(2)
+            assert (scanning.pages_shared, scanning.kernel_pages_allocated) == (0, 1)
+        assert resting.verify() == found.verify() == []
+
+
 def test_a_read_leaves_it_merged(area: Area, scanning: KsmSysfs) -> None:
     with Arena(64) as arena:
         arena.fill(content.equal(64))
