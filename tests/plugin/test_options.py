@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,11 @@ from ksmlab.vm import keep
 from ksmlab.vm.errors import VmError
 
 if TYPE_CHECKING:
-    from outside import Project
+    from collections.abc import Iterator
+
+    from outside import Project, Run
+
+    from ksmlab.vm.keep import Kept
 
 QUICK = "test_passes or test_parametrised or test_skipped or test_fails"
 PROMPT = r"vm:\S*# "
@@ -79,14 +84,26 @@ def test_workers_have_a_vm_each(project: Project) -> None:
     assert {"gw0", "gw1"} <= set(re.findall(r"^\[(gw\d)\]", run.output, re.MULTILINE))
 
 
-def test_a_vm_that_panicked_is_kept_for_the_debugger(project: Project) -> None:
+@contextmanager
+def kept_vm(project: Project, test: str) -> Iterator[tuple[Run, Kept]]:
+    """Run a test that fails, with --vm-keep; give what was said, and the VM, which ends after that."""
     before = {each.name for each in keep.kept()}
-    run = project.run("--vm-keep", "-k", "test_sysrq")
+    run = project.run("--vm-keep", "-k", test)
     (name,) = {each.name for each in keep.kept()} - before
     kept = keep.find(name)
     try:
-        assert "1 lost" in run.output.splitlines()[-1]
+        assert f"ksmlab vm attach {name}" in run.output
         assert kept.gdb_command in run.output
+        yield run, kept
+    finally:
+        kept.end()
+    with pytest.raises(VmError):
+        keep.find(name)
+
+
+def test_a_vm_that_panicked_is_kept_for_the_debugger(project: Project) -> None:
+    with kept_vm(project, "test_sysrq") as (run, kept):
+        assert "1 lost" in run.output.splitlines()[-1]
         found = re.search(r"target remote (\S+)'", kept.gdb_command)
         assert found
         with socket.socket(socket.AF_UNIX) as line:
@@ -98,20 +115,12 @@ def test_a_vm_that_panicked_is_kept_for_the_debugger(project: Project) -> None:
             while not re.search(rb"#[0-9a-f]{2}", answer):
                 answer += line.recv(4096)
         assert re.match(rb"\+\$[ST][0-9a-f]{2}", answer), answer
-    finally:
-        kept.end()
 
 
 def test_a_kept_vm_has_a_shell_and_a_debugger(project: Project) -> None:
-    before = {each.name for each in keep.kept()}
-    run = project.run("--vm-keep", "-k", "test_fails and not setup")
-    (name,) = {each.name for each in keep.kept()} - before
-    kept = keep.find(name)
-    try:
-        assert f"ksmlab vm attach {name}" in run.output
-        assert kept.gdb_command in run.output
+    with kept_vm(project, "test_fails and not setup") as (_, kept):
         shell = pexpect.spawn(
-            sys.executable, ["-m", "ksmlab", "vm", "attach", name],
+            sys.executable, ["-m", "ksmlab", "vm", "attach", kept.name],
             cwd=str(CHECKOUT), encoding="utf-8", timeout=60,
         )  # fmt: skip
         shell.expect(PROMPT)
@@ -121,12 +130,8 @@ def test_a_kept_vm_has_a_shell_and_a_debugger(project: Project) -> None:
         shell.expect(pexpect.EOF)
         # It outlives that, and lets the next one in.
         again = subprocess.run(
-            [sys.executable, "-m", "ksmlab", "vm", "attach", name], cwd=CHECKOUT,
+            [sys.executable, "-m", "ksmlab", "vm", "attach", kept.name], cwd=CHECKOUT,
             input="exit\n", capture_output=True, text=True, check=False, timeout=60,
         )  # fmt: skip
         assert again.returncode == 0, again.stderr
         assert Path(kept.directory, "gdb.sock").is_socket()
-    finally:
-        kept.end()
-    with pytest.raises(VmError):
-        keep.find(name)
