@@ -27,6 +27,8 @@ DEBUG := debug-6.1 debug-6.12
 on = $(addprefix --kernel ,$(1))
 
 .DEFAULT_GOAL := help
+# VMs beside one another are what JOBS says, and no more.
+.NOTPARALLEL:
 .PHONY: help demo test test-debug test-all test-unit test-host mutants test-vm bench bench-check docs docs-check docs-live lesson exercise test-lessons lessons-record drawings images shell build kernels lint doctor clean
 
 help: ## list these targets
@@ -46,6 +48,7 @@ test-debug: $(STAMP) ## the VM tests on a kernel that finds errors where they ar
 test-all: test test-debug ## and the built kernels, leaks, the long stress and fuzzing, the lessons, the mutants: hours
 	@$(PYTEST) tests/vm -n $(JOBS) $(call on,classic-6.1)
 	@$(PYTEST) tests/vm -n $(JOBS) $(call on,$(DEBUG)) --vm-boot kmemleak=on
+	@KERNEL=debug-6.1 $(PYTEST) tests/plugin/test_leaks.py
 	@$(PYTEST) tests/vm -n $(JOBS) $(call on,$(DEBUG)) -m stress --stress-seconds 600
 	@$(PYTEST) tests/lessons
 	@$(PYTEST) tests/vm -n $(JOBS) $(call on,$(STOCK)) -m fuzz --fuzz-examples 500
@@ -59,7 +62,7 @@ test-host: host-tests ## the tests of the VM harness only
 	@$(PYTEST) $(SPREAD) tests/plugin tests/host
 
 mutants: $(STAMP) ## put each deliberate bug into the driver; each must be caught (half an hour)
-	@PYTHONPATH=tests/host $(BIN)/python tests/host/mutant_run.py $(MUTANTS)
+	@PYTHONPATH=tests/host $(BIN)/python tests/host/mutant_run.py --jobs $(JOBS) $(MUTANTS)
 
 test-vm: $(STAMP) ## the VM tests only, on the quickest kernel that is here
 	@$(PYTEST) tests/vm $(TESTS)

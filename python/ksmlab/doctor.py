@@ -115,6 +115,11 @@ TEST_NEEDS: tuple[Need, ...] = (
 )
 ALL_NEEDS = NEEDS + TEST_NEEDS
 
+#: What a person may want; everything works without it, and nothing here installs it.
+OPTIONAL: tuple[Need, ...] = (
+    command("gdb", "debugs a VM that was kept (pytest --vm-keep)", "gdb"),
+)
+
 
 def missing(needs: Iterable[Need] = ALL_NEEDS) -> list[Need]:
     """Give the needs that this host does not meet."""
@@ -170,6 +175,16 @@ def report(needs: Iterable[Need] = ALL_NEEDS) -> list[str]:
     ]
 
 
+def report_optional(needs: Iterable[Need] = OPTIONAL) -> list[str]:
+    """Give a line for each thing that is only wanted; for one that is not here, with the command that installs it."""
+    lines = []
+    for need in needs:
+        here = need.check()
+        hint = "" if here else f": apt-get install {need.package}"
+        lines.append(f"{'ok     ' if here else 'without'}  {need.what:20} {need.why}{hint}")
+    return lines
+
+
 def install(needs: list[Need], say: Callable[[str], None]) -> bool:
     """Install what is missing, as root or by sudo.
 
@@ -217,7 +232,7 @@ def main(arguments: Sequence[str]) -> int:
     wanted = NEEDS if "--no-tests" in arguments else ALL_NEEDS
     needs = missing(wanted)
     if "--quiet" not in arguments:
-        print("\n".join(report(wanted)), flush=True)
+        print("\n".join([*report(wanted), *report_optional()]), flush=True)
     if not needs:
         return 0
     if "--install" in arguments:

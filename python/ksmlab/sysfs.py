@@ -15,6 +15,8 @@ from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Never, Self, overload
 
+from ksmlab.patience import patient
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -232,13 +234,14 @@ class KsmSysfs:
 
         Args:
             condition: is called with this object.
-            deadline: seconds from now.
+            deadline: seconds from now, on an ordinary CPU.
             what: what is waited for, for the error.
             interval: seconds between two looks.
 
         Raises:
             WaitTimeoutError: the condition does not hold at the deadline.
         """
+        deadline = patient(deadline)
         end = time.monotonic() + deadline
         while not condition(self):
             if time.monotonic() >= end:
@@ -252,7 +255,7 @@ class KsmSysfs:
 
         Args:
             count: passes.
-            deadline: seconds from now.
+            deadline: seconds from now, on an ordinary CPU.
 
         Raises:
             WaitTimeoutError: fewer passes were complete at the deadline.

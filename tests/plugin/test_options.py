@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import socket
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +18,11 @@ from ksmlab.vm import keep
 from ksmlab.vm.errors import VmError
 
 if TYPE_CHECKING:
-    from outside import Project
+    from collections.abc import Iterator
+
+    from outside import Project, Run
+
+    from ksmlab.vm.keep import Kept
 
 QUICK = "test_passes or test_parametrised or test_skipped or test_fails"
 PROMPT = r"vm:\S*# "
@@ -51,22 +57,70 @@ def test_x_stops_and_lf_goes_on_from_there(project: Project) -> None:
     assert f"test_fails[{KERNEL}]" in again.output
 
 
+def test_m_chooses_and_a_lost_vm_stops_x_and_is_tried_again_by_lf(project: Project) -> None:
+    first = project.run("-m", "lost", "-x")
+    assert "stopping after 1 failures" in first.output
+    assert re.search(r"= \d+ deselected, 1 lost in ", first.output.splitlines()[-1])
+    assert f"::test_sysrq[{KERNEL}]" in first.output
+    assert "::test_passes" not in first.output
+    assert "::test_oops_in_a_module" not in first.output
+    again = project.run("--lf")
+    assert re.search(r"= (?:\d+ deselected, )?1 lost in ", again.output.splitlines()[-1])
+    assert f"LOST tests/test_crash.py::test_sysrq[{KERNEL}]" in again.output
+
+
+def test_what_breaks_after_the_last_test_is_not_passed_over(project: Project) -> None:
+    run = project.run("more/test_end.py", "-x")
+    assert "1 failed, 1 lost" in run.output.splitlines()[-1]
+    assert f"LOST more/test_end.py::test_fails[{KERNEL}] - LostVM: KernelPanic: " in run.output
+    assert "after the last test" in run.output
+    assert "sysrq_handle_crash" in run.output
+    assert "test_is_never_run" not in run.output
+
+
 def test_workers_have_a_vm_each(project: Project) -> None:
     run = project.run("-n2", "-k", QUICK)
     assert re.search(r"1 failed, 3 passed, 1 skipped.*1 error", run.output.splitlines()[-1])
     assert {"gw0", "gw1"} <= set(re.findall(r"^\[(gw\d)\]", run.output, re.MULTILINE))
 
 
-def test_a_kept_vm_has_a_shell_and_a_debugger(project: Project) -> None:
+@contextmanager
+def kept_vm(project: Project, test: str) -> Iterator[tuple[Run, Kept]]:
+    """Run a test that fails, with --vm-keep; give what was said, and the VM, which ends after that."""
     before = {each.name for each in keep.kept()}
-    run = project.run("--vm-keep", "-k", "test_fails and not setup")
+    run = project.run("--vm-keep", "-k", test)
     (name,) = {each.name for each in keep.kept()} - before
     kept = keep.find(name)
     try:
         assert f"ksmlab vm attach {name}" in run.output
         assert kept.gdb_command in run.output
+        yield run, kept
+    finally:
+        kept.end()
+    with pytest.raises(VmError):
+        keep.find(name)
+
+
+def test_a_vm_that_panicked_is_kept_for_the_debugger(project: Project) -> None:
+    with kept_vm(project, "test_sysrq") as (run, kept):
+        assert "1 lost" in run.output.splitlines()[-1]
+        found = re.search(r"target remote (\S+)'", kept.gdb_command)
+        assert found
+        with socket.socket(socket.AF_UNIX) as line:
+            line.settimeout(60)
+            line.connect(found[1])
+            # Why has it stopped? A signal: https://sourceware.org/gdb/current/onlinedocs/gdb.html/Packets.html
+            line.sendall(b"$?#3f")
+            answer = b""
+            while not re.search(rb"#[0-9a-f]{2}", answer):
+                answer += line.recv(4096)
+        assert re.match(rb"\+\$[ST][0-9a-f]{2}", answer), answer
+
+
+def test_a_kept_vm_has_a_shell_and_a_debugger(project: Project) -> None:
+    with kept_vm(project, "test_fails and not setup") as (_, kept):
         shell = pexpect.spawn(
-            sys.executable, ["-m", "ksmlab", "vm", "attach", name],
+            sys.executable, ["-m", "ksmlab", "vm", "attach", kept.name],
             cwd=str(CHECKOUT), encoding="utf-8", timeout=60,
         )  # fmt: skip
         shell.expect(PROMPT)
@@ -76,12 +130,8 @@ def test_a_kept_vm_has_a_shell_and_a_debugger(project: Project) -> None:
         shell.expect(pexpect.EOF)
         # It outlives that, and lets the next one in.
         again = subprocess.run(
-            [sys.executable, "-m", "ksmlab", "vm", "attach", name], cwd=CHECKOUT,
+            [sys.executable, "-m", "ksmlab", "vm", "attach", kept.name], cwd=CHECKOUT,
             input="exit\n", capture_output=True, text=True, check=False, timeout=60,
         )  # fmt: skip
         assert again.returncode == 0, again.stderr
         assert Path(kept.directory, "gdb.sock").is_socket()
-    finally:
-        kept.end()
-    with pytest.raises(VmError):
-        keep.find(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -10,6 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from outside import KERNEL
+
+from ksmlab.vm import accel
+from ksmlab.vm.config import EMULATION_FACTOR
 
 if TYPE_CHECKING:
     from outside import Project, Run
@@ -24,18 +28,23 @@ LOST = {
     "test_loop_with_interrupts_off": "Hang",
     "test_waits_for_ever": "Hang",
     "test_out_of_memory": "GuestMemory",
+    "test_breaks_its_pytest": "GuestEnded",
     "test_ends_its_pytest": "GuestEnded",
     "test_killed_from_outside": "LostVM",
 }
 FAILED = {
     "test_fails",
     "test_warning_of_the_kernel",
+    "test_warning_before_a_skip",
+    "test_warning_instead_of_the_failure_that_is_known",
+    "test_child_out_of_memory",
     "test_log_cannot_be_read",
 }
 PASSED = {
     "test_passes",
     "test_runs_in_the_vm",
     "test_parametrised",
+    "test_leaks",
     "test_excused_warning",
     "test_warns",
     "test_after_a_crash",
@@ -66,8 +75,10 @@ def run(project: Project) -> Run:
         if "::test_killed_from_outside" in line:
             seen.append(line)
         if seen and "killed" not in seen and "ready after" in line:
-            (qemu,) = qemus_of(project)
-            os.kill(qemu, signal.SIGKILL)
+            # The one before may not have gone yet.
+            for qemu in qemus_of(project):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(qemu, signal.SIGKILL)
             seen.append("killed")
 
     return project.run("--durations=3", on_line=on_line)
@@ -93,8 +104,8 @@ def test_every_test_has_a_line_with_its_outcome(run: Run) -> None:
 
 def test_the_counts_tell_a_lost_vm_from_a_failed_test(run: Run) -> None:
     closing = run.output.splitlines()[-1]
-    # A setup, and the teardown after which the log cannot be read either.
-    assert "2 errors" in closing
+    # A setup, and the teardown and the very end, when the log cannot be read either.
+    assert "3 errors" in closing
     assert f"{len(LOST)} lost" in closing
     assert f"{len(FAILED)} failed" in closing
     assert f"{len(PASSED) + 1} passed, 2 skipped" in closing
@@ -129,9 +140,13 @@ def test_warnings_are_counted_and_shown(run: Run) -> None:
 
 
 def test_properties_and_times_reach_the_junit_file(run: Run) -> None:
-    found = run.cases["test_runs_in_the_vm"].find("properties/property[@name='release']")
-    assert found is not None
-    assert found.attrib["value"].startswith(KERNEL.split("-")[1])
+    properties = {
+        found.attrib["name"]: found.attrib["value"]
+        for found in run.cases["test_runs_in_the_vm"].iter("property")
+    }
+    assert properties["release"].startswith(KERNEL.split("-")[1])
+    assert properties["where"] == "/no/json"
+    assert float(properties["slow"]) >= (1 if accel.probe().kvm else EMULATION_FACTOR)
     assert float(run.cases["test_waits_for_ever"].attrib["time"]) > 2
 
 
@@ -146,7 +161,12 @@ def test_a_complaint_fails_a_green_test(run: Run) -> None:
         for name, case in run.cases.items()
         if "the kernel complained" in "".join(case.itertext())
     ]
-    assert told == ["test_warning_of_the_kernel"]
+    assert told == [
+        "test_warning_of_the_kernel",
+        "test_warning_before_a_skip",
+        "test_warning_instead_of_the_failure_that_is_known",
+        "test_child_out_of_memory",
+    ]
 
 
 def lost_section(run: Run, name: str) -> str:
@@ -171,6 +191,12 @@ def test_a_hang_says_where(run: Run) -> None:
     shown = lost_section(run, "test_loop_with_interrupts_off")
     assert "Nothing came from the VM for " in shown
     assert re.search(r"crash_loop\+0x\w+/0x\w+ \[crash\].*\bcrash\.c:\d+\)", shown), shown
+
+
+def test_what_pytest_died_of_in_the_vm_is_shown(run: Run) -> None:
+    shown = lost_section(run, "test_breaks_its_pytest")
+    assert "pytest in the VM failed in the call of" in shown
+    assert "TypeError: keys must be str" in shown
 
 
 def test_memory_says_who_was_killed(run: Run) -> None:

@@ -50,6 +50,20 @@ def test_missing_and_report() -> None:
     assert gone.startswith("MISSING")
 
 
+def test_what_is_only_wanted_is_said_and_never_missing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert [need.what for need in doctor.OPTIONAL] == ["gdb"]
+    here, gone = doctor.report_optional([HERE, GONE])
+    assert here.startswith("ok")
+    assert gone.startswith("without")
+    assert gone.endswith("apt-get install pkg-gone")
+    monkeypatch.setattr(doctor, "ALL_NEEDS", (HERE,))
+    monkeypatch.setattr(doctor, "report_optional", lambda: [gone])
+    assert doctor.main([]) == 0
+    assert gone in capsys.readouterr().out
+
+
 def test_the_exact_command() -> None:
     commands = doctor.install_commands([GONE, GONE])
     assert doctor.shell_line(commands, ["sudo"]) == (

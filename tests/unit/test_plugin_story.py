@@ -110,6 +110,17 @@ def test_another_tests_frame_is_an_error() -> None:
         Story(NODE).take(said("setup", nodeid="tests/test_x.py::test_z[kernel]"))
 
 
+def test_an_error_of_pytests_own_is_a_loss_with_its_text() -> None:
+    story = Story(NODE)
+    story.take(said("setup"))
+    assert story.take(Said({"is": "error", "text": "INTERNALERROR> TypeError: no JSON"})) is None
+    assert story.state is State.LOST
+    loss = story.loss([])
+    assert type(loss) is GuestEnded
+    assert f"in the call of {NODE}" in loss.what
+    assert "TypeError: no JSON" in loss.hint
+
+
 def test_the_log_of_an_earlier_test_is_not_this_ones() -> None:
     story = Story(NODE)
     story.take(Gone(LostVM("gone")))

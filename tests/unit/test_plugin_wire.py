@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import socket
 from pathlib import Path
 
@@ -21,6 +23,12 @@ def test_frames_arrive_whole_and_in_order() -> None:
         assert [far.receive(), far.receive()] == frames
         far.send({"do": "finish"})
         assert near.receive() == {"do": "finish"}
+
+
+def test_what_json_does_not_know_goes_as_text() -> None:
+    stream = io.BytesIO()
+    Line(stream).send({"properties": [["where", Path("/x")]]})
+    assert json.loads(stream.getvalue()) == {"properties": [["where", "/x"]]}
 
 
 def test_a_frame_that_was_cut_off_is_the_end() -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ksmlab import patience
+from ksmlab.pytest_plugin.leg import SLOW_VARIABLE
 from ksmlab.sysfs import KsmSysfs, Run, SysfsError, WaitTimeoutError
 
 if TYPE_CHECKING:
@@ -113,6 +115,17 @@ def test_waiting_too_long_shows_what_was_there(sys: Path) -> None:
         ksm.wait_until(lambda s: s.pages_shared > 7, 0.1, "merges")
     assert time.monotonic() - start < 5
     assert caught.value.last.pages_shared == 7
+
+
+def test_waiting_goes_on_for_longer_where_things_take_longer(
+    sys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KSMLAB_SLOW", "4")
+    assert patience.SLOW_VARIABLE == SLOW_VARIABLE == "KSMLAB_SLOW"
+    start = time.monotonic()
+    with pytest.raises(WaitTimeoutError, match=r"0\.4"):
+        KsmSysfs.find(sys).wait_until(lambda s: s.pages_shared > 7, 0.1, "merges")
+    assert time.monotonic() - start >= 0.4
 
 
 def test_waiting_for_scans_leaves_out_the_one_under_way(sys: Path) -> None:

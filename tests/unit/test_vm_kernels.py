@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import multiprocessing
 import time
@@ -148,6 +149,90 @@ def test_a_broken_download_leaves_nothing(
     assert list((store.cache / "kernels/k").iterdir()) == []
     use(monkeypatch, FakeApt(archive()))
     assert store.get("k").image.is_file()
+
+
+def test_the_newest_is_the_one_with_the_highest_version_whichever_came_last(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    store = KernelStore({"k": SPEC}, tmp_path)
+    use(monkeypatch, FakeApt(archive("6.1.10-1")))
+    newest = store.get("k")
+    pinned = KernelStore({"k": dataclasses.replace(SPEC, pin="6.1.9-1")}, tmp_path)
+    use(monkeypatch, FakeApt(archive("6.1.9-1")))
+    old = pinned.get("k")
+    assert (old.version, newest.version) == ("6.1.9-1", "6.1.10-1")
+    assert store.find("k") == newest
+    assert [kernel.version for kernel in store.entries("k")] == [newest.version, old.version]
+    # Each is here: nothing is fetched again, and what a VM may run stays in its place.
+    use(monkeypatch, FakeApt(archive("6.1.10-1"), broken=f"linux-image-{newest.release}"))
+    inode = newest.image.stat().st_ino
+    assert store.fetch("k") == newest
+    use(monkeypatch, FakeApt(archive("6.1.9-1"), broken=f"linux-image-{newest.release}"))
+    assert pinned.fetch("k") == old
+    assert store.fetch("k").root == old.root
+    assert newest.image.stat().st_ino == inode
+
+
+class SlowApt(FakeApt):
+    """Says when it is unpacking, and goes on when it may."""
+
+    def __init__(self, begun: Event, go_on: Event) -> None:
+        super().__init__(archive())
+        self.begun, self.go_on = begun, go_on
+
+    def unpack(self, package: Package, root: Path) -> None:
+        super().unpack(package, root)
+        self.begun.set()
+        assert self.go_on.wait(60)
+
+
+def _fetch(store: KernelStore) -> None:
+    store.get("k", lambda _line: None)
+
+
+def test_a_fetch_that_is_killed_leaves_no_entry_and_the_next_one_its_place(
+    monkeypatch: pytest.MonkeyPatch, store: KernelStore
+) -> None:
+    context = multiprocessing.get_context("fork")
+    begun = context.Event()
+    use(monkeypatch, SlowApt(begun, context.Event()))
+    process = context.Process(target=_fetch, args=(store,))
+    process.start()
+    assert begun.wait(60)
+    process.kill()
+    process.join()
+    shelf = store.cache / "kernels/k"
+    assert store.find("k") is None
+    assert len(list(shelf.iterdir())) == 1, "what it had made is still there"
+    use(monkeypatch, FakeApt(archive()))
+    kernel = store.get("k")
+    assert list(shelf.iterdir()) == [kernel.root]
+
+
+def test_of_two_processes_at_once_one_fetches(
+    monkeypatch: pytest.MonkeyPatch, store: KernelStore
+) -> None:
+    context = multiprocessing.get_context("fork")
+    begun, go_on, waited = context.Event(), context.Event(), context.Event()
+    use(monkeypatch, SlowApt(begun, go_on))
+    first = context.Process(target=_fetch, args=(store,))
+    first.start()
+    assert begun.wait(60)
+
+    def other() -> None:
+        use(monkeypatch, FakeApt([], broken="all of it"))
+        store.get("k", lambda line: waited.set() if "another process" in line else None)
+
+    second = context.Process(target=other)
+    second.start()
+    assert waited.wait(60)
+    go_on.set()
+    for process in (first, second):
+        process.join(60)
+        assert process.exitcode == 0
+    found = store.find("k")
+    assert found is not None
+    assert list((store.cache / "kernels/k").iterdir()) == [found.root]
 
 
 def test_headers_of_an_unknown_form_are_refused(tmp_path: Path) -> None:

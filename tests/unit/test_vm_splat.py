@@ -32,6 +32,8 @@ def kinds(name: str) -> list[str]:
         ("debian-6.12-bug", ["oops", "panic"]),
         ("debian-6.12-null", ["oops", "panic"]),
         ("debian-6.12-panic", ["panic"]),
+        ("debian-6.1-oom", ["out of memory"]),
+        ("debian-6.1-twice", ["sysfs"]),
         ("kasan", ["KASAN"]),
         ("lockdep", ["lockdep"]),
         ("kmemleak", ["kmemleak"]),
@@ -42,8 +44,8 @@ def test_each_kind_is_found_once(name: str, expected: list[str]) -> None:
     assert kinds(name) == expected
 
 
-@pytest.mark.parametrize("name", ["debian-6.1-boot", "debian-6.12-boot"])
-def test_an_ordinary_boot_has_none(name: str) -> None:
+@pytest.mark.parametrize("name", ["debian-6.1-boot", "debian-6.12-boot", "debian-6.1-memcg"])
+def test_an_ordinary_boot_has_none_nor_has_a_control_group_at_its_limit(name: str) -> None:
     assert kinds(name) == []
 
 
@@ -62,6 +64,8 @@ def test_an_ordinary_boot_has_none(name: str) -> None:
         "UBSAN: array-index-out-of-bounds in mm/ksm.c:1:2",
         "watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [kksmd:120]",
         "rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:",
+        "Out of memory (oom_kill_allocating_task): Killed process 12 (python)",
+        "kobject_add_internal failed for ksm (error: -2 parent: mm)",
         "_swap_info_get: Bad swap file entry 4000000000000001",
     ],
 )
@@ -76,7 +80,8 @@ def test_lines_that_begin_a_report(line: str) -> None:
         "ksm: module verification failed: signature and/or required key missing - tainting kernel",
         "DEBUG: nothing",
         "hrtimer: interrupt took 22619204 ns",
-        "Out of memory: Killed process 12 (python)",
+        "Memory cgroup out of memory: Killed process 12 (python)",
+        "kobject_add_internal failed for ksm (error: -12 parent: mm)",
         "pci 0000:00:1f.0: quirk: [io  0x0600-0x067f] claimed by ICH6 ACPI/GPIO/TCO",
     ],
 )

@@ -12,11 +12,13 @@ import signal
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from ksmlab.patience import patient
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from multiprocessing.connection import Connection
 
-DEADLINE = 60.0
+DEADLINE = patient(60.0)
 #: Seconds to die in: a task that hangs in the kernel is reported by the kernel, and sooner.
 TO_DIE = 300.0
 _fork = multiprocessing.get_context("fork")

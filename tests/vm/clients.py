@@ -10,6 +10,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from ksmlab.patience import patient
+
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "tests/clients"
 UAPI = ROOT / "kernel/include/uapi"
@@ -46,18 +48,21 @@ class Client:
         """Return its next line.
 
         Args:
-            deadline: seconds from now.
+            deadline: seconds from now, on an ordinary CPU.
 
         Raises:
             EOFError: it has closed its output.
             TimeoutError: no line came in time; the text has those that did.
         """
-        end = time.monotonic() + deadline
+        return self._line(time.monotonic() + patient(deadline))
+
+    def _line(self, end: float) -> str:
+        """Return its next line, if it comes before that time of the monotonic clock."""
         assert self._process.stdout is not None
         fd = self._process.stdout.fileno()
         while b"\n" not in self._pending:
             if not select.select([fd], [], [], max(0, end - time.monotonic()))[0]:
-                raise TimeoutError(f"no line within {deadline} s; so far: {self.lines}")
+                raise TimeoutError(f"no line in time; so far: {self.lines}")
             data = os.read(fd, 65536)
             if not data:
                 raise EOFError(f"the client has ended; it said: {self.lines}")
@@ -68,14 +73,14 @@ class Client:
 
     def wait_line(self, start: str, deadline: float) -> str:
         """Return its next line that starts so; errors are those of line()."""
-        end = time.monotonic() + deadline
-        while not (line := self.line(max(0.0, end - time.monotonic()))).startswith(start):
+        end = time.monotonic() + patient(deadline)
+        while not (line := self._line(end)).startswith(start):
             pass
         return line
 
     def finish(self, deadline: float) -> int:
         """Tell it to end, read what is left of its output, and return its exit status."""
-        out, _ = self._process.communicate(b"\n", timeout=deadline)
+        out, _ = self._process.communicate(b"\n", timeout=patient(deadline))
         self.lines += (self._pending + out).decode().splitlines()
         self._pending = b""
         return self._process.returncode

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 from ksmlab import abi, libc, pagemap
 from ksmlab.device import DEVICE
 from ksmlab.libc import PAGE_SIZE
+from ksmlab.patience import patient
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 #: Far from everything else, and at the start of a huge page, of which the window is one.
 WINDOW = 1 << 45
 WINDOW_PAGES = 512
-DEADLINE = 60.0
+DEADLINE = patient(60.0)
 LARGEST_MESSAGE = 1 << 16
 #: Where in a page the tag is.
 TAG_AT = 2048

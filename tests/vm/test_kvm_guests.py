@@ -19,6 +19,7 @@ import pytest
 from leaks import kasan
 
 from ksmlab import pagemap
+from ksmlab.patience import patient
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,7 +124,7 @@ def test_guests_read_what_they_wrote(
     client = start_client("kvm_guests", "--pause", pause, *huge)
     guests = announced(client)
     wanted = int(guests[0].shared * MOST)
-    end = time.monotonic() + DEADLINE
+    end = time.monotonic() + patient(DEADLINE)
     # A guest that reads something wrong ends the program, and with it the wait for a line.
     rounds = Rounds(client)
     start = rounds.read()
@@ -134,7 +135,7 @@ def test_guests_read_what_they_wrote(
 
     # Pages merge, and are written and so broken, all the time.
     while min(seen := rounds.read()) < max(start) + more_rounds:
-        assert time.monotonic() < end + DEADLINE, f"the guests are slow: {seen}"
+        assert time.monotonic() < end + patient(DEADLINE), f"the guests are slow: {seen}"
     assert merged(client, guests) > 0
     assert client.finish(DEADLINE) == 0, client.lines
     assert client.lines[-1].startswith("verdict ok"), client.lines
@@ -147,13 +148,13 @@ def test_guests_go_on_after_a_merge(
     client = start_client("kvm_guests", "--pages", "256", "--hog", "0")
     guests = announced(client)
     rounds = Rounds(client, standstill=STANDSTILL / 3)
-    end = time.monotonic() + DEADLINE
+    end = time.monotonic() + patient(DEADLINE)
     while not merged(client, guests):
         rounds.read()
         assert time.monotonic() < end, f"nothing has merged: {scanning.counters()}"
     start = rounds.read()
     while min(seen := rounds.read()) < max(start) + ROUNDS // 10:
-        assert time.monotonic() < end + DEADLINE, f"the guests are slow: {seen}"
+        assert time.monotonic() < end + patient(DEADLINE), f"the guests are slow: {seen}"
     assert client.finish(DEADLINE) == 0, client.lines
 
 

@@ -23,6 +23,7 @@ from ksmlab import content, pagemap
 from ksmlab.device import Area, KsmDevice
 from ksmlab.memory import Arena
 from ksmlab.pagemap import PageFlag
+from ksmlab.patience import patient
 from ksmlab.sysfs import KsmSysfs
 
 if TYPE_CHECKING:
@@ -386,7 +387,7 @@ def test_a_shrinker_drops_what_nobody_maps(scanning: KsmSysfs) -> None:
         scanning.run = 0
         arena.discard()
         assert scanning.kernel_pages_allocated == NPAGES // 2
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + patient(60)
         while scanning.kernel_pages_allocated:
             assert time.monotonic() < deadline, "the shrinker drops nothing"
             Path("/proc/sys/vm/drop_caches").write_text("2")

@@ -18,6 +18,7 @@ from ksmlab import content, libc, pagemap
 from ksmlab.libc import PAGE_SIZE
 from ksmlab.memory import MADV_PAGEOUT, Arena
 from ksmlab.pagemap import PageFlag
+from ksmlab.patience import patient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -200,7 +201,7 @@ def test_pages_of_the_kernels_own_ksm(kernel_ksm: Path, area: Area, scanning: Ks
     with Arena(2 * NPAGES, huge=False) as arena:
         arena.fill(content.equal(2 * NPAGES))
         arena.advise(mmap.MADV_MERGEABLE, 0, NPAGES)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + patient(60)
         while pagemap.distinct(pagemap.frames(None, arena.address, NPAGES)) > 1:
             assert time.monotonic() < deadline, "the kernel's KSM does not merge"
             time.sleep(0.05)

@@ -14,7 +14,7 @@ import pytest
 
 from ksmlab.pytest_plugin.guest import IN_GUEST
 from ksmlab.pytest_plugin.host import DEADLINE_MARK, Host
-from ksmlab.pytest_plugin.leg import TEST_SECONDS
+from ksmlab.pytest_plugin.plan import TEST_SECONDS
 from ksmlab.pytest_plugin.setup import Setup
 from ksmlab.vm.errors import VmError
 
@@ -68,10 +68,12 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.stash[SETUP] = Setup(config)
     if not config.stash.get(IN_GUEST, False):
-        config.pluginmanager.register(Host(kernel_of, lambda name: leg(config, name)), "vm-host")
+        config.pluginmanager.register(
+            Host(kernel_of, lambda name: make_leg(config, name)), "vm-host"
+        )
 
 
-def leg(config: pytest.Config, name: str) -> Leg:
+def make_leg(config: pytest.Config, name: str) -> Leg:
     """Make what runs a kernel."""
     return config.stash[SETUP].leg(name)
 

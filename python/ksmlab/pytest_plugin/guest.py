@@ -2,13 +2,15 @@
 
     python -m pytest -p ksmlab.pytest_plugin.guest …
 
-The host sends the set-up first; then a line for each test; then "finish". Reports go back as they are made.
+The host sends the set-up first; then a line for each test; then "finish", and "end" when it has
+heard how that went. Reports go back as they are made.
 """
 
 from __future__ import annotations
 
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,7 @@ from ksmlab.pytest_plugin.wire import REPORTS, SHELL, Frame, Line
 
 if TYPE_CHECKING:
     import warnings
+    from collections.abc import Generator
 
 #: Set in the guest only.
 IN_GUEST = pytest.StashKey[bool]()
@@ -66,6 +69,7 @@ class Guest:
         """Keep both."""
         self.line = line
         self.setup = setup
+        self.finishing = False
 
     @pytest.hookimpl(trylast=True)
     def pytest_configure(self, config: pytest.Config) -> None:
@@ -74,7 +78,8 @@ class Guest:
         for name in HOST_PLUGINS:
             if config.pluginmanager.has_plugin(name):
                 config.pluginmanager.unregister(name=name)
-        config.pluginmanager.register(Watch(self.setup), "vm-watch")
+        self.watch = Watch(self.setup)
+        config.pluginmanager.register(self.watch, "vm-watch")
         if self.setup["keep"]:
             # It outlives this pytest.
             argv = [sys.executable, "-m", "ksmlab.vm.guest_shell", SHELL]
@@ -99,7 +104,23 @@ class Guest:
             following = items.get(order["next"])
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
             self.line.send({"is": "done", "id": item.nodeid})
+        self.finishing = True
         return True
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, exitstatus: int) -> Generator[None]:
+        """Look at the log a last time, when everything is torn down, and have the host hear of it before this ends."""
+        trouble = ""
+        try:
+            return (yield)
+        except BaseException:
+            trouble = traceback.format_exc()
+            raise
+        finally:
+            if self.finishing:
+                trouble += self.watch.look()
+                self.line.send({"is": "end", "status": int(exitstatus), "trouble": trouble})
+                self.line.receive()
 
     def pytest_warning_recorded(
         self, warning_message: warnings.WarningMessage, when: str, nodeid: str

@@ -46,6 +46,7 @@ class Host:
         self._kernel_of = kernel_of
         self._make_leg = make_leg
         self._leg: Leg | None = None
+        self._last: tuple[pytest.Item, Story] | None = None
         self._files: dict[str, list[str]] = {}
         self._failed_boots: dict[str, int] = {}
         self._why: dict[str, LostVM] = {}
@@ -70,6 +71,7 @@ class Host:
         last = nextitem is None or self._kernel_of(nextitem) != kernel
         following = None if last or nextitem is None else nextitem.nodeid
         story = Story(item.nodeid)
+        self._last = item, story
         failed = False
         for report in self._reports(item, story, kernel, following):
             item.ihook.pytest_runtest_logreport(report=report)
@@ -80,9 +82,9 @@ class Host:
             self._keep(item, story)
         if self._leg is not None and story.lost_by is not None:
             self._leg.close()
-        item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
         if last:
             self._end()
+        item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
         return True
 
     @pytest.hookimpl(tryfirst=True)
@@ -104,9 +106,22 @@ class Host:
             self._leg.close()
 
     def _end(self) -> None:
-        if self._leg is not None:
-            self._leg.finish()
-            self._leg = None
+        """End the VM; what goes wrong in that is charged to the last test's teardown."""
+        if self._leg is None or self._last is None:
+            return
+        leg, self._leg = self._leg, None
+        item, story = self._last
+        began = time.time()
+        try:
+            trouble = leg.finish()
+        except LostVM as lost:
+            report = lost_report(item, story, lost, leg, began)
+        else:
+            if not trouble:
+                return
+            text = f"after the last test in the VM:\n{trouble}"
+            report = failed_report(item, "teardown", text, [], began)
+        item.ihook.pytest_runtest_logreport(report=report)
 
     def _keep(self, item: pytest.Item, story: Story) -> None:
         """Leave the VM up, end the session, and say how to get into it."""

@@ -9,12 +9,12 @@ import sys
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ksmlab.pytest_plugin.kernel_log import slice_of
-from ksmlab.pytest_plugin.story import Ended, Event, Gone, Late, Said
+from ksmlab.pytest_plugin.plan import TEST_SECONDS
+from ksmlab.pytest_plugin.story import Ended, Event, Gone, Late, Said, loss
 from ksmlab.pytest_plugin.wire import REPORTS, SHELL, Frame, Line
 from ksmlab.vm.config import Deadlines, MachineConfig
 from ksmlab.vm.errors import KernelPanic, LostVM, VmError
@@ -23,54 +23,25 @@ from ksmlab.vm.machine import Machine
 from ksmlab.vm.ports import Ports
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
+    from ksmlab.pytest_plugin.plan import Plan
     from ksmlab.pytest_plugin.story import Story
     from ksmlab.vm.accel import Accel
     from ksmlab.vm.kernels import Kernel
 
-TEST_SECONDS = 75.0
 SESSION_SECONDS = 1800.0
 #: From an interrupt that a hanging kernel must answer with a panic, to the end of its VM.
 NMI_SECONDS = 20.0
 #: From "finish" to the end of the guest's pytest.
 FINISH_SECONDS = 60.0
 CONSOLE_LINES = 200
+#: In the guest's environment: how many times as long as on hardware things may take there, for deadlines of the tests'.
+SLOW_VARIABLE = "KSMLAB_SLOW"
 # The log of a test may be long, and the kernel must not hold back what tests write to it. A kernel that hangs with
 # interrupts off panics when it is sent an NMI, and says what each CPU was at.
 BOOT_ARGS = ("log_buf_len=8M", "printk.devkmsg=on", "unknown_nmi_panic", "panic_print=0x40")
 GUEST_OPTIONS = ("-p", "ksmlab.pytest_plugin.guest")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What every VM of a run is made of.
-
-    Attributes:
-        arguments: The host's pytest arguments.
-        cwd: Where it was started.
-        allow: The allow-list of splats, if there is one.
-        boot_args: More arguments for the kernel.
-        memory: The VM's, as QEMU takes it; the kernel's own wish if None.
-        cpus: Virtual CPUs.
-        deadline: Seconds for a test that does not say how long it may take; stretched under emulation.
-        record: Where the story of each test is stored, if it is.
-        keep: Whether a person may want to look at the VM after a failure.
-        environment: What the tests' environment has in the guest.
-        objects: Files with debug information, by module name.
-    """
-
-    arguments: tuple[str, ...]
-    cwd: Path
-    allow: Path | None = None
-    boot_args: tuple[str, ...] = ()
-    memory: str | None = None
-    cpus: int = 2
-    deadline: float = TEST_SECONDS
-    record: Path | None = None
-    keep: bool = False
-    environment: Mapping[str, str] = field(default_factory=dict)
-    objects: Mapping[str, Path] = field(default_factory=dict)
 
 
 class Leg:
@@ -98,6 +69,7 @@ class Leg:
         self._socket: socket.socket | None = None
         self._line: Line | None = None
         self._tests: set[str] = set()
+        self._last = ""
         self._scale = 1.0
         self._stack = contextlib.ExitStack()
 
@@ -152,7 +124,7 @@ class Leg:
         """
         if self._line is None:
             raise LostVM("There is no VM.")
-        nodeid = story.nodeid
+        nodeid = self._last = story.nodeid
         if nodeid not in self._tests:
             raise LookupError(
                 f"the pytest in the VM did not find {nodeid}: it depends on where it is collected"
@@ -163,10 +135,7 @@ class Leg:
             # If this fails, an event says why.
             self._line.send({"do": "run", "id": nodeid, "next": following})
         while not story.over:
-            try:
-                event = self._events.get(timeout=max(0.0, deadline - time.monotonic()))
-            except queue.Empty:
-                event = Late(seconds)
+            event = self._next(deadline, seconds)
             if (report := story.take(event)) is not None:
                 yield report
         if isinstance(story.lost_by, Late):
@@ -176,14 +145,49 @@ class Leg:
         if story.lost_by is not None:
             raise story.loss(self.log)
 
-    def finish(self) -> None:
-        """Let the guest's pytest come to its end, then end the VM."""
-        if self._line is not None:
+    def finish(self) -> str:
+        """Let the guest's pytest come to its end, then end the VM.
+
+        Returns:
+            What went wrong there after the last test; nothing if all went well.
+
+        Raises:
+            LostVM: The VM was lost before that end.
+        """
+        try:
+            return self._finished() if self._line is not None else ""
+        finally:
+            self.close()
+
+    def _finished(self) -> str:
+        assert self._line is not None
+        seconds = FINISH_SECONDS * self._scale
+        deadline = time.monotonic() + seconds
+        end: Frame = {}
+        for order in ("finish", "end"):
             with contextlib.suppress(OSError):
-                self._line.send({"do": "finish"})
-            with contextlib.suppress(queue.Empty):
-                self._events.get(timeout=FINISH_SECONDS)
-        self.close()
+                self._line.send({"do": order})
+            event = self._next(deadline, seconds)
+            match event:
+                case Said({"is": "end"}) if order == "finish":
+                    end = event.frame
+                case Ended(status) if order == "end" and (
+                    end["trouble"] or status == end["status"]
+                ):
+                    return str(end["trouble"])
+                case _:
+                    if isinstance(event, Late):
+                        self._interrupt()
+                    log = slice_of(self.log, self._last)
+                    raise loss(event, f"after the last test ({self._last})", log)
+        raise AssertionError
+
+    def _next(self, deadline: float, seconds: float) -> Event:
+        """Wait for the next event; Late if there is none at the deadline, `seconds` after its begin."""
+        try:
+            return self._events.get(timeout=max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            return Late(seconds)
 
     def close(self) -> None:
         """End the VM at once. May be called again."""
@@ -257,10 +261,7 @@ class Leg:
         seconds = self.plan.deadline * self._scale
         errors: list[str] = []
         while True:
-            try:
-                event = self._events.get(timeout=seconds)
-            except queue.Empty:
-                event = Late(seconds)
+            event = self._next(time.monotonic() + seconds, seconds)
             match event:
                 case Said({"is": "ready", "tests": tests}):
                     self._tests = set(tests)
@@ -292,7 +293,12 @@ class Leg:
             self.console.extend(whole)
 
         package = Path(__file__).resolve().parents[2]
-        environment = {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(package), "TERM": "dumb"}
+        environment = {
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONPATH": str(package),
+            "TERM": "dumb",
+            SLOW_VARIABLE: f"{self._scale:g}",
+        }
         try:
             done = machine.run(
                 [sys.executable, "-m", "pytest", *GUEST_OPTIONS, *self.plan.arguments],
@@ -310,7 +316,7 @@ class Leg:
         assert self._ports is not None
         with contextlib.suppress(VmError, queue.Empty):
             self._ports.inject_nmi()
-            end = time.monotonic() + NMI_SECONDS
+            end = time.monotonic() + NMI_SECONDS * self._scale
             while time.monotonic() < end:
                 event = self._events.get(timeout=end - time.monotonic())
                 if isinstance(event, Gone) and isinstance(event.error, KernelPanic):

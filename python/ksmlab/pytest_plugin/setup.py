@@ -7,7 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ksmlab.pytest_plugin.leg import Leg, Plan
+from ksmlab.pytest_plugin.leg import Leg
+from ksmlab.pytest_plugin.plan import Plan
 from ksmlab.vm import accel
 from ksmlab.vm.build import BuiltModules, build_modules, find_modules
 from ksmlab.vm.decode import VMLINUX

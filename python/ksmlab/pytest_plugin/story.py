@@ -111,7 +111,7 @@ class Story:
         self.nodeid = nodeid
         self.state = State.SETUP
         self.phase = State.SETUP
-        self.lost_by: Ended | Gone | Late | None = None
+        self.lost_by: Event | None = None
         self.sections: dict[str, dict[str, str]] = {}
         self.warnings: list[Frame] = []
         self.events: list[Event] = []
@@ -133,7 +133,7 @@ class Story:
         if self.over:
             raise ValueError(f"{event} after the end of {self.nodeid}")
         self.events.append(event)
-        if not isinstance(event, Said):
+        if not isinstance(event, Said) or event.frame["is"] == "error":
             self.lost_by = event
             self.state = State.LOST
             return None
@@ -183,45 +183,64 @@ class Story:
         Args:
             log: The kernel's log, as the host read it from the console.
         """
-        lines = [clean(line) for line in slice_of(log, self.nodeid)]
+        if self.lost_by is None:
+            raise ValueError(f"{self.nodeid} is not lost")
         during = f"in the {self.phase.value} of {self.nodeid}"
-        shown = "\n".join(lines)
-        match self.lost_by:
-            case Ended(status):
-                killed = status == KILLED and any(map(OUT_OF_MEMORY.search, lines))
-                if killed:
-                    return GuestMemory(
-                        f"The guest ran out of memory {during}, and its kernel killed the tests.",
-                        untouched=AGAIN,
-                        hint="Give the VM more memory (--vm-memory), or the test less to do.",
-                        log=shown,
-                    )
-                return GuestEnded(
-                    f"pytest in the VM ended with status {status} {during}.",
-                    untouched=AGAIN,
-                    hint="What it printed last is in the section of the console.",
+        return loss(self.lost_by, during, slice_of(log, self.nodeid), AGAIN)
+
+
+def loss(lost_by: Event, during: str, log: Sequence[str], untouched: str = "") -> LostVM:
+    """Say how a VM was lost.
+
+    Args:
+        lost_by: What came from it last.
+        during: When that was, as the end of a sentence.
+        log: The kernel's log of that time.
+        untouched: What goes on as it was.
+    """
+    lines = [clean(line) for line in log]
+    shown = "\n".join(lines)
+    match lost_by:
+        case Ended(status):
+            if status == KILLED and any(map(OUT_OF_MEMORY.search, lines)):
+                return GuestMemory(
+                    f"The guest ran out of memory {during}, and its kernel killed the tests.",
+                    untouched=untouched,
+                    hint="Give the VM more memory (--vm-memory), or the test less to do.",
                     log=shown,
                 )
-            case Late(seconds):
-                return Hang(
-                    f"Nothing came from the VM for {seconds:.0f} s {during}.",
-                    untouched=AGAIN,
-                    hint="It hangs, or it needs a longer deadline: "
-                    "@pytest.mark.vm_deadline(seconds), or --vm-deadline.",
-                    log=shown,
-                )
-            case Gone(KernelPanic()):
-                return KernelPanic(
-                    f"The kernel panicked {during}.",
-                    untouched=AGAIN,
-                    hint="The log of the test is in the section of the kernel's log.",
-                    log=panic_section(lines),
-                )
-            case Gone(error):
-                return LostVM(
-                    f"{error.what.rstrip('.')}, {during}.",
-                    untouched=AGAIN,
-                    hint=error.hint,
-                    log=shown,
-                )
-        raise ValueError(f"{self.nodeid} is not lost")
+            return GuestEnded(
+                f"pytest in the VM ended with status {status} {during}.",
+                untouched=untouched,
+                hint="What it printed last is in the section of the console.",
+                log=shown,
+            )
+        case Late(seconds):
+            return Hang(
+                f"Nothing came from the VM for {seconds:.0f} s {during}.",
+                untouched=untouched,
+                hint="It hangs, or it needs a longer deadline: "
+                "@pytest.mark.vm_deadline(seconds), or --vm-deadline.",
+                log=shown,
+            )
+        case Gone(KernelPanic()):
+            return KernelPanic(
+                f"The kernel panicked {during}.",
+                untouched=untouched,
+                hint="The log of that time is in the section of the kernel's log.",
+                log=panic_section(lines),
+            )
+        case Gone(error):
+            return LostVM(
+                f"{error.what.rstrip('.')}, {during}.",
+                untouched=untouched,
+                hint=error.hint,
+                log=shown,
+            )
+        case Said(frame):
+            return GuestEnded(
+                f"pytest in the VM failed {during}, by itself and not by a test.",
+                untouched=untouched,
+                hint=frame.get("text", str(frame)),
+                log=shown,
+            )

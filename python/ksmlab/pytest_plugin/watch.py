@@ -1,10 +1,11 @@
 """The guest's watch over its kernel: each test has a slice of the log of its own, and a complaint in it fails the test.
 
-However green its asserts; and also if the log could not be read.
+However green its asserts, and also if it skips itself or is expected to fail; and also if the log could not be read.
 """
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,18 +21,27 @@ if TYPE_CHECKING:
     from ksmlab.pytest_plugin.wire import Frame
 
 KMEMLEAK = Path("/sys/kernel/debug/kmemleak")
+CMDLINE = Path("/proc/cmdline")
 #: kmemleak reports what is older than this (mm/kmemleak.c, MSECS_MIN_AGE), in seconds.
 LEAK_AGE = 5.0
 #: Two scans can take minutes under emulation, so a file that ends sooner than so many seconds after the last look for
 #: leaks waits for the next one.
 LEAK_INTERVAL = 300.0
+#: Each leak that kmemleak reports begins so.
+LEAK = re.compile(r"^(?=unreferenced object)", re.MULTILINE)
 
 
 def kmemleak_on() -> bool:
-    """Say whether this kernel has kmemleak and it is on; it then scans when it is told to, and not by itself."""
+    """Say whether this kernel has kmemleak and it is on; it then scans when it is told to, and not by itself.
+
+    Raises:
+        OSError: It is off, though the kernel was booted with it.
+    """
     try:
         KMEMLEAK.write_text("scan=off")
     except (FileNotFoundError, PermissionError):
+        if "kmemleak=on" in CMDLINE.read_text().split():
+            raise
         return False
     return True
 
@@ -54,76 +64,102 @@ class Watch:
         self._excuses: tuple[Excuse, ...] = load_excuses(Path(allow)) if allow else ()
         self._objects = {name: Path(path) for name, path in setup["objects"].items()}
         self._log = KernelLog()
+        # The first report is charged with what came before it, which is nobody's.
         self._before = self._log.take()
-        self._leaks = kmemleak_on()
+        if not complaints(self._before, self._excuses)[0]:
+            self._before.clear()
+        # What is wrong and is in no report yet.
+        self._wrong: list[str] = []
+        self._leaks = False
+        try:
+            self._leaks = kmemleak_on()
+        except OSError as error:
+            self._wrong.append(
+                f"kmemleak=on, and yet kmemleak is off or not to be reached: {error}"
+            )
         self._files: list[str] = []
         self._looked = time.monotonic()
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None]:
-        """Begin a slice; check after the setup. The first one is charged with what came before it."""
+        """Begin a slice."""
         __tracebackhide__ = True
         self._log.mark(item.nodeid)
-        before, self._before = self._before, []
-        try:
-            result = yield
-        except BaseException as error:
-            self._annotate(item, "setup", error)
-            raise
-        if complaints(before, self._excuses)[0]:
-            self._check(item, "setup", before)
-        self._check(item, "setup", self._log.take())
-        return result
-
-    @pytest.hookimpl(wrapper=True, trylast=True)
-    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None]:
-        """Check after the test itself."""
-        __tracebackhide__ = True
-        try:
-            result = yield
-        except BaseException as error:
-            self._annotate(item, "call", error)
-            raise
-        self._check(item, "call", self._log.take())
-        return result
+        return (yield)
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_teardown(
         self, item: pytest.Item, nextitem: pytest.Item | None
     ) -> Generator[None]:
-        """Check after the teardown; after the last test of a file, now and then, look for leaks, too."""
+        """After the last test of a file, now and then, look for leaks."""
         __tracebackhide__ = True
-        try:
-            result = yield
-        except BaseException as error:
-            self._annotate(item, "teardown", error)
-            raise
-        self._check(item, "teardown", self._log.take())
+        result = yield
         if nextitem is None or nextitem.path != item.path:
             self._files.append(item.path.name)
             if nextitem is None or time.monotonic() - self._looked > LEAK_INTERVAL:
                 self._check_leaks(item)
         return result
 
-    def _check(self, item: pytest.Item, when: str, lines: list[str]) -> None:
-        """Fail the test if the kernel complained in these lines."""
-        if lines:
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Check after each phase, however it ended; whoever else has a say in its outcome has had it by then."""
+        complaint = self.look(item, call.when)
+        report = yield
+        if not complaint:
+            return report
+        if report.failed and call.excinfo is not None:
+            # Its own failure comes first.
+            report.sections.append(("Kernel", complaint))
+            return report
+        report.outcome = "failed"
+        if hasattr(report, "wasxfail"):
+            del report.wasxfail
+        try:
+            pytest.fail(complaint, pytrace=False)
+        except pytest.fail.Exception as failure:
+            report.longrepr = item.repr_failure(pytest.ExceptionInfo.from_exception(failure))
+        return report
+
+    def look(self, item: pytest.Item | None = None, when: str = "teardown") -> str:
+        """Give what the kernel has complained about since the last look, as a text; nothing if it has not.
+
+        Args:
+            item: The test whose report shows the lines.
+            when: Its phase.
+        """
+        self._check(item, when, self._before + self._take())
+        text = "\n\n".join(self._wrong)
+        self._before.clear()
+        self._wrong.clear()
+        return text
+
+    def _take(self) -> list[str]:
+        """Give the new lines of the log; that they cannot be read is a complaint."""
+        try:
+            return self._log.take()
+        except (OSError, RuntimeError) as error:
+            self._wrong.append(f"the kernel's log cannot be read: {error}")
+            return []
+
+    def _check(self, item: pytest.Item | None, when: str, lines: list[str]) -> None:
+        """Look for complaints in these lines."""
+        if item is not None and lines:
             item.add_report_section(when, "kernel log", "\n".join(lines))
         counted, excused = complaints(lines, self._excuses)
         for splat, excuse in excused:
-            text = f"{splat}\nexcused on {excuse.since}: {excuse.reason}"
-            item.add_report_section(when, "kernel log, excused", text)
+            self._excused(item, when, str(splat), excuse)
         if counted:
             headlines = "; ".join(map(str, counted))
             shown = "\n\n".join(self._decoded(splat.lines) for splat in counted)
-            pytest.fail(f"the kernel complained: {headlines}\n\n{shown}", pytrace=False)
+            self._wrong.append(f"the kernel complained: {headlines}\n\n{shown}")
 
-    def _annotate(self, item: pytest.Item, when: str, error: BaseException) -> None:
-        """Have what the kernel said go with a failure of the test's own, which comes first."""
-        try:
-            self._check(item, when, self._log.take())
-        except pytest.fail.Exception as complaint:
-            error.add_note(str(complaint))
+    @staticmethod
+    def _excused(item: pytest.Item | None, when: str, what: str, excuse: Excuse) -> None:
+        if item is not None:
+            text = f"{what}\nexcused on {excuse.since}: {excuse.reason}"
+            item.add_report_section(when, "kernel log, excused", text)
 
     def _check_leaks(self, item: pytest.Item) -> None:
         """Have kmemleak look, if it is on, once it may see all that this test left."""
@@ -131,6 +167,7 @@ class Watch:
             return
         files = ", ".join(self._files)
         self._files.clear()
+        self._check(item, "teardown", self._take())
         end = time.monotonic() + LEAK_AGE
         try:
             # What is found in one scan may only be a pointer on its way; what a later one finds is leaked.
@@ -141,14 +178,22 @@ class Watch:
             found = KMEMLEAK.read_text()
             KMEMLEAK.write_text("clear")
         except PermissionError:
-            pytest.fail("kmemleak has switched itself off: the log says why", pytrace=False)
+            self._wrong.append("kmemleak has switched itself off: the log says why")
+            return
         # That there is something to read there is all that the log has to say of it.
-        said = self._log.take()
+        said = self._take()
         self._looked = time.monotonic()
         self._check(item, "teardown", [line for line in said if "kmemleak: " not in line])
-        if found.strip() and not any(each.pattern.search(found) for each in self._excuses):
-            shown = self._decoded(found.splitlines())
-            pytest.fail(f"kmemleak found what {files} left behind:\n\n{shown}", pytrace=False)
+        leaked = []
+        for leak in filter(str.strip, LEAK.split(found)):
+            excuse = next((each for each in self._excuses if each.pattern.search(leak)), None)
+            if excuse is None:
+                leaked.append(self._decoded(leak.splitlines()))
+            else:
+                self._excused(item, "teardown", leak, excuse)
+        if leaked:
+            shown = "\n".join(leaked)
+            self._wrong.append(f"kmemleak found what {files} left behind:\n\n{shown}")
 
     def _decoded(self, lines: Iterable[str]) -> str:
         return "\n".join(decode(lines, self._objects))

@@ -37,13 +37,13 @@ class Line:
         return cls(_Duplex(descriptor))  # type: ignore[arg-type]
 
     def send(self, frame: Frame) -> None:
-        """Send one frame.
+        """Send one frame; of a value that JSON does not know (a test's property, say) goes its text.
 
         Raises:
             OSError: The other end is gone.
-            TypeError: The frame holds what JSON cannot.
+            TypeError: A key in the frame is none that JSON knows.
         """
-        self._stream.write(json.dumps(frame).encode() + b"\n")
+        self._stream.write(json.dumps(frame, default=str).encode() + b"\n")
         self._stream.flush()
 
     def receive(self) -> Frame | None:

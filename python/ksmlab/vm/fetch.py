@@ -1,7 +1,4 @@
-"""Make an entry of the kernel cache out of packages of the archive.
-
-An entry is made beside its place and renamed into it when it is whole, so a broken download never becomes one.
-"""
+"""Make an entry of the kernel cache out of packages of the archive."""
 
 from __future__ import annotations
 
@@ -11,15 +8,15 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ksmlab.vm.apt import UNTOUCHED, Package, PrivateApt
 from ksmlab.vm.errors import FetchError
+from ksmlab.vm.shelf import put, scratch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from ksmlab.vm.specs import Kernel, KernelSpec
 
@@ -70,10 +67,8 @@ def make_kernel(apt: PrivateApt, kernel: Kernel, image: Package, report: Report)
         name for name in headers.depends if re.match(r"linux-(headers-.*-common|kbuild-)", name)
     ]
     packages = [image, headers, *filter(None, map(apt.show, others))]
-    shelf = kernel.root.parent
-    shelf.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=shelf, prefix=".tmp-") as scratch:
-        root = Path(scratch) / "root"
+    with scratch(kernel.root.parent) as place:
+        root = place / "root"
         for package in packages:
             size = package.size / 1e6
             report(f"{kernel.name}: fetching {package.name} {package.version} ({size:.0f} MB)")
@@ -82,10 +77,7 @@ def make_kernel(apt: PrivateApt, kernel: Kernel, image: Package, report: Report)
         prepare(dataclasses.replace(kernel, root=root))
         facts = {"release": kernel.release, "version": kernel.version}
         (root / ENTRY).write_text(json.dumps(facts, indent=1) + "\n")
-        if kernel.root.exists():
-            # No entry: nothing looks like one without its kernel.json.
-            shutil.rmtree(kernel.root)
-        root.rename(kernel.root)
+        put(root, kernel.root)
 
 
 def relocate_headers(makefile: Path) -> None:
@@ -169,10 +161,9 @@ def fetch_scripts(
     if source is None:
         raise FetchError(f"The archive has no {meta}.", untouched=UNTOUCHED)
     report(f"fetching {source.name} {source.version} ({source.size / 1e6:.0f} MB)")
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=place.parent, prefix=".tmp-") as scratch:
-        deb = apt.download(source, Path(scratch))
-        root = Path(scratch) / "root"
+    with scratch(place.parent) as made:
+        deb = apt.download(source, made)
+        root = made / "root"
         root.mkdir()
         report(f"unpacking {', '.join(members)}")
         inner = f"./usr/src/{source.name}.tar.xz"
@@ -189,4 +180,4 @@ def fetch_scripts(
             raise FetchError(
                 f"{source.name} could not be unpacked.", untouched=UNTOUCHED, log=done.stderr
             )
-        root.rename(place)
+        put(root, place)

@@ -15,18 +15,18 @@ import os
 import resource
 import shutil
 import subprocess
-import tempfile
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ksmlab.vm.errors import BuildError
 from ksmlab.vm.fetch import ENTRY, index_modules
 from ksmlab.vm.kconfig import Fragment, lost, merged, read_fragment
 from ksmlab.vm.long_run import run_logged
+from ksmlab.vm.shelf import put, scratch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from ksmlab.vm.source import Source
     from ksmlab.vm.specs import Kernel, KernelSpec
@@ -134,10 +134,6 @@ def build_kernel(kernel: Kernel, source: Source, made_by: str, report: Report) -
     fragments = fragments_of(spec)
     shelf = kernel.root.parent
     shelf.mkdir(parents=True, exist_ok=True)
-    # The caller holds the lock of this shelf: whoever left these is gone.
-    for left in shelf.glob(".tmp-*"):
-        shutil.rmtree(left, ignore_errors=True)
-    log = shelf / "build.log"
     log = shelf / "build.log"
     log.unlink(missing_ok=True)
     cpus = os.cpu_count() or 1
@@ -147,8 +143,8 @@ def build_kernel(kernel: Kernel, source: Source, made_by: str, report: Report) -
     def tick(seconds: float) -> None:
         report(f"{kernel.name}: compiling, {say_seconds(seconds)} of about {say_seconds(expected)}")
 
-    with tempfile.TemporaryDirectory(dir=shelf, prefix=".tmp-") as scratch:
-        tree, root = Path(scratch) / "tree", Path(scratch) / "root"
+    with scratch(shelf) as place:
+        tree, root = place / "tree", place / "root"
         tree.mkdir()
 
         def make(
@@ -195,10 +191,7 @@ def build_kernel(kernel: Kernel, source: Source, made_by: str, report: Report) -
             "cpus": cpus,
         }
         (root / ENTRY).write_text(json.dumps(facts, indent=1) + "\n")
-        if kernel.root.exists():
-            # No entry: nothing looks like one without its kernel.json.
-            shutil.rmtree(kernel.root)
-        root.rename(kernel.root)
+        put(root, kernel.root)
     report(f"{kernel.name}: {release} is ready, built in {say_seconds(took)}")
     return dataclasses.replace(kernel, release=release)
 

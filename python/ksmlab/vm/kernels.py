@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,8 +16,10 @@ from ksmlab.vm.errors import FetchError, VmError
 from ksmlab.vm.fetch import ENTRY, fetch_scripts, make_kernel, resolve
 from ksmlab.vm.kernel_build import build_kernel, estimate, recipe, say_seconds
 from ksmlab.vm.lock import file_lock
+from ksmlab.vm.shelf import scratch
 from ksmlab.vm.source import fetch_source, find_source
 from ksmlab.vm.specs import Kernel, KernelSpec, load_specs
+from ksmlab.vm.versions import version_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -79,14 +80,18 @@ class KernelStore:
         It is the pinned one, if the name is pinned. Of a kernel that is built here it is one that was made with today's
         fragments and compiler.
         """
-        spec = self.spec(name)
+        return self._find(self.spec(name), self.spec(name).pin)
+
+    def _find(self, spec: KernelSpec, version: str | None) -> Kernel | None:
+        """Give the newest entry of a table, or the one of that version, as `find` does."""
         wanted = recipe(spec) if spec.built else None
-        found = [
-            (when, kernel)
-            for when, kernel, made_by in self._entries(spec)
-            if spec.pin in (None, kernel.version) and made_by == wanted
-        ]
-        return max(found, key=lambda pair: pair[0])[1] if found else None
+        entries = self._entries(spec)
+        found = (
+            kernel
+            for kernel, made_by in entries
+            if version in (None, kernel.version) and made_by == wanted
+        )
+        return next(found, None)
 
     def get(self, name: str, report: Report = print) -> Kernel:
         """Give the kernel of that name, fetching or building it if it is not here."""
@@ -99,8 +104,7 @@ class KernelStore:
 
     def entries(self, name: str) -> list[Kernel]:
         """Give all entries of that name, also those that are no longer used, the newest first."""
-        found = self._entries(self.spec(name))
-        return [kernel for _, kernel, _ in sorted(found, key=lambda entry: -entry[0])]
+        return [kernel for kernel, _ in self._entries(self.spec(name))]
 
     def remove(self, name: str, report: Report = print, *, unused: bool = False) -> int:
         """Remove the entries of a kernel from the cache, and the sources that nobody needs then.
@@ -120,8 +124,8 @@ class KernelStore:
             gone = [kernel for kernel in self.entries(name) if kernel != kept]
             for kernel in gone:
                 # At once, so that nobody sees half of an entry.
-                with tempfile.TemporaryDirectory(dir=kernel.root.parent, prefix=".tmp-") as away:
-                    kernel.root.rename(Path(away) / "root")
+                with scratch(kernel.root.parent) as away:
+                    kernel.root.rename(away / "root")
         if not unused:
             self._drop_sources(self.spec(name).source)
         return len(gone)
@@ -153,8 +157,7 @@ class KernelStore:
         with file_lock(
             self._lock(spec), timeout=BUILD_LOCK_SECONDS, on_wait=lambda: report(BUILDING)
         ):
-            kernel = self.find(name)
-            if kernel is not None and not refresh:
+            if not refresh and (kernel := self.find(name)) is not None:
                 return kernel
             source = None if refresh else find_source(self.cache, spec.source, spec.pin)
             if source is None:
@@ -168,7 +171,8 @@ class KernelStore:
                     untouched=UNTOUCHED,
                     hint=f"See the table {name} in vm/kernels.toml.",
                 )
-            if kernel is not None and kernel.version == source.version:
+            kernel = self._find(spec, source.version)
+            if kernel is not None:
                 report(f"{name}: {source.version} is here already")
                 return kernel
             cpus = os.cpu_count() or 1
@@ -197,14 +201,14 @@ class KernelStore:
             self._lock(spec),
             on_wait=lambda: report(WAITING),
         ):
-            kernel = self.find(name)
-            if kernel is not None and not refresh:
+            if not refresh and (kernel := self.find(name)) is not None:
                 return kernel
             report(f"{name}: asking the archive for the newest {spec.series} kernel")
             apt = PrivateApt(self.cache / "apt")
             apt.update()
             image = resolve(apt, spec)
-            if kernel is not None and kernel.version == image.version:
+            kernel = self._find(spec, image.version)
+            if kernel is not None:
                 report(f"{name}: {image.version} is here already")
                 return kernel
             place = self._shelf(spec) / image.version
@@ -237,14 +241,15 @@ class KernelStore:
                 fetch_scripts(PrivateApt(self.cache / "apt"), meta_package, members, place, report)
         return place
 
-    def _entries(self, spec: KernelSpec) -> list[tuple[float, Kernel, str | None]]:
-        """Give all entries of a table: when each was made, the kernel, and the hash of what it was made by."""
+    def _entries(self, spec: KernelSpec) -> list[tuple[Kernel, str | None]]:
+        """Give all entries of a table, the newest version first, and the hash of what each was made by."""
         found = []
         for entry in self._shelf(spec).glob(f"[!.]*/{ENTRY}"):
             facts = json.loads(entry.read_text())
             kernel = Kernel(spec, facts["release"], facts["version"], entry.parent)
             found.append((entry.stat().st_mtime, kernel, facts.get("recipe")))
-        return found
+        found.sort(key=lambda each: (version_key(each[1].version), each[0]), reverse=True)
+        return [(kernel, made_by) for _, kernel, made_by in found]
 
     def _lock(self, spec: KernelSpec) -> Path:
         """Give the lock for changing the shelf: the archive's one, or one of the shelf's own for builds."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ksmlab.vm.apt import UNTOUCHED, PrivateApt
 from ksmlab.vm.errors import FetchError
 from ksmlab.vm.lock import file_lock
+from ksmlab.vm.shelf import put, scratch
+from ksmlab.vm.versions import version_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +34,7 @@ class Source:
 
 
 def find_source(cache: Path, name: str, pin: str | None = None) -> Source | None:
-    """Give the sources that were fetched last (or the pinned ones), None if there are none here."""
+    """Give the newest sources (or the pinned ones), None if there are none here."""
     tars = [
         tar
         for tar in (cache / "sources" / name).glob(f"[!.]*/{name}.tar.xz")
@@ -41,7 +42,7 @@ def find_source(cache: Path, name: str, pin: str | None = None) -> Source | None
     ]
     if not tars:
         return None
-    newest = max(tars, key=lambda tar: tar.stat().st_mtime)
+    newest = max(tars, key=lambda tar: version_key(tar.parent.name))
     return Source(name, newest.parent.name, newest)
 
 
@@ -74,13 +75,10 @@ def fetch_source(
             )
         found = find_source(cache, name, package.version)
         if found is not None:
-            # It is the newest again, whatever was fetched since.
-            found.tar.touch()
             return found
-        shelf.mkdir(parents=True, exist_ok=True)
         report(f"fetching {name} {package.version} ({package.size / 1e6:.0f} MB)")
-        with tempfile.TemporaryDirectory(dir=shelf, prefix=".tmp-") as scratch:
-            root = shelf / scratch / "root"
+        with scratch(shelf) as made:
+            root = made / "root"
             apt.unpack(package, root)
             packed = root / "usr/src" / f"{name}.tar.xz"
             if not packed.is_file():
@@ -92,6 +90,5 @@ def fetch_source(
             place = root.parent / package.version
             place.mkdir()
             packed.rename(place / packed.name)
-            (place / packed.name).touch()
-            place.rename(shelf / package.version)
+            put(place, shelf / package.version)
     return Source(name, package.version, shelf / package.version / f"{name}.tar.xz")

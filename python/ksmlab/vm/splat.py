@@ -64,6 +64,13 @@ KINDS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
             "bad page",
             r"Bad swap (?:file|offset) entry|Unused swap (?:file|offset) entry|page dumped because: ",
         ),
+        # Not that of a control group, which is a limit that somebody has set. The dump before it is theirs, too.
+        ("out of memory", r"\bOut of memory(?: \(\w+\))?: Killed process"),
+        # Not for want of memory, which is nobody's fault.
+        (
+            "sysfs",
+            r"sysfs: cannot create duplicate filename|kobject_add_internal failed for (?!.*error: -12\b)",
+        ),
         ("kmemleak", r"kmemleak: \d+ new suspected memory leaks"),
         ("list corruption", r"list_(?:add|del) corruption"),
         (
@@ -183,6 +190,8 @@ def _same_report(last: tuple[int, str], index: int, kind: str, lines: list[str])
     if kind == "panic" or any(END.match(line) for line in lines[start:index]):
         return False
     inside = index - start < MAX_LINES
+    if began == "sysfs":
+        return inside and kind == began
     if began in {"KASAN", "oops", "bad page", "slab", "RCU stall", "list corruption"}:
         return inside and kind in {began, "oops", "bad page", "BUG"}
     return False

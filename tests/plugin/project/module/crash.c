@@ -27,7 +27,12 @@ static noinline void crash_loop(void)
 
 static noinline int crash_leak(void)
 {
-	void *lost = kmalloc(64, GFP_KERNEL);
+	void *lost = NULL;
+	int i;
+
+	/* The pointer to the last one may stay on a stack. */
+	for (i = 0; i < 10; i++)
+		lost = kmalloc(64, GFP_KERNEL);
 
 	return lost ? 0 : -ENOMEM;
 }

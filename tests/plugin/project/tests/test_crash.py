@@ -1,6 +1,8 @@
 """Tests that end in every way there is. The host's tests look at what is reported of them."""
 
 import os
+import subprocess
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -22,7 +24,9 @@ def test_passes(noisy):
 
 
 def test_runs_in_the_vm(vm_kernel, record_property):
+    record_property("slow", os.environ["KSMLAB_SLOW"])
     record_property("release", os.uname().release)
+    record_property("where", Path("/no/json"))
     assert os.uname().nodename == "virtme-ng"
     assert vm_kernel
 
@@ -66,6 +70,27 @@ def test_warning_of_the_kernel(vm_modules):
     vm_modules.load("crash", "how=warn")
 
 
+def test_warning_before_a_skip(vm_modules):
+    vm_modules.load("crash", "how=warn")
+    pytest.skip("it asks for no attention")
+
+
+@pytest.mark.xfail(reason="known to fail", strict=True)
+def test_warning_instead_of_the_failure_that_is_known(vm_modules):
+    vm_modules.load("crash", "how=warn")
+
+
+def test_child_out_of_memory():
+    """The kernel kills the child, and the test does not look."""
+    hoard = "hoard = []\nwhile True: hoard.append(bytearray(b'x' * (16 << 20)))"
+    subprocess.run(["choom", "-n", "1000", "--", sys.executable, "-c", hoard], check=False)
+
+
+def test_leaks(vm_modules):
+    """Where there is no kmemleak, nobody notices."""
+    vm_modules.load("crash", "how=leak")
+
+
 def test_excused_warning():
     Path("/dev/kmsg").write_text("<4>WARNING: at the excused place in the code\n")
 
@@ -91,13 +116,13 @@ def test_oops_in_a_module(vm_modules):
 
 
 @LOST
-@pytest.mark.vm_deadline(2)
+@pytest.mark.vm_deadline(6)
 def test_loop_with_interrupts_off(vm_modules):
     vm_modules.load("crash", "how=loop")
 
 
 @LOST
-@pytest.mark.vm_deadline(2)
+@pytest.mark.vm_deadline(6)
 def test_waits_for_ever():
     time.sleep(10_000)
 
@@ -107,6 +132,11 @@ def test_out_of_memory():
     hoard = []
     while True:
         hoard.append(bytearray(b"x" * (16 << 20)))
+
+
+@LOST
+def test_breaks_its_pytest(record_property):
+    record_property("key", {("no", "json"): 1})
 
 
 @LOST
