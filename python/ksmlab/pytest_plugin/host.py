@@ -13,7 +13,7 @@ import pytest
 
 from ksmlab.pytest_plugin.story import Story
 from ksmlab.vm.decode import decode
-from ksmlab.vm.errors import LostVM
+from ksmlab.vm.errors import LostVM, VmError
 from ksmlab.vm.keep import Kept
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Host:
 
     Args:
         kernel_of: Gives the kernel that a test runs on; None for a test of the host's.
-        make_leg: Gives what runs a kernel, by its name.
+        make_leg: Gives what runs a kernel, by its name; a VmError says that it cannot be had, or no module for it.
     """
 
     def __init__(
@@ -49,6 +49,7 @@ class Host:
         self._files: dict[str, list[str]] = {}
         self._failed_boots: dict[str, int] = {}
         self._why: dict[str, LostVM] = {}
+        self._not_to_be_had: dict[str, VmError] = {}
         self.kept: list[Kept] = []
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
@@ -141,7 +142,7 @@ class Host:
         except LostVM as lost:
             yield lost_report(item, story, lost, leg, began)
             yield empty_teardown(item)
-        except LookupError as error:
+        except (LookupError, VmError) as error:
             yield failed_report(item, "setup", str(error), [], began)
             yield empty_teardown(item)
 
@@ -154,8 +155,14 @@ class Host:
             )
         if self._leg is not None and self._leg.kernel.name != kernel:
             self._end()
+        if (why := self._not_to_be_had.get(kernel)) is not None:
+            raise VmError(f"{kernel}: not tried again after this: {why.what}")
         try:
             self._leg = self._leg or self._make_leg(kernel)
+        except VmError as error:
+            self._not_to_be_had[kernel] = error
+            raise
+        try:
             self._leg.start(self._files[kernel])
         except LostVM as error:
             self._failed_boots[kernel] = self._failed_boots.get(kernel, 0) + 1

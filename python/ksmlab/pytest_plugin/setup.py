@@ -77,6 +77,23 @@ class Setup:
             return bool(self._config.option.kernel)
         return any(path.is_relative_to(directory) for directory in directories)
 
+    def check_names(self) -> None:
+        """See whether the kernels of this run are known, if tests that run in VMs may be among those asked for.
+
+        Raises:
+            VmError: One of them is not.
+        """
+        directories = self._config.getini("vm_tests")
+        start = self._config.invocation_params.dir
+        asked = [(start / argument.split("::")[0]).resolve() for argument in self._config.args]
+        if self._config.option.kernel or any(
+            path.is_relative_to(directory) or directory.is_relative_to(path)
+            for path in asked
+            for directory in directories
+        ):
+            for name in self.kernels:
+                self.store.spec(name)
+
     def prepare(self) -> None:
         """Fetch every kernel of this run, and build the modules for it.
 
@@ -112,9 +129,8 @@ class Setup:
         if modules is not None:
             environment[MODULE_DIR_VARIABLE] = str(modules.directory)
             objects = {path.stem.replace("-", "_"): path for path in modules.modules}
-        vmlinux = kernel.build_dir / VMLINUX
-        if vmlinux.is_file():
-            objects[VMLINUX] = vmlinux
+        if kernel.vmlinux.is_file():
+            objects[VMLINUX] = kernel.vmlinux
         allow = self._config.getini("vm_allow")
         plan = Plan(
             arguments=tuple(self._config.invocation_params.args),
