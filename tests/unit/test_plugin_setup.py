@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -17,9 +18,11 @@ from ksmlab.vm.decode import VMLINUX
 from ksmlab.vm.errors import BuildError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from ksmlab.pytest_plugin.leg import Leg
+    from ksmlab.pytest_plugin.wire import Frame
 
 RELEASE = "6.1.0-9-amd64"
 KERNELS = '[small]\nseries = "6.1"\nflavour = "amd64"\npackages = ["linux-image-amd64"]\n'
@@ -106,8 +109,11 @@ class Item:
         self.ihook = SimpleNamespace(
             pytest_runtest_logstart=lambda **_: None,
             pytest_runtest_logfinish=lambda **_: None,
-            pytest_runtest_logreport=lambda report: self.reports.append(report),
+            pytest_runtest_logreport=self.hear,
         )
+
+    def hear(self, report: pytest.TestReport) -> None:
+        self.reports.append(report)
 
     def get_closest_marker(self, _name: str) -> None:
         return None
@@ -129,6 +135,45 @@ def test_what_cannot_be_had_is_tried_once() -> None:
     for item in items:
         assert [each.outcome for each in item.reports] == ["failed", "passed"]
         assert "It does not build." in str(item.reports[0].longrepr)
+
+
+class FakeLeg:
+    """A VM in which a test is interrupted from the keyboard, or has nothing to say."""
+
+    kernel = SimpleNamespace(name="small")
+
+    def __init__(self, error: type[BaseException] | None) -> None:
+        self.did: list[str] = []
+        self._error = error
+
+    def start(self, _files: list[str]) -> None:
+        self.did.append("start")
+
+    def run(self, *_: object) -> Iterator[Frame]:
+        if self._error is not None:
+            raise self._error
+        yield from ()
+
+    def finish(self) -> None:
+        self.did.append("finish")
+
+    def close(self) -> None:
+        self.did.append("close")
+
+
+@pytest.mark.parametrize(("error", "ends"), [(KeyboardInterrupt, ["close"]), (None, ["finish"])])
+def test_an_interrupted_test_is_not_waited_for(
+    error: type[BaseException] | None, ends: list[str]
+) -> None:
+    leg = FakeLeg(error)
+    host = Host(lambda _item: "small", lambda _name: cast("Leg", leg))
+    item = cast("pytest.Item", Item())
+    session = SimpleNamespace(items=[item], config=SimpleNamespace())
+    host.pytest_collection_finish(cast("pytest.Session", session))
+    with pytest.raises(error) if error else contextlib.nullcontext():
+        host.pytest_runtest_protocol(item, item)
+    host.pytest_sessionfinish(cast("pytest.Session", session))
+    assert leg.did == ["start", *ends]
 
 
 def test_the_kernels_own_file_is_at_hand_for_its_frames_and_for_gdb(project: Path) -> None:

@@ -46,6 +46,7 @@ class Host:
         self._kernel_of = kernel_of
         self._make_leg = make_leg
         self._leg: Leg | None = None
+        self._running = False
         self._files: dict[str, list[str]] = {}
         self._failed_boots: dict[str, int] = {}
         self._why: dict[str, LostVM] = {}
@@ -72,9 +73,11 @@ class Host:
         following = None if last or nextitem is None else nextitem.nodeid
         story = Story(item.nodeid)
         failed = False
+        self._running = True
         for report in self._reports(item, story, kernel, following):
             item.ihook.pytest_runtest_logreport(report=report)
             failed = failed or report.failed
+        self._running = False
         for frame in story.warnings:
             record_warning(item, frame)
         if failed and item.config.option.vm_keep:
@@ -106,7 +109,8 @@ class Host:
 
     def _end(self) -> None:
         if self._leg is not None:
-            self._leg.finish()
+            # After Ctrl-C in a test: it may never come to its end, and nobody wants to wait for that.
+            (self._leg.close if self._running else self._leg.finish)()
             self._leg = None
 
     def _keep(self, item: pytest.Item, story: Story) -> None:
