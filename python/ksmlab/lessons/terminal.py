@@ -12,7 +12,6 @@ import pexpect
 
 from ksmlab.lessons.recorded import Exchange
 from ksmlab.lessons.source import LessonError
-from ksmlab.vm.config import EMULATION_FACTOR
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -80,7 +79,7 @@ class Terminal:
         self._machine = machine
         self._lesson = lesson
         self._on_output = on_output
-        self._factor = machine.kernel.spec.slow * (1 if machine.accel.kvm else EMULATION_FACTOR)
+        self._factor = machine.slowness
         self._request = machine.start_shell(script(lesson, modules or {}), size=(COLUMNS, ROWS))
         self._spawn: Any = machine.channel.console.expect
         self._spawn.buffer = machine.channel.take_pending()

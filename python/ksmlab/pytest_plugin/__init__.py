@@ -68,10 +68,12 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.stash[SETUP] = Setup(config)
     if not config.stash.get(IN_GUEST, False):
-        config.pluginmanager.register(Host(kernel_of, lambda name: leg(config, name)), "vm-host")
+        config.pluginmanager.register(
+            Host(kernel_of, lambda name: make_leg(config, name)), "vm-host"
+        )
 
 
-def leg(config: pytest.Config, name: str) -> Leg:
+def make_leg(config: pytest.Config, name: str) -> Leg:
     """Make what runs a kernel."""
     return config.stash[SETUP].leg(name)
 
@@ -131,7 +133,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         pytest.UsageError: The kernel or a module cannot be had.
     """
     setup = session.config.stash[SETUP]
-    if session.config.stash.get(IN_GUEST, False) or setup.worker or session.config.option.collectonly:
+    if (
+        session.config.stash.get(IN_GUEST, False)
+        or setup.worker
+        or session.config.option.collectonly
+    ):
         return
     if any(map(kernel_of, session.items)):
         try:

@@ -25,6 +25,11 @@ USUAL_MEMORY = "2G"
 REMEMBERED_ROOT = "rootflags=version=9p2000.L,trans=virtio,access=any,msize=524288,cache=loose"
 
 
+def slowness(accel: Accel, slow: float = 1) -> float:
+    """Say how many times as long as on hardware things take in a machine: see Deadlines.under."""
+    return slow * (1 if accel.kvm else EMULATION_FACTOR)
+
+
 @dataclass(frozen=True)
 class Deadlines:
     """How long things may take, in seconds.
@@ -46,7 +51,7 @@ class Deadlines:
             accel: How the machine is run.
             slow: How many times as long as on an ordinary kernel things take on this one.
         """
-        factor = slow * (1 if accel.kvm else EMULATION_FACTOR)
+        factor = slowness(accel, slow)
         return Deadlines(*(factor * value for value in (self.boot, self.command, self.session)))
 
 

@@ -29,7 +29,7 @@ from ksmlab.vm.channel import (
     Overdue,
     Request,
 )
-from ksmlab.vm.config import MachineConfig, find_vng, guest_script, vng_command
+from ksmlab.vm.config import MachineConfig, find_vng, guest_script, slowness, vng_command
 from ksmlab.vm.console import Console
 from ksmlab.vm.errors import (
     BootTimeout,
@@ -60,7 +60,7 @@ class Completed:
 
     Attributes:
         status: Its exit status, 128 and more for a signal.
-        output: What it printed, standard output and error output as they came.
+        output: What it printed, standard output and error output as they came; its last 16 MiB, if it is more.
         seconds: How long it took, as the host saw it.
     """
 
@@ -129,7 +129,7 @@ class Machine:
         console = Console(
             vng_command(self.kernel, self.config, self.accel, vng), env, self._log_line
         )
-        self._channel = Channel(console, self._panicked)
+        self._channel = Channel(console, self._panicked, self.slowness)
         try:
             self._read_to(READY, [Limit(seconds, late)])
         except BaseException:
@@ -161,6 +161,11 @@ class Machine:
         if self._channel is None:
             raise VmError("The VM has not been booted: use it with `with`.")
         return self._channel
+
+    @property
+    def slowness(self) -> float:
+        """How many times as long as on hardware, and on an ordinary kernel, things take in it."""
+        return slowness(self.accel, self.kernel.spec.slow)
 
     @property
     def pid(self) -> int:
