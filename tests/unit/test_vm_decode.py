@@ -69,7 +69,7 @@ def test_what_is_not_known_stays(module: Path) -> None:
 
 def test_gdb_is_told_where_modules_are() -> None:
     kept = Kept(
-        name="abc", kernel="k", pid=1, directory="/run/x", why="",
+        name="abc", kernel="k", pid=1, started=1, directory="/run/x", why="",
         objects={"some": "/b/some.ko", "vmlinux": "/b/vmlinux"},
         sections={"some": {".text": "0xc0", ".bss": "0xd0", ".note.x": "0xe0"}, "unbuilt": {".text": "0x1"}},
     )  # fmt: skip
