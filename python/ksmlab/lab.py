@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ksmlab.vm.build import BuiltModules, build_modules
 from ksmlab.vm.errors import VmError
 from ksmlab.vm.kernels import Kernel, KernelStore, cache_root, load_specs
+from ksmlab.vm.place import check_place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -71,7 +72,12 @@ class Lab:
         return QUICK_KERNEL if self.store.find(QUICK_KERNEL) else STOCK_KERNEL
 
     def kernel(self, name: str) -> Kernel:
-        """Give a kernel, fetched or built now if it is not here."""
+        """Give a kernel, fetched or built now if it is not here.
+
+        Raises:
+            VmError: It cannot be had, or there would be no use for it: no VM sees this checkout.
+        """
+        check_place(self.checkout)
         found = self.store.find(name)
         if found is not None:
             return found

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from ksmlab.vm import accel, kvm_loop
+from ksmlab.vm import config as config_module
 from ksmlab.vm.accel import Accel, judge, probe
 from ksmlab.vm.config import Deadlines, MachineConfig, vng_command
 from ksmlab.vm.errors import KernelPanic, VmError
@@ -68,6 +69,31 @@ def test_memory_is_what_is_asked_for_or_what_the_kernel_needs(
     kernel = replace(KERNEL, spec=replace(KERNEL.spec, memory=own))
     argv = vng_command(kernel, MachineConfig(memory=asked), KVM, "vng")
     assert argv[argv.index("--memory") + 1] == given
+
+
+@pytest.mark.parametrize(
+    ("cwd", "says"),
+    [("/home/a b/ksm", "There is a space in"), ("/var/tmp/ksm", "which has a /var/tmp of its own")],
+)
+def test_a_place_that_no_guest_finds_is_refused(cwd: str, says: str) -> None:
+    with pytest.raises(VmError, match=says) as caught:
+        vng_command(KERNEL, MachineConfig(cwd=Path(cwd)), KVM, "vng")
+    assert "no VM was started" in caught.value.untouched
+
+
+def test_a_cache_that_no_guest_finds_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "cache").symlink_to("/var/cache")
+    kernel = replace(KERNEL, root=tmp_path / "cache/k")
+    with pytest.raises(VmError, match="/var/cache of its own"):
+        vng_command(kernel, MachineConfig(cwd=tmp_path), KVM, "vng")
+    vng_command(KERNEL, MachineConfig(cwd=tmp_path, writable=(Path("/var/tmp/w"),)), KVM, "vng")
+
+
+def test_without_a_checkout_it_says_how_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config_module, "SESSION_SCRIPT", Path("/usr/lib/vm/guest/session.sh"))
+    with pytest.raises(VmError, match="only out of its checkout") as caught:
+        vng_command(KERNEL, MachineConfig(), KVM, "vng")
+    assert "pip install --editable" in caught.value.hint
 
 
 def test_judging_the_probe() -> None:

@@ -13,6 +13,7 @@ from ksmlab.vm.build import BuiltModules, build_modules, find_modules
 from ksmlab.vm.decode import VMLINUX
 from ksmlab.vm.errors import VmError
 from ksmlab.vm.kernels import KernelStore, cache_root, load_specs
+from ksmlab.vm.place import check_place
 
 if TYPE_CHECKING:
     import pytest
@@ -106,6 +107,7 @@ class Setup:
     def built(self, name: str) -> tuple[Kernel, BuiltModules | None]:
         """Give a kernel and the modules for it, fetched and built now if need be."""
         if name not in self._built:
+            check_place(self._root)
             kernel = self.store.find(name) or self.store.get(name, self.say)
             modules = None
             if source := self._config.getini("vm_modules"):

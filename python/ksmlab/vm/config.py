@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ksmlab.vm.errors import VmError
+from ksmlab.vm.place import check_name, check_place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -106,7 +107,21 @@ def find_vng() -> str:
 
 
 def vng_command(kernel: Kernel, config: MachineConfig, accel: Accel, vng: str) -> list[str]:
-    """Put together the command that boots a machine."""
+    """Put together the command that boots a machine.
+
+    Raises:
+        VmError: The guest would not find what it needs.
+    """
+    if not SESSION_SCRIPT.is_file():
+        raise VmError(
+            f"{SESSION_SCRIPT} is not there: ksmlab boots VMs only out of its checkout.",
+            untouched="No VM was started.",
+            hint="Install the checkout itself:  pip install --editable CHECKOUT",
+        )
+    for path in (config.cwd, SESSION_SCRIPT, kernel.root):
+        check_place(path)
+    for path in config.writable:
+        check_name(path)
     # A kernel that oopses stops, and one that stops ends its QEMU: a crash is known within seconds.
     boot = [
         "oops=panic",
