@@ -164,3 +164,13 @@ def test_lint_fails_on_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lab, "build", lambda *_a, **_k: BuiltModules(Path("/b"), (), "CC a.o"))
     with pytest.raises(BuildError, match="sparse did not run"):
         lint.check_build(lab, "k")
+
+
+def test_a_checkpatch_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hang(argv: list[str], **_: object) -> None:
+        raise subprocess.TimeoutExpired(argv, lint.CHECKPATCH_SECONDS)
+
+    monkeypatch.setattr(lint, "fetch_checkpatch", lambda _lab: Path("checkpatch.pl"))
+    monkeypatch.setattr(lint.subprocess, "run", hang)
+    with pytest.raises(BuildError, match="checkpatch did not end within 300 s"):
+        lint.check_style(Lab(Progress(Console(file=io.StringIO()))))

@@ -101,8 +101,14 @@ class Terminal:
             return
         while True:
             self._send(END_OF_INPUT)
-            if self._expect([self._request.end, PROMPT], START_SECONDS) == 0:
-                return
+            try:
+                if self._expect([self._request.end, PROMPT], START_SECONDS) == 0:
+                    return
+            except pexpect.TIMEOUT:
+                raise LessonError(
+                    f"{self._lesson.path.name}: after its last step the shell did not end "
+                    f"within {START_SECONDS * self._factor:.0f} s"
+                ) from None
 
     def play(self, step: Step) -> tuple[Exchange, ...]:
         """Type the lines of a step, each once the prompt is there.
