@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -215,6 +216,8 @@ def lint_kernel() -> None:
 
 def main() -> NoReturn:
     """Run the command line; expected failures end in a message, not in a traceback."""
+    # All that was changed is put back first: the terminal, the cursor. And the VM ends.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         app(standalone_mode=True)
     except VmError as error:

@@ -12,6 +12,7 @@ import pexpect
 
 from ksmlab.lessons.recorded import Exchange
 from ksmlab.lessons.source import LessonError
+from ksmlab.vm.interact import END_OF_INPUT, type_into
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,7 +29,6 @@ CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00\x07\x1e]")
 HOME = "/tmp/lesson"
 COLUMNS, ROWS = 200, 50
 START_SECONDS = 150.0
-END_OF_INPUT = b"\x04"
 SHOWN_OF_OUTPUT = 2000
 
 
@@ -100,7 +100,7 @@ class Terminal:
         if kind is not None or not self._machine.alive:
             return
         while True:
-            self._send(END_OF_INPUT)
+            type_into(self._machine, END_OF_INPUT)
             try:
                 if self._expect([self._request.end, PROMPT], START_SECONDS) == 0:
                     return
@@ -122,7 +122,7 @@ class Terminal:
     def type(self, line: str, step: Step) -> Exchange:
         """Type one line of a step; see play()."""
         prompt = self.prompt
-        self._send(f"{line}\n".encode())
+        type_into(self._machine, f"{line}\n".encode())
         what = f"{self._lesson.where(step)}, typed {line!r}: no prompt came back"
         echo, _, output = self._read(what, step.seconds).partition("\n")
         # So the cursor is moved once a mark has been in the prompt.
@@ -130,12 +130,6 @@ class Terminal:
         if echo != line:
             raise LessonError(f"{self._lesson.where(step)}: typed {line!r}, and {echo!r} appeared")
         return Exchange(prompt, line, output)
-
-    def _send(self, data: bytes) -> None:
-        try:
-            self._machine.channel.console.write(data)
-        except OSError:
-            raise self._machine.lost() from None
 
     def _expect(self, patterns: list[re.Pattern[bytes]], seconds: float) -> int:
         try:
