@@ -92,9 +92,10 @@ def demo(
     lab = lab_module.Lab(Progress())
     record = lab.checkout / "build/demo" / demo_page.RECORD_NAME
     record.parent.mkdir(parents=True, exist_ok=True)
-    record.unlink(missing_ok=True)
     config = MachineConfig(cwd=lab.checkout, writable=(record.parent,))
     with booted(lab, kernel, module=True, config=config) as machine:
+        # Not before there is a VM to make another one in.
+        record.unlink(missing_ok=True)
         done = machine.run(
             lab_module.guest_python("-m", "ksmlab.demo", "--record", str(record)),
             env=lab_module.guest_environment(lab.checkout, colour=sys.stdout.isatty()),

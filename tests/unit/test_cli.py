@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -174,3 +175,19 @@ def test_a_checkpatch_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(lint.subprocess, "run", hang)
     with pytest.raises(BuildError, match="checkpatch did not end within 300 s"):
         lint.check_style(Lab(Progress(Console(file=io.StringIO()))))
+
+
+def test_a_demo_that_does_not_boot_leaves_the_record_of_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_vm(*_: object, **__: object) -> None:
+        raise VmError("no VM today")
+
+    record = tmp_path / "build/demo" / cli.demo_page.RECORD_NAME
+    record.parent.mkdir(parents=True)
+    record.write_text("the last one")
+    monkeypatch.setattr(cli.lab_module, "Lab", lambda _progress: SimpleNamespace(checkout=tmp_path))
+    monkeypatch.setattr(cli, "booted", no_vm)
+    with pytest.raises(VmError, match="no VM today"):
+        cli.demo("debian-6.1")
+    assert record.read_text() == "the last one"
