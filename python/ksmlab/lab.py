@@ -44,17 +44,24 @@ class Lab:
     Args:
         progress: Where steps are shown.
         checkout: Its top directory.
+        kernels: Where the kernels are described, if not in its vm/kernels.toml.
     """
 
-    def __init__(self, progress: Progress, checkout: Path = CHECKOUT) -> None:
-        """Read vm/kernels.toml."""
+    def __init__(
+        self, progress: Progress, checkout: Path = CHECKOUT, kernels: Path | None = None
+    ) -> None:
+        """Read what kernels there are.
+
+        Raises:
+            VmError: That cannot be read.
+        """
         self.progress = progress
         self.checkout = checkout
-        self.store = KernelStore(load_specs(checkout / "vm/kernels.toml"), cache_root())
+        self.store = KernelStore(load_specs(kernels or checkout / "vm/kernels.toml"), cache_root())
 
     @property
     def kernel_names(self) -> list[str]:
-        """All kernels of vm/kernels.toml."""
+        """All kernels that are described."""
         return list(self.store.specs)
 
     @property
