@@ -14,9 +14,10 @@ from typer.testing import CliRunner
 from ksmlab import cli
 from ksmlab.pictures import layout
 from ksmlab.pictures.cli import photograph, stored
-from ksmlab.pictures.model import FormatError, Moment, Picture, Square, Strip
+from ksmlab.pictures.model import Moment, Picture, Square, Strip
 from ksmlab.pictures.plan import FEWEST_PAGES, MOST_PAGES, SHARES, Plan
 from ksmlab.pictures.render import style, svg
+from ksmlab.stored import FormatError
 from ksmlab.vm.errors import VmError
 
 DATA = Path(__file__).with_name("data") / "picture.json"

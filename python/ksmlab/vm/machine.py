@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from ksmlab.closing import Closing
 from ksmlab.vm import accel as accel_module
 from ksmlab.vm.channel import (
     PANIC_SECONDS,
@@ -44,7 +45,6 @@ from ksmlab.vm.splat import clean, panic_section
 if TYPE_CHECKING:
     import re
     from collections.abc import Callable, Mapping, Sequence
-    from types import TracebackType
 
     from ksmlab.vm.accel import Accel
     from ksmlab.vm.kernels import Kernel
@@ -69,7 +69,7 @@ class Completed:
     seconds: float
 
 
-class Machine:
+class Machine(Closing):
     """A VM, from boot to end; use it with `with`.
 
     Args:
@@ -136,15 +136,6 @@ class Machine:
             self.close()
             raise
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """End the VM, whatever happened."""
-        self.close()
 
     def close(self) -> None:
         """End the VM and every process of it. May be called again, and from another thread."""
