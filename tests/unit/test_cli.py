@@ -191,3 +191,22 @@ def test_a_demo_that_does_not_boot_leaves_the_record_of_the_last(
     with pytest.raises(VmError, match="no VM today"):
         cli.demo("debian-6.1")
     assert record.read_text() == "the last one"
+
+
+@pytest.mark.parametrize(
+    ("words", "what", "untouched"),
+    [
+        ("lesson 99", "There is no lesson 99. There are: 1, 2,", "No VM was booted."),
+        ("exercise 99", "Lesson 99 has no exercise to copy", "Nothing was copied."),
+        ("lessons record 99", "There is no lesson 99.", "Nothing was recorded."),
+        ("vm attach nobody", "No VM called nobody is kept.", "Every VM is as it was."),
+        ("vm end nobody", "No VM called nobody is kept.", "Every VM is as it was."),
+        ("demo --kernel nope", "There is no kernel called nope.", "Nothing was fetched"),
+        ("kernels rm nope", "There is no kernel called nope.", "Nothing was fetched"),
+    ],
+)
+def test_a_slip_of_the_keyboard(words: str, what: str, untouched: str) -> None:
+    done = CliRunner().invoke(cli.app, words.split())
+    assert isinstance(done.exception, VmError), done.exception
+    assert done.exception.what.startswith(what)
+    assert done.exception.untouched.startswith(untouched)

@@ -101,7 +101,9 @@ def find_vng() -> str:
     found = str(beside) if beside.is_file() else shutil.which("vng")
     if found is None:
         raise VmError(
-            "virtme-ng is not here.", untouched="No VM was started.", hint="pip install virtme-ng"
+            "virtme-ng is not here.",
+            untouched="No VM was started.",
+            hint=f"Install it beside this Python:  {sys.executable} -m pip install virtme-ng",
         )
     return found
 

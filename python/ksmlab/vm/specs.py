@@ -109,7 +109,7 @@ def load_specs(path: Path) -> dict[str, KernelSpec]:
         raise VmError(
             f"{path}, which describes kernels, cannot be read: {what}.",
             untouched="Every kernel is as it was.",
-            hint="The file vm/kernels.toml of the /dev/ksm lab is one to begin with.",
+            hint="It has a table for each kernel: give the file that does.",
         ) from error
     specs = {}
     for name, table in tables.items():
