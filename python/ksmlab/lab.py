@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ksmlab.vm.build import BuiltModules, build_modules
+from ksmlab.vm.config import check_installed
 from ksmlab.vm.errors import VmError
 from ksmlab.vm.kernels import Kernel, KernelStore, cache_root, load_specs
 from ksmlab.vm.place import check_place
@@ -53,8 +54,9 @@ class Lab:
         """Read what kernels there are.
 
         Raises:
-            VmError: That cannot be read.
+            VmError: That cannot be read, or this is no checkout.
         """
+        check_installed()
         self.progress = progress
         self.checkout = checkout
         self.store = KernelStore(load_specs(kernels or checkout / "vm/kernels.toml"), cache_root())

@@ -12,6 +12,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from ksmlab.lab import Lab
+from ksmlab.progress import Progress
 from ksmlab.vm import accel, kvm_loop
 from ksmlab.vm import config as config_module
 from ksmlab.vm.accel import Accel, judge, probe
@@ -94,6 +96,8 @@ def test_without_a_checkout_it_says_how_to_install(monkeypatch: pytest.MonkeyPat
     with pytest.raises(VmError, match="only out of its checkout") as caught:
         vng_command(KERNEL, MachineConfig(), KVM, "vng")
     assert "pip install --editable" in caught.value.hint
+    with pytest.raises(VmError, match="only out of its checkout"):
+        Lab(Progress())
 
 
 def test_judging_the_probe() -> None:

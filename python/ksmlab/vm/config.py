@@ -108,11 +108,11 @@ def find_vng() -> str:
     return found
 
 
-def vng_command(kernel: Kernel, config: MachineConfig, accel: Accel, vng: str) -> list[str]:
-    """Put together the command that boots a machine.
+def check_installed() -> None:
+    """See whether this package has what stands beside it in its checkout.
 
     Raises:
-        VmError: The guest would not find what it needs.
+        VmError: It was installed without that.
     """
     if not SESSION_SCRIPT.is_file():
         raise VmError(
@@ -120,6 +120,15 @@ def vng_command(kernel: Kernel, config: MachineConfig, accel: Accel, vng: str) -
             untouched="No VM was started.",
             hint="Install the checkout itself:  pip install --editable CHECKOUT",
         )
+
+
+def vng_command(kernel: Kernel, config: MachineConfig, accel: Accel, vng: str) -> list[str]:
+    """Put together the command that boots a machine.
+
+    Raises:
+        VmError: The guest would not find what it needs.
+    """
+    check_installed()
     for path in (config.cwd, SESSION_SCRIPT, kernel.root):
         check_place(path)
     for path in config.writable:
