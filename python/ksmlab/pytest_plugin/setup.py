@@ -84,7 +84,7 @@ class Setup:
         Raises:
             VmError: One of them is not.
         """
-        directories = self._config.getini("vm_tests")
+        directories = [path.resolve() for path in self._config.getini("vm_tests")]
         start = self._config.invocation_params.dir
         asked = [(start / argument.split("::")[0]).resolve() for argument in self._config.args]
         if self._config.option.kernel or any(

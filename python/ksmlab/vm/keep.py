@@ -142,12 +142,17 @@ def kept(directory: Path | None = None) -> list[Kept]:
     Args:
         directory: Where VMs have their sockets, if not in the usual place.
     """
-    paths = (directory or Path(tempfile.gettempdir())).glob(f"{PREFIX}*/{FACTS}")
-    found = [(path, made) for path in paths if (made := Kept.load(path)) is not None]
-    for path, made in found:
-        if not made.alive:
-            shutil.rmtree(path.parent, ignore_errors=True)
-    there = [(path.stat().st_mtime, made) for path, made in found if made.alive]
+    there = []
+    for path in (directory or Path(tempfile.gettempdir())).glob(f"{PREFIX}*/{FACTS}"):
+        made = Kept.load(path)
+        if made is None:
+            continue
+        # It may end while it is looked at.
+        with contextlib.suppress(FileNotFoundError):
+            if made.alive:
+                there.append((path.stat().st_mtime, made))
+            else:
+                shutil.rmtree(path.parent, ignore_errors=True)
     return [made for _, made in sorted(there, key=lambda pair: pair[0])]
 
 
