@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -91,9 +92,10 @@ def demo(
     lab = lab_module.Lab(Progress())
     record = lab.checkout / "build/demo" / demo_page.RECORD_NAME
     record.parent.mkdir(parents=True, exist_ok=True)
-    record.unlink(missing_ok=True)
     config = MachineConfig(cwd=lab.checkout, writable=(record.parent,))
     with booted(lab, kernel, module=True, config=config) as machine:
+        # Not before there is a VM to make another one in.
+        record.unlink(missing_ok=True)
         done = machine.run(
             lab_module.guest_python("-m", "ksmlab.demo", "--record", str(record)),
             env=lab_module.guest_environment(lab.checkout, colour=sys.stdout.isatty()),
@@ -215,6 +217,8 @@ def lint_kernel() -> None:
 
 def main() -> NoReturn:
     """Run the command line; expected failures end in a message, not in a traceback."""
+    # All that was changed is put back first: the terminal, the cursor. And the VM ends.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         app(standalone_mode=True)
     except VmError as error:

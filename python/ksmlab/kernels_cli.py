@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,8 +13,6 @@ from ksmlab.progress import Progress
 from ksmlab.vm.kernel_build import estimate, say_seconds
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ksmlab.vm.kernels import Kernel
 
 MEBIBYTE = 1 << 20
@@ -22,6 +21,23 @@ BLOCK = 512
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="The kernels of vm/kernels.toml."
 )
+
+FileOption = Annotated[
+    Path | None,
+    typer.Option("--kernels", help="Another project's kernels.toml, instead of vm/kernels.toml."),
+]
+
+
+def _lab(file: Path | None, names: list[str] | None = None) -> Lab:
+    """Give the lab, with the kernels of a file.
+
+    Raises:
+        VmError: The file cannot be read, or has none of one of these names.
+    """
+    lab = Lab(Progress(), kernels=file)
+    for name in names or ():
+        lab.store.spec(name)
+    return lab
 
 
 def size_on_disk(root: Path) -> int:
@@ -47,9 +63,9 @@ def state(lab: Lab, name: str) -> tuple[str, Kernel | None]:
 
 
 @app.command("list")
-def list_kernels() -> None:
+def list_kernels(file: FileOption = None) -> None:
     """List the kernels: which of them are here, their release, and what they take on disk."""
-    lab = Lab(Progress())
+    lab = _lab(file)
     for name in lab.kernel_names:
         how, kernel = state(lab, name)
         taken = sum(size_on_disk(entry.root) for entry in lab.store.entries(name)) // MEBIBYTE
@@ -63,9 +79,10 @@ def fetch(
         list[str] | None,
         typer.Argument(help="If none is named, all of the distribution's own."),
     ] = None,
+    file: FileOption = None,
 ) -> None:
     """Fetch the newest revision of the distribution's own kernels."""
-    lab = Lab(Progress())
+    lab = _lab(file, names)
     for name in names or lab.stock_names:
         with lab.progress.step(f"{name}: fetching"):
             lab.store.fetch(name, lab.progress.note)
@@ -76,9 +93,10 @@ def build(
     names: Annotated[
         list[str] | None, typer.Argument(help="If none is named, all that are built here.")
     ] = None,
+    file: FileOption = None,
 ) -> None:
     """Build kernels of the newest revision of their sources. What is here already is not built again."""
-    lab = Lab(Progress())
+    lab = _lab(file, names)
     for name in names or lab.built_names:
         with lab.progress.step(f"{name}: building"):
             lab.store.build(name, lab.progress.say)
@@ -87,15 +105,14 @@ def build(
 @app.command()
 def rm(
     names: Annotated[list[str], typer.Argument(help="Kernels that no VM runs now.")],
+    file: FileOption = None,
     *,
     old: Annotated[
         bool, typer.Option("--old", help="Only entries that are no longer used.")
     ] = False,
 ) -> None:
     """Remove kernels from the cache."""
-    lab = Lab(Progress())
-    for name in names:
-        lab.store.spec(name)
+    lab = _lab(file, names)
     for name in names:
         removed = lab.store.remove(name, lab.progress.note, unused=old)
         print(f"{name}: {removed} {'entry' if removed == 1 else 'entries'} removed")

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ksmlab.vm.build import BuiltModules, build_modules
+from ksmlab.vm.config import check_installed
 from ksmlab.vm.errors import VmError
 from ksmlab.vm.kernels import Kernel, KernelStore, cache_root, load_specs
+from ksmlab.vm.place import check_place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,17 +45,25 @@ class Lab:
     Args:
         progress: Where steps are shown.
         checkout: Its top directory.
+        kernels: Where the kernels are described, if not in its vm/kernels.toml.
     """
 
-    def __init__(self, progress: Progress, checkout: Path = CHECKOUT) -> None:
-        """Read vm/kernels.toml."""
+    def __init__(
+        self, progress: Progress, checkout: Path = CHECKOUT, kernels: Path | None = None
+    ) -> None:
+        """Read what kernels there are.
+
+        Raises:
+            VmError: That cannot be read, or this is no checkout.
+        """
+        check_installed()
         self.progress = progress
         self.checkout = checkout
-        self.store = KernelStore(load_specs(checkout / "vm/kernels.toml"), cache_root())
+        self.store = KernelStore(load_specs(kernels or checkout / "vm/kernels.toml"), cache_root())
 
     @property
     def kernel_names(self) -> list[str]:
-        """All kernels of vm/kernels.toml."""
+        """All kernels that are described."""
         return list(self.store.specs)
 
     @property
@@ -71,7 +81,12 @@ class Lab:
         return QUICK_KERNEL if self.store.find(QUICK_KERNEL) else STOCK_KERNEL
 
     def kernel(self, name: str) -> Kernel:
-        """Give a kernel, fetched or built now if it is not here."""
+        """Give a kernel, fetched or built now if it is not here.
+
+        Raises:
+            VmError: It cannot be had, or there would be no use for it: no VM sees this checkout.
+        """
+        check_place(self.checkout)
         found = self.store.find(name)
         if found is not None:
             return found

@@ -66,14 +66,22 @@ def check_style(lab: Lab) -> None:
     script = fetch_checkpatch(lab)
     sources = sorted((lab.checkout / "kernel").rglob("*.[ch]"))
     with lab.progress.step(f"checkpatch on {len(sources)} files"):
-        done = subprocess.run(
-            ["perl", str(script), "--no-tree", "--terse", "--no-summary", "-f", *map(str, sources)],
-            cwd=lab.checkout,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=CHECKPATCH_SECONDS,
-        )
+        argv = ["perl", str(script), "--no-tree", "--terse", "--no-summary", "-f"]
+        try:
+            done = subprocess.run(
+                [*argv, *map(str, sources)],
+                cwd=lab.checkout,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=CHECKPATCH_SECONDS,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise BuildError(
+                f"checkpatch did not end within {CHECKPATCH_SECONDS} s.",
+                untouched="The sources were only read.",
+                hint="This host is busy, or a file sends it round in circles: try again, or file by file.",
+            ) from error
     if done.returncode or done.stdout.strip():
         raise BuildError(
             "checkpatch complains.",

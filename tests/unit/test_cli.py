@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -164,3 +165,48 @@ def test_lint_fails_on_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lab, "build", lambda *_a, **_k: BuiltModules(Path("/b"), (), "CC a.o"))
     with pytest.raises(BuildError, match="sparse did not run"):
         lint.check_build(lab, "k")
+
+
+def test_a_checkpatch_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hang(argv: list[str], **_: object) -> None:
+        raise subprocess.TimeoutExpired(argv, lint.CHECKPATCH_SECONDS)
+
+    monkeypatch.setattr(lint, "fetch_checkpatch", lambda _lab: Path("checkpatch.pl"))
+    monkeypatch.setattr(lint.subprocess, "run", hang)
+    with pytest.raises(BuildError, match="checkpatch did not end within 300 s"):
+        lint.check_style(Lab(Progress(Console(file=io.StringIO()))))
+
+
+def test_a_demo_that_does_not_boot_leaves_the_record_of_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_vm(*_: object, **__: object) -> None:
+        raise VmError("no VM today")
+
+    record = tmp_path / "build/demo" / cli.demo_page.RECORD_NAME
+    record.parent.mkdir(parents=True)
+    record.write_text("the last one")
+    monkeypatch.setattr(cli.lab_module, "Lab", lambda _progress: SimpleNamespace(checkout=tmp_path))
+    monkeypatch.setattr(cli, "booted", no_vm)
+    with pytest.raises(VmError, match="no VM today"):
+        cli.demo("debian-6.1")
+    assert record.read_text() == "the last one"
+
+
+@pytest.mark.parametrize(
+    ("words", "what", "untouched"),
+    [
+        ("lesson 99", "There is no lesson 99. There are: 1, 2,", "No VM was booted."),
+        ("exercise 99", "Lesson 99 has no exercise to copy", "Nothing was copied."),
+        ("lessons record 99", "There is no lesson 99.", "Nothing was recorded."),
+        ("vm attach nobody", "No VM called nobody is kept.", "Every VM is as it was."),
+        ("vm end nobody", "No VM called nobody is kept.", "Every VM is as it was."),
+        ("demo --kernel nope", "There is no kernel called nope.", "Nothing was fetched"),
+        ("kernels rm nope", "There is no kernel called nope.", "Nothing was fetched"),
+    ],
+)
+def test_a_slip_of_the_keyboard(words: str, what: str, untouched: str) -> None:
+    done = CliRunner().invoke(cli.app, words.split())
+    assert isinstance(done.exception, VmError), done.exception
+    assert done.exception.what.startswith(what)
+    assert done.exception.untouched.startswith(untouched)

@@ -15,7 +15,8 @@ from ksmlab.demo.plan import Plan
 from ksmlab.demo.record import Line, RunRecord, Sample
 from ksmlab.demo.sorter import Sorter
 from ksmlab.pictures.look import Place
-from ksmlab.pictures.model import FormatError, Moment, Square, Strip
+from ksmlab.pictures.model import Moment, Square, Strip
+from ksmlab.stored import FormatError
 
 DATA = Path(__file__).with_name("data") / "demo-run.json"
 

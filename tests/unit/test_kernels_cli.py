@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from ksmlab import kernels_cli
 from ksmlab.lab import QUICK_KERNEL, STOCK_KERNEL, Lab
 from ksmlab.progress import Progress
+from ksmlab.vm.errors import VmError
 from ksmlab.vm.fetch import ENTRY
 from ksmlab.vm.kernel_build import recipe
 
@@ -77,6 +78,37 @@ def test_rm_of_an_unknown_kernel_removes_nothing(lab: Lab) -> None:
     root = put(lab, STOCK_KERNEL, "6.1.5-1")
     assert CliRunner().invoke(kernels_cli.app, ["rm", STOCK_KERNEL, "none"]).exception
     assert root.is_dir()
+
+
+@pytest.mark.parametrize("command", ["fetch", "build"])
+def test_an_unknown_kernel_is_said_before_anything_is_done(lab: Lab, command: str) -> None:
+    done = CliRunner().invoke(kernels_cli.app, [command, STOCK_KERNEL, "none"])
+    assert str(done.exception).startswith("There is no kernel called none.")
+    assert not done.output
+    assert not list(lab.store.cache.iterdir())
+
+
+def test_another_projects_kernels(lab: Lab, tmp_path: Path) -> None:
+    file = tmp_path / "own.toml"
+    file.write_text('[mine]\nseries = "6.1"\nflavour = "amd64"\npackages = ["p"]\n')
+    put(lab, "mine", "6.1.9-1")
+    runner = CliRunner()
+    done = runner.invoke(kernels_cli.app, ["list", "--kernels", str(file)])
+    assert [line.split()[:3] for line in done.output.splitlines()] == [
+        ["mine", "fetched", "6.1.9-1-mine"]
+    ]
+    done = runner.invoke(kernels_cli.app, ["rm", "mine", "--kernels", str(file)])
+    assert done.output == "mine: 1 entry removed\n"
+
+
+@pytest.mark.parametrize("content", [None, "[mine"])
+def test_a_file_that_describes_no_kernels(lab: Lab, tmp_path: Path, content: str | None) -> None:
+    file = tmp_path / "own.toml"
+    if content is not None:
+        file.write_text(content)
+    done = CliRunner().invoke(kernels_cli.app, ["list", "--kernels", str(file)])
+    assert isinstance(done.exception, VmError)
+    assert f"{file}, which describes kernels, cannot be read" in str(done.exception)
 
 
 def test_the_quick_kernel_is_the_default_once_it_is_built(lab: Lab) -> None:

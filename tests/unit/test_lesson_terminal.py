@@ -31,8 +31,7 @@ class Machine:
         expect = fdpexpect.fdspawn(self.master, timeout=None)
         console = SimpleNamespace(expect=expect, write=lambda data: os.write(self.master, data))
         self.channel = SimpleNamespace(console=console, take_pending=lambda: b"")
-        self.kernel = SimpleNamespace(spec=SimpleNamespace(slow=1))
-        self.accel = SimpleNamespace(kvm=True)
+        self.slowness = 1
         self.shell: subprocess.Popen[bytes] | None = None
 
     @property
@@ -119,6 +118,16 @@ def test_no_prompt_in_time(machine: Machine, lesson: Lesson) -> None:
         Terminal(machine, lesson) as terminal,
     ):
         terminal.play(step("echo a; cat", seconds=1))
+
+
+def test_a_shell_that_does_not_end(
+    machine: Machine, lesson: Lesson, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = Terminal(machine, lesson).__enter__()
+    monkeypatch.setattr(terminal_module, "START_SECONDS", 0.3)
+    monkeypatch.setattr(machine.channel.console, "write", lambda _data: None)
+    with pytest.raises(LessonError, match="did not end within 0 s"):
+        terminal.__exit__(None, None, None)
 
 
 def test_what_a_person_sees() -> None:

@@ -13,10 +13,11 @@ from typer.testing import CliRunner
 
 from ksmlab import cli
 from ksmlab.pictures import layout
-from ksmlab.pictures.cli import stored
-from ksmlab.pictures.model import FormatError, Moment, Picture, Square, Strip
+from ksmlab.pictures.cli import photograph, stored
+from ksmlab.pictures.model import Moment, Picture, Square, Strip
 from ksmlab.pictures.plan import FEWEST_PAGES, MOST_PAGES, SHARES, Plan
 from ksmlab.pictures.render import style, svg
+from ksmlab.stored import FormatError
 from ksmlab.vm.errors import VmError
 
 DATA = Path(__file__).with_name("data") / "picture.json"
@@ -192,3 +193,15 @@ def test_the_command_draws_what_is_stored(tmp_path: Path) -> None:
 def test_an_arena_has_no_more_pages_than_can_be_seen() -> None:
     result = CliRunner().invoke(cli.app, ["picture", "--pages", str(MOST_PAGES + 1)])
     assert result.exit_code == 2
+
+
+def test_a_picture_that_cannot_be_taken_leaves_the_last_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "last.json"
+    store.write_text("the last one")
+    with pytest.raises(VmError, match="no kernel called none"):
+        photograph("none", FEWEST_PAGES, store)
+    assert store.read_text() == "the last one"
+    with pytest.raises(VmError, match="cannot be written: Not a directory"):
+        photograph("debian-6.1", FEWEST_PAGES, store / "x/new.json")

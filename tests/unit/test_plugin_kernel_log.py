@@ -57,6 +57,17 @@ def test_a_slice_is_what_came_since_the_last_look(monkeypatch: pytest.MonkeyPatc
     assert log.take() == ["third"]
 
 
+def test_a_mark_fits_in_a_record_whatever_the_test_is_called(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    device = Device(monkeypatch)
+    nodeid = "tests/vm/test_it.py::test_it[" + "é" * 2000 + "-1 ]"
+    KernelLog().mark(nodeid)
+    assert len(device.written[0]) < 900
+    said = device.written[0].decode().partition(">")[2]
+    assert slice_of(["before", f"[    1.2] {said}", "after"], nodeid) == ["after"]
+
+
 def test_the_marks_are_not_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     device = Device(monkeypatch)
     log = KernelLog()

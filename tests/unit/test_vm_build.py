@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
+from ksmlab.vm import build as build_module
 from ksmlab.vm.build import build_modules, mirror
-from ksmlab.vm.errors import BuildError
+from ksmlab.vm.errors import BuildError, VmError
 
 MAKEFILE = """
 modules:
@@ -77,6 +79,29 @@ def test_an_error_has_the_compilers_words(source: Path, kernel: Path, tmp_path: 
     with pytest.raises(BuildError, match="do not build") as caught:
         build_modules(source, kernel, tmp_path / "b")
     assert "hello.c:1: error: broken" in caught.value.log
+
+
+def test_compilers_end_with_the_build_and_hold_its_lock_as_long(
+    source: Path, kernel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build_module, "BUILD_SECONDS", 1)
+    (kernel / "Makefile").write_text(
+        "modules:\n\t@readlink /proc/self/fd/* || true\n\t@sleep 300 & echo $$! > $(M)/pid; wait\n"
+    )
+    with pytest.raises(BuildError, match="did not end within 1 s") as caught:
+        build_modules(source, kernel, tmp_path / "b")
+    assert str(tmp_path / "b.lock") in caught.value.log
+    compiler = Path("/proc", (tmp_path / "b/pid").read_text().strip())
+    deadline = time.monotonic() + 10
+    while compiler.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not compiler.exists()
+
+
+def test_a_path_that_kbuild_does_not_take(source: Path, kernel: Path, tmp_path: Path) -> None:
+    with pytest.raises(VmError, match="There is a space in"):
+        build_modules(source, kernel, tmp_path / "a b")
+    assert not (tmp_path / "a b").exists()
 
 
 def test_a_directory_that_is_no_kernel(source: Path, tmp_path: Path) -> None:

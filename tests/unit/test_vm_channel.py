@@ -185,6 +185,41 @@ def test_a_panic_ends_the_wait_even_if_the_console_stays(
             channel.read_to(request.end, within(30))
 
 
+@pytest.mark.parametrize(
+    ("slowness", "reports", "least", "most"),
+    [(1, 8, 1.0, 10), (4, 0, 2.0, 10), (1, 1000, 1.5, 10)],
+)
+def test_a_panic_is_heard_to_its_end_but_not_for_ever(
+    monkeypatch: pytest.MonkeyPatch, slowness: float, reports: int, least: float, most: float
+) -> None:
+    monkeypatch.setattr("ksmlab.vm.channel.PANIC_SECONDS", 0.5)
+    monkeypatch.setattr("ksmlab.vm.channel.PANIC_PATIENCE", 3)
+    monkeypatch.setattr("ksmlab.vm.channel.TICK_SECONDS", 0.05)
+    panicked = threading.Event()
+    script = f"sleep 0.3; for n in $(seq {reports}); do echo more >&2; sleep 0.1; done; sleep 60"
+    console = Console(["bash", "-c", script], os.environ, lambda _line: None)
+    try:
+        channel = Channel(console, panicked, slowness)
+        time.sleep(0.3)
+        panicked.set()
+        start = time.monotonic()
+        with pytest.raises(ChannelClosed):
+            channel.read_to(READY, within(0))
+        assert least < time.monotonic() - start < most
+    finally:
+        console.close()
+
+
+def test_of_endless_output_the_end_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ksmlab.vm.channel.KEPT_CHARACTERS", 10)
+    pieces: list[str] = []
+    output = Output(pieces.append)
+    for number in range(100):
+        output.feed(f"{number:4}".encode())
+    assert output.text == "  98  99"
+    assert len(pieces) == 100
+
+
 def test_close_ends_what_was_started() -> None:
     console = Console(["sh", "-c", "sleep 300 & sleep 300; true"], os.environ, lambda _line: None)
     start = time.monotonic()

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ksmlab.vm.decode import decode
+from ksmlab.vm import decode as decode_module
+from ksmlab.vm.decode import VMLINUX, decode
 from ksmlab.vm.keep import Kept
 
 if TYPE_CHECKING:
@@ -41,6 +42,26 @@ def test_a_line_in_each_section(module: Path) -> None:
     assert decoded == [f"{lines[0]}  (some.c:7)", f"{lines[1]}  (some.c:3)"]
 
 
+def test_the_kernels_own_frames_are_looked_up_in_one_go(
+    module: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    linked = module.with_name("vmlinux")
+    subprocess.run(["gcc", "-shared", "-nostdlib", "-o", linked, "-x", "none", module], check=True)
+    ran: list[str] = []
+    run = decode_module._run
+
+    def count(argv: list[str]) -> str:
+        ran.append(argv[0])
+        return run(argv)
+
+    monkeypatch.setattr(decode_module, "_run", count)
+    lines = [f" usual+{offset:#x}/0x20" for offset in range(8)]
+    decoded = decode([*lines, " rare+0x4/0x20"], {VMLINUX: linked})
+    assert all(line.endswith(("(some.c:7)", "(some.c:8)")) for line in decoded[:-1]), decoded
+    assert decoded[-1].endswith("(some.c:3)")
+    assert sorted(ran) == ["addr2line", "objdump"]
+
+
 def test_what_is_not_known_stays(module: Path) -> None:
     lines = ["kfree+0x1/0x2", "usual+0x4/0x20 [other]", "nobody+0x1/0x2 [some]", "no address"]
     assert decode(lines, {"some": module}) == lines
@@ -48,7 +69,7 @@ def test_what_is_not_known_stays(module: Path) -> None:
 
 def test_gdb_is_told_where_modules_are() -> None:
     kept = Kept(
-        name="abc", kernel="k", pid=1, directory="/run/x", why="",
+        name="abc", kernel="k", pid=1, started=1, directory="/run/x", why="",
         objects={"some": "/b/some.ko", "vmlinux": "/b/vmlinux"},
         sections={"some": {".text": "0xc0", ".bss": "0xd0", ".note.x": "0xe0"}, "unbuilt": {".text": "0x1"}},
     )  # fmt: skip

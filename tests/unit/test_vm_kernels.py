@@ -295,3 +295,13 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
     finally:
         release.set()
         process.join()
+
+
+def test_a_cache_that_cannot_be_written_to(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(VmError, match=r"cannot be written to: Not a directory") as caught,
+        file_lock(tmp_path / "file/cache/fetch.lock"),
+    ):
+        pass
+    assert "KSMLAB_CACHE" in caught.value.hint

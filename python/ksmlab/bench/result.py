@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ksmlab.stored import check_format
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -105,13 +107,11 @@ class Results:
         """Read what to_data() gave; keys that it does not know are left out.
 
         Raises:
-            ValueError: It is of another format.
+            FormatError: It is of another format.
         """
-        if data.get("format") != FORMAT:
-            raise ValueError(
-                f"these results are of format {data.get('format')}, and this is format {FORMAT}. "
-                "Nothing is changed. Next: measure again"
-            )
+        check_format(
+            data, FORMAT, "the file", untouched="Nothing is changed.", hint="measure again"
+        )
         return cls(
             command=data["command"],
             commit=data["commit"],

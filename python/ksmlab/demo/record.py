@@ -6,7 +6,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from ksmlab.pictures.model import FormatError, Picture
+from ksmlab.pictures.model import Picture
+from ksmlab.stored import check_format
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -102,11 +103,9 @@ class RunRecord:
         Raises:
             FormatError: it is of another format.
         """
-        if data.get("format") != FORMAT:
-            raise FormatError(
-                f"the record has format {data.get('format')}, not {FORMAT}. No page was made. "
-                "Next: run `make demo` again"
-            )
+        check_format(
+            data, FORMAT, "the record", untouched="No page was made.", hint="run `make demo` again"
+        )
         return cls(
             command=data["command"],
             kernel=data["kernel"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -14,6 +14,12 @@ from ksmlab.lessons.source import LessonError
 from ksmlab.lessons.vm import Room
 from ksmlab.progress import Progress
 from ksmlab.vm.errors import VmError
+from ksmlab.vm.machine import ENDED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Found = TypeVar("Found")
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The lessons: list, record.")
 
@@ -23,6 +29,18 @@ def _shown(piece: str) -> None:
     sys.stdout.flush()
 
 
+def _known(find: Callable[[int], Found], number: int, untouched: str) -> Found:
+    """Look up a lesson or an exercise.
+
+    Raises:
+        VmError: There is none of that number.
+    """
+    try:
+        return find(number)
+    except LessonError as error:
+        raise VmError(str(error), untouched=untouched) from None
+
+
 def lesson(
     number: Annotated[int, typer.Argument(help="Which: `ksmlab lessons list`.")],
     kernel: Annotated[
@@ -30,8 +48,8 @@ def lesson(
     ] = None,
 ) -> None:
     """Play a lesson in a VM, step by step, waiting for a key; then the VM is yours."""
+    found = _known(source.find, number, "No VM was booted.")
     try:
-        found = source.find(number)
         with (
             Room(Lab(Progress())) as room,
             room.lesson(found, kernel, _shown) as (terminal, machine),
@@ -40,16 +58,18 @@ def lesson(
             # It may be anywhere by now: in the middle of a program, or gone.
             room.close()
     except LessonError as error:
-        raise VmError(str(error)) from None
+        raise VmError(
+            str(error), untouched=ENDED, hint=f"Play it again: make lesson N={number}"
+        ) from None
 
 
 def exercise(
     number: Annotated[int, typer.Argument(help="Of which lesson.")],
 ) -> None:
     """Copy the exercise of a lesson to build/exercise, unless it is there; build it, and run its tests."""
+    found = _known(exercise_module.find, number, "Nothing was copied.")
     target = CHECKOUT / f"build/exercise/{number:02}"
     try:
-        found = exercise_module.find(number)
         for path in exercise_module.copy(found.skeleton, found, target):
             print(f"new: {path}")
         exercise_module.build(target)

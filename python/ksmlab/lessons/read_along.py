@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-import selectors
 import sys
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ from rich.syntax import Syntax
 
 from ksmlab.lessons import excerpt
 from ksmlab.lessons.source import Inclusion, Prose, Step
-from ksmlab.vm.interact import END_OF_INPUT, ESCAPE, READ_BYTES, raw_terminal, show
+from ksmlab.vm.interact import ESCAPE, connect, raw_terminal, read_from, show, type_into
 
 if TYPE_CHECKING:
     from ksmlab.lessons.source import Lesson
@@ -105,20 +104,9 @@ def _wait_for_key(where: str, step: Step | None) -> None:
 
 def hand_over(machine: Machine) -> None:
     """Connect the keyboard to the lesson's shell, until Ctrl-] or the end of the VM."""
-    keyboard, screen = sys.stdin.fileno(), sys.stdout.fileno()
-    console = machine.channel.console
-    with raw_terminal(keyboard), selectors.DefaultSelector() as selector:
-        selector.register(console.terminal, selectors.EVENT_READ)
-        selector.register(keyboard, selectors.EVENT_READ)
-        while True:
-            for key, _ in selector.select():
-                if key.fd == keyboard:
-                    typed = os.read(keyboard, READ_BYTES)
-                    if ESCAPE in typed:
-                        return
-                    console.write(typed or END_OF_INPUT)
-                else:
-                    data = console.read(0)
-                    if data is None:
-                        raise machine.lost()
-                    show(screen, data)
+
+    def take() -> bool:
+        show(sys.stdout.fileno(), read_from(machine))
+        return False
+
+    connect(machine.channel.console.terminal, take, lambda data: type_into(machine, data))

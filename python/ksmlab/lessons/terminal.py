@@ -12,7 +12,7 @@ import pexpect
 
 from ksmlab.lessons.recorded import Exchange
 from ksmlab.lessons.source import LessonError
-from ksmlab.vm.config import EMULATION_FACTOR
+from ksmlab.vm.interact import END_OF_INPUT, type_into
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,7 +29,6 @@ CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00\x07\x1e]")
 HOME = "/tmp/lesson"
 COLUMNS, ROWS = 200, 50
 START_SECONDS = 150.0
-END_OF_INPUT = b"\x04"
 SHOWN_OF_OUTPUT = 2000
 
 
@@ -80,7 +79,7 @@ class Terminal:
         self._machine = machine
         self._lesson = lesson
         self._on_output = on_output
-        self._factor = machine.kernel.spec.slow * (1 if machine.accel.kvm else EMULATION_FACTOR)
+        self._factor = machine.slowness
         self._request = machine.start_shell(script(lesson, modules or {}), size=(COLUMNS, ROWS))
         self._spawn: Any = machine.channel.console.expect
         self._spawn.buffer = machine.channel.take_pending()
@@ -101,9 +100,15 @@ class Terminal:
         if kind is not None or not self._machine.alive:
             return
         while True:
-            self._send(END_OF_INPUT)
-            if self._expect([self._request.end, PROMPT], START_SECONDS) == 0:
-                return
+            type_into(self._machine, END_OF_INPUT)
+            try:
+                if self._expect([self._request.end, PROMPT], START_SECONDS) == 0:
+                    return
+            except pexpect.TIMEOUT:
+                raise LessonError(
+                    f"{self._lesson.path.name}: after its last step the shell did not end "
+                    f"within {START_SECONDS * self._factor:.0f} s"
+                ) from None
 
     def play(self, step: Step) -> tuple[Exchange, ...]:
         """Type the lines of a step, each once the prompt is there.
@@ -117,7 +122,7 @@ class Terminal:
     def type(self, line: str, step: Step) -> Exchange:
         """Type one line of a step; see play()."""
         prompt = self.prompt
-        self._send(f"{line}\n".encode())
+        type_into(self._machine, f"{line}\n".encode())
         what = f"{self._lesson.where(step)}, typed {line!r}: no prompt came back"
         echo, _, output = self._read(what, step.seconds).partition("\n")
         # So the cursor is moved once a mark has been in the prompt.
@@ -125,12 +130,6 @@ class Terminal:
         if echo != line:
             raise LessonError(f"{self._lesson.where(step)}: typed {line!r}, and {echo!r} appeared")
         return Exchange(prompt, line, output)
-
-    def _send(self, data: bytes) -> None:
-        try:
-            self._machine.channel.console.write(data)
-        except OSError:
-            raise self._machine.lost() from None
 
     def _expect(self, patterns: list[re.Pattern[bytes]], seconds: float) -> int:
         try:

@@ -7,6 +7,7 @@ import tomllib
 from typing import TYPE_CHECKING
 
 from ksmlab import lab as lab_module
+from ksmlab.closing import Closing
 from ksmlab.lessons.terminal import Terminal
 from ksmlab.vm import accel
 from ksmlab.vm.build import build_modules, mirror
@@ -17,7 +18,6 @@ from ksmlab.vm.machine import Machine
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-    from types import TracebackType
 
     from ksmlab.lessons.source import Lesson
     from ksmlab.vm.build import BuiltModules
@@ -34,7 +34,7 @@ if test -e /sys/kernel/mm/ksm/run; then echo 0 > /sys/kernel/mm/ksm/run; fi
 DEADLINES = Deadlines(boot=240, session=float("inf"))
 
 
-class Room:
+class Room(Closing):
     """Where lessons are played, one after the other; use it with `with`.
 
     Args:
@@ -47,19 +47,6 @@ class Room:
         self._machine: Machine | None = None
         self._wants: tuple[object, ...] = ()
         self._built: BuiltModules | None = None
-
-    def __enter__(self) -> Room:
-        """Boot nothing yet."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """End the VM."""
-        self.close()
 
     def close(self) -> None:
         """End the VM, if one is up."""

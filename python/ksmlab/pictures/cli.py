@@ -39,16 +39,33 @@ def picture(
     """Draw an arena before it merges, merged, and after a write: a square for each page, a colour for each frame."""
     out = out or OUT
     made = stored(render) if render else photograph(kernel, pages, out.with_suffix(".json"))
+    make_directory(out.parent)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(svg(made))
     except OSError as error:
-        raise VmError(
-            f"{out} cannot be written: {error.strerror}.",
-            untouched="No picture was drawn.",
-            hint="Give another file with --out.",
-        ) from None
+        raise not_written(out, error) from None
     print(out)
+
+
+def not_written(path: Path, error: OSError) -> VmError:
+    """Say that a file or directory cannot be written, in full."""
+    return VmError(
+        f"{path} cannot be written: {error.strerror}.",
+        untouched="No picture was drawn.",
+        hint="Give another file with --out.",
+    )
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory, unless it is there.
+
+    Raises:
+        VmError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise not_written(path, error) from None
 
 
 def stored(path: Path) -> Picture:
@@ -79,11 +96,13 @@ def photograph(kernel: str, pages: int, store: Path) -> Picture:
         VmError: the VM or the guest's half failed.
     """
     lab = lab_module.Lab(Progress())
+    lab.store.spec(kernel)
     store = store.resolve()
-    store.parent.mkdir(parents=True, exist_ok=True)
-    store.unlink(missing_ok=True)
+    make_directory(store.parent)
     config = MachineConfig(cwd=lab.checkout, writable=(store.parent,))
     with booted(lab, kernel, module=True, config=config) as machine:
+        # Not before there is a VM to take another one in.
+        store.unlink(missing_ok=True)
         program = ("-m", "ksmlab.pictures.guest", str(store), "--pages", str(pages))
         with lab.progress.step(f"{kernel}: {pages} pages merge"):
             done = machine.run(

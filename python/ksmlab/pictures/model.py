@@ -8,16 +8,13 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from ksmlab import pagemap
+from ksmlab.stored import check_format
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 #: Grows when the JSON changes its meaning.
 FORMAT = 1
-
-
-class FormatError(ValueError):
-    """Stored data is of another format; nothing was drawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +133,8 @@ class Picture:
         Raises:
             FormatError: it is of another format.
         """
-        if data.get("format") != FORMAT:
-            raise FormatError(
-                f"the picture has format {data.get('format')}, not {FORMAT}. Nothing was drawn. "
-                "Next: make it again with `ksmlab picture`"
-            )
+        again = "make it again with `ksmlab picture`"
+        check_format(data, FORMAT, "the picture", untouched="Nothing was drawn.", hint=again)
         return cls(data["command"], data["kernel"], tuple(map(_moment, data["moments"])))
 
     def write(self, path: Path) -> None:

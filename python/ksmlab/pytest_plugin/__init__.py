@@ -114,9 +114,32 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         pytest.UsageError: A kernel or a module cannot be had.
     """
     setup = session.config.stash[SETUP]
-    if session.config.stash.get(IN_GUEST, False) or session.config.option.collectonly:
+    if session.config.stash.get(IN_GUEST, False) or setup.worker:
         return
-    if setup.ahead and not setup.worker:
+    try:
+        setup.check_names()
+        if setup.ahead and not session.config.option.collectonly:
+            setup.prepare()
+    except VmError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Have a kernel that nobody named ready before the first test, so that what is wrong with it is said once.
+
+    A worker cannot end the run: there it is each test's failure.
+
+    Raises:
+        pytest.UsageError: The kernel or a module cannot be had.
+    """
+    setup = session.config.stash[SETUP]
+    if (
+        session.config.stash.get(IN_GUEST, False)
+        or setup.worker
+        or session.config.option.collectonly
+    ):
+        return
+    if any(map(kernel_of, session.items)):
         try:
             setup.prepare()
         except VmError as error:

@@ -13,7 +13,7 @@ import pytest
 
 from ksmlab.pytest_plugin.story import Story
 from ksmlab.vm.decode import decode
-from ksmlab.vm.errors import LostVM
+from ksmlab.vm.errors import LostVM, VmError
 from ksmlab.vm.keep import Kept
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Host:
 
     Args:
         kernel_of: Gives the kernel that a test runs on; None for a test of the host's.
-        make_leg: Gives what runs a kernel, by its name.
+        make_leg: Gives what runs a kernel, by its name; a VmError says that it cannot be had, or no module for it.
     """
 
     def __init__(
@@ -47,9 +47,11 @@ class Host:
         self._make_leg = make_leg
         self._leg: Leg | None = None
         self._last: tuple[pytest.Item, Story] | None = None
+        self._running = False
         self._files: dict[str, list[str]] = {}
         self._failed_boots: dict[str, int] = {}
         self._why: dict[str, LostVM] = {}
+        self._not_to_be_had: dict[str, VmError] = {}
         self.kept: list[Kept] = []
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
@@ -73,9 +75,11 @@ class Host:
         story = Story(item.nodeid)
         self._last = item, story
         failed = False
+        self._running = True
         for report in self._reports(item, story, kernel, following):
             item.ihook.pytest_runtest_logreport(report=report)
             failed = failed or report.failed
+        self._running = False
         for frame in story.warnings:
             record_warning(item, frame)
         if failed and item.config.option.vm_keep:
@@ -110,6 +114,10 @@ class Host:
         if self._leg is None or self._last is None:
             return
         leg, self._leg = self._leg, None
+        if self._running:
+            # After Ctrl-C in a test: it may never come to its end, and nobody wants to wait for that.
+            leg.close()
+            return
         item, story = self._last
         began = time.time()
         try:
@@ -156,7 +164,7 @@ class Host:
         except LostVM as lost:
             yield lost_report(item, story, lost, leg, began)
             yield empty_teardown(item)
-        except LookupError as error:
+        except (LookupError, VmError) as error:
             yield failed_report(item, "setup", str(error), [], began)
             yield empty_teardown(item)
 
@@ -169,8 +177,14 @@ class Host:
             )
         if self._leg is not None and self._leg.kernel.name != kernel:
             self._end()
+        if (why := self._not_to_be_had.get(kernel)) is not None:
+            raise VmError(f"{kernel}: not tried again after this: {why.what}")
         try:
             self._leg = self._leg or self._make_leg(kernel)
+        except VmError as error:
+            self._not_to_be_had[kernel] = error
+            raise
+        try:
             self._leg.start(self._files[kernel])
         except LostVM as error:
             self._failed_boots[kernel] = self._failed_boots.get(kernel, 0) + 1

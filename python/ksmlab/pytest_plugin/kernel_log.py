@@ -20,6 +20,8 @@ RECORD_BYTES = 8192
 KMSG = "/dev/kmsg"
 #: What a test's slice begins with, in the guest's log and in the one that the host reads from its console.
 MARK = "pytest: begins: "
+#: The kernel takes no record of more than 1 KB or so; the end of a name tells more than its begin.
+MARKED_BYTES = 400
 #: At this level a line reaches the console that the host reads.
 MARK_LEVEL = 4
 
@@ -37,7 +39,7 @@ class KernelLog:
 
     def mark(self, nodeid: str) -> None:
         """Begin the slice of a test."""
-        os.write(self._descriptor, f"<{MARK_LEVEL}>{MARK}{nodeid}\n".encode())
+        os.write(self._descriptor, f"<{MARK_LEVEL}>{mark_of(nodeid)}\n".encode())
 
     def take(self) -> list[str]:
         """Give the new lines, without the marks.
@@ -131,12 +133,19 @@ def complaints(
     return counted, excused
 
 
+def mark_of(nodeid: str) -> str:
+    """Give what a test's slice begins with: a line of the log, which says what of the name there is room for."""
+    name = nodeid.encode()[-MARKED_BYTES:].decode(errors="ignore")
+    return f"{MARK}{name}".rstrip()
+
+
 def slice_of(lines: Sequence[str], nodeid: str) -> list[str]:
     """Cut a test's slice from the log that the host read from the console.
 
     The whole log is given if the mark did not get there: better too much than nothing.
     """
+    mark = mark_of(nodeid)
     for index in range(len(lines) - 1, -1, -1):
-        if lines[index].rstrip().endswith(MARK + nodeid):
+        if lines[index].rstrip().endswith(mark):
             return list(lines[index + 1 :])
     return list(lines)

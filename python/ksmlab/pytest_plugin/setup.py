@@ -14,6 +14,7 @@ from ksmlab.vm.build import BuiltModules, build_modules, find_modules
 from ksmlab.vm.decode import VMLINUX
 from ksmlab.vm.errors import VmError
 from ksmlab.vm.kernels import KernelStore, cache_root, load_specs
+from ksmlab.vm.place import check_place
 
 if TYPE_CHECKING:
     import pytest
@@ -78,6 +79,23 @@ class Setup:
             return bool(self._config.option.kernel)
         return any(path.is_relative_to(directory) for directory in directories)
 
+    def check_names(self) -> None:
+        """See whether the kernels of this run are known, if tests that run in VMs may be among those asked for.
+
+        Raises:
+            VmError: One of them is not.
+        """
+        directories = [path.resolve() for path in self._config.getini("vm_tests")]
+        start = self._config.invocation_params.dir
+        asked = [(start / argument.split("::")[0]).resolve() for argument in self._config.args]
+        if self._config.option.kernel or any(
+            path.is_relative_to(directory) or directory.is_relative_to(path)
+            for path in asked
+            for directory in directories
+        ):
+            for name in self.kernels:
+                self.store.spec(name)
+
     def prepare(self) -> None:
         """Fetch every kernel of this run, and build the modules for it.
 
@@ -90,6 +108,7 @@ class Setup:
     def built(self, name: str) -> tuple[Kernel, BuiltModules | None]:
         """Give a kernel and the modules for it, fetched and built now if need be."""
         if name not in self._built:
+            check_place(self._root)
             kernel = self.store.find(name) or self.store.get(name, self.say)
             modules = None
             if source := self._config.getini("vm_modules"):
@@ -113,9 +132,8 @@ class Setup:
         if modules is not None:
             environment[MODULE_DIR_VARIABLE] = str(modules.directory)
             objects = {path.stem.replace("-", "_"): path for path in modules.modules}
-        vmlinux = kernel.build_dir / VMLINUX
-        if vmlinux.is_file():
-            objects[VMLINUX] = vmlinux
+        if kernel.vmlinux.is_file():
+            objects[VMLINUX] = kernel.vmlinux
         allow = self._config.getini("vm_allow")
         plan = Plan(
             arguments=tuple(self._config.invocation_params.args),

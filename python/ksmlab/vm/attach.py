@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import selectors
 import shutil
 import socket
 import sys
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ksmlab.vm.errors import VmError
-from ksmlab.vm.interact import ESCAPE, READ_BYTES, raw_terminal, show
+from ksmlab.vm.interact import READ_BYTES, connect, show
 
 if TYPE_CHECKING:
     from ksmlab.vm.keep import Kept
@@ -43,18 +43,15 @@ def attach(kept: Kept) -> None:
         term = os.environ.get("TERM", "dumb")
         said = {"term": term, "columns": size.columns, "rows": size.lines}
         line.sendall(json.dumps(said).encode() + b"\n")
-        keyboard, screen = sys.stdin.fileno(), sys.stdout.fileno()
-        with raw_terminal(keyboard), selectors.DefaultSelector() as selector:
-            selector.register(line, selectors.EVENT_READ)
-            selector.register(keyboard, selectors.EVENT_READ)
-            while True:
-                for key, _ in selector.select():
-                    data = os.read(key.fd, READ_BYTES)
-                    if key.fd == keyboard:
-                        if not data or ESCAPE in data:
-                            return
-                        line.sendall(data)
-                    elif data:
-                        show(screen, data)
-                    else:
-                        return
+
+        def take() -> bool:
+            data = line.recv(READ_BYTES)
+            show(sys.stdout.fileno(), data)
+            return not data
+
+        def send(data: bytes) -> None:
+            # If the VM has gone, the end of the line says so.
+            with contextlib.suppress(BrokenPipeError):
+                line.sendall(data)
+
+        connect(line.fileno(), take, send, at_end=None)

@@ -14,12 +14,16 @@ from typing import TYPE_CHECKING
 
 from ksmlab.vm.errors import BuildError
 from ksmlab.vm.lock import file_lock
+from ksmlab.vm.long_run import started
+from ksmlab.vm.place import check_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
 BUILD_SECONDS = 900
+# Whoever holds it is allowed that, and some time to end.
+LOCK_SECONDS = BUILD_SECONDS + 60
 DEFAULTS = {
     # Type information for BPF tools wants pahole, and some headers' packages cannot make it: nowhere, then.
     "CONFIG_DEBUG_INFO_BTF_MODULES": "",
@@ -134,7 +138,10 @@ def build_modules(
 
     Raises:
         BuildError: make failed; its `log` is what the compiler said.
+        VmError: kbuild does not take one of the paths.
     """
+    check_name(build_dir)
+    check_name(kernel_build_dir)
     variables = {**DEFAULTS, **(variables or {})}
     if not (kernel_build_dir / "Makefile").is_file():
         raise BuildError(
@@ -142,7 +149,7 @@ def build_modules(
             untouched="Nothing was built.",
             hint="Give the directory that `make -C` takes, for example /lib/modules/$(uname -r)/build.",
         )
-    with file_lock(build_dir.with_name(build_dir.name + ".lock"), timeout=BUILD_SECONDS):
+    with file_lock(build_dir.with_name(build_dir.name + ".lock"), timeout=LOCK_SECONDS) as lock:
         stamp = build_dir / ".built-with"
         told = f"{kernel_build_dir.resolve()} {sorted(variables.items())}\n"
         same = stamp.is_file() and stamp.read_text() == told
@@ -165,25 +172,25 @@ def build_modules(
             for key, value in os.environ.items()
             if key not in {"MAKEFLAGS", "MFLAGS", "MAKELEVEL"}
         }
-        try:
-            done = subprocess.run(
-                [*argv, "modules"],
-                env={**env, "LC_ALL": "C"}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT, text=True, errors="replace", check=False, timeout=BUILD_SECONDS,
-            )  # fmt: skip
-        except FileNotFoundError as error:
-            raise BuildError(
-                "make is not here.", untouched="Nothing was built.", hint="apt-get install make gcc"
-            ) from error
-        except subprocess.TimeoutExpired as error:
-            raise BuildError(
-                f"The build in {build_dir} did not end within {BUILD_SECONDS} s."
-            ) from error
-        if done.returncode:
+        # When this process is killed, compilers go on for a while: until then the directory is theirs.
+        with started(
+            [*argv, "modules"], env={**env, "LC_ALL": "C"}, untouched="Nothing was built.", pass_fds=(lock,)
+        ) as process:  # fmt: skip
+            try:
+                output, _ = process.communicate(timeout=BUILD_SECONDS)
+            except subprocess.TimeoutExpired as error:
+                raise BuildError(
+                    f"The build in {build_dir} did not end within {BUILD_SECONDS} s.",
+                    untouched="The sources were only read.",
+                    hint="This host is busy, or a rule of the modules' makefile hangs.",
+                    log=(error.output or b"").decode(errors="replace"),
+                ) from error
+        log = output.decode(errors="replace")
+        if process.returncode:
             raise BuildError(
                 f"The modules in {source} do not build for {kernel_build_dir.name}.",
                 untouched="The sources were only read.",
                 hint=f"The first error above is the one to look at; the build is in {build_dir}.",
-                log=done.stdout,
+                log=log,
             )
-        return find_modules(build_dir, done.stdout)
+        return find_modules(build_dir, log)

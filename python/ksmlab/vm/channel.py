@@ -7,6 +7,7 @@ import codecs
 import re
 import secrets
 import time
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -21,8 +22,12 @@ READY = re.compile(b"\x1evm-session ready\x1e")
 # What a mark looks like before its second separator has come.
 PARTIAL_MARK = re.compile(rb"\x1e[0-9a-z -]{0,64}\Z")
 TICK_SECONDS = 0.25
-# From the first line of a panic to the end of QEMU.
+# Nothing in the log of a kernel that has panicked, and it has said all; longer where that is slow. QEMU ends then.
 PANIC_SECONDS = 5.0
+# So many times as long, and it need not be waited for although it still goes on.
+PANIC_PATIENCE = 12
+# A command may print for days.
+KEPT_CHARACTERS = 16 << 20
 
 
 class ChannelClosed(Exception):
@@ -83,12 +88,14 @@ class Channel:
     Args:
         console: The terminal that the guest's console is on.
         panicked: Set when the kernel's log says that it has panicked.
+        slowness: How many times as long as on a quick machine a report of its kernel takes.
     """
 
-    def __init__(self, console: Console, panicked: threading.Event) -> None:
-        """Keep both."""
+    def __init__(self, console: Console, panicked: threading.Event, slowness: float = 1) -> None:
+        """Keep the arguments."""
         self.console = console
         self._panicked = panicked
+        self._slowness = slowness
         self._pending = b""
 
     def request(self, verb: str, script: str) -> Request:
@@ -138,7 +145,7 @@ class Channel:
         limits: Sequence[Limit],
         on_bytes: Callable[[bytes], None],
     ) -> re.Match[bytes]:
-        panic_limit: float | None = None
+        panic_seen: float | None = None
         while True:
             if found := mark.search(self._pending):
                 on_bytes(self._pending[: found.start()])
@@ -149,8 +156,10 @@ class Channel:
             self._pending = self._pending[sure:]
             now = time.monotonic()
             if self._panicked.is_set():
-                panic_limit = panic_limit or now + PANIC_SECONDS
-                if now > panic_limit:
+                panic_seen = panic_seen or now
+                silence = PANIC_SECONDS * self._slowness
+                said_last = max(panic_seen, self.console.log.last)
+                if now > min(said_last + silence, panic_seen + PANIC_PATIENCE * silence):
                     raise ChannelClosed
             else:
                 for limit in limits:
@@ -172,7 +181,7 @@ class Channel:
 
 
 class Output:
-    """Decode output as it comes, pass it on, and keep it.
+    """Decode output as it comes, pass it on, and keep it, or its end.
 
     Args:
         on_output: Called with each piece, if given.
@@ -182,19 +191,23 @@ class Output:
         """Start with nothing."""
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._on_output = on_output
-        self._parts: list[str] = []
+        self._parts: deque[str] = deque()
+        self._length = 0
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes, which may end in the middle of a character."""
         piece = self._decoder.decode(data)
         if piece:
             self._parts.append(piece)
+            self._length += len(piece)
+            while self._length > KEPT_CHARACTERS and len(self._parts) > 1:
+                self._length -= len(self._parts.popleft())
             if self._on_output is not None:
                 self._on_output(piece)
 
     @property
     def text(self) -> str:
-        """All of it so far."""
+        """All of it so far; of what is longer than KEPT_CHARACTERS, the end."""
         return "".join(self._parts)
 
 

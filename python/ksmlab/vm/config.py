@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ksmlab.vm.errors import VmError
+from ksmlab.vm.place import check_name, check_place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,6 +24,11 @@ EMULATION_FACTOR = 4
 USUAL_MEMORY = "2G"
 # As virtme-ng mounts it, but for the cache. Of two such arguments the kernel takes the last.
 REMEMBERED_ROOT = "rootflags=version=9p2000.L,trans=virtio,access=any,msize=524288,cache=loose"
+
+
+def slowness(accel: Accel, slow: float = 1) -> float:
+    """Say how many times as long as on hardware things take in a machine: see Deadlines.under."""
+    return slow * (1 if accel.kvm else EMULATION_FACTOR)
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,7 @@ class Deadlines:
             accel: How the machine is run.
             slow: How many times as long as on an ordinary kernel things take on this one.
         """
-        factor = slow * (1 if accel.kvm else EMULATION_FACTOR)
+        factor = slowness(accel, slow)
         return Deadlines(*(factor * value for value in (self.boot, self.command, self.session)))
 
 
@@ -95,13 +101,38 @@ def find_vng() -> str:
     found = str(beside) if beside.is_file() else shutil.which("vng")
     if found is None:
         raise VmError(
-            "virtme-ng is not here.", untouched="No VM was started.", hint="pip install virtme-ng"
+            "virtme-ng is not here.",
+            untouched="No VM was started.",
+            hint=f"Install it beside this Python:  {sys.executable} -m pip install virtme-ng",
         )
     return found
 
 
+def check_installed() -> None:
+    """See whether this package has what stands beside it in its checkout.
+
+    Raises:
+        VmError: It was installed without that.
+    """
+    if not SESSION_SCRIPT.is_file():
+        raise VmError(
+            f"{SESSION_SCRIPT} is not there: ksmlab boots VMs only out of its checkout.",
+            untouched="No VM was started.",
+            hint="Install the checkout itself:  pip install --editable CHECKOUT",
+        )
+
+
 def vng_command(kernel: Kernel, config: MachineConfig, accel: Accel, vng: str) -> list[str]:
-    """Put together the command that boots a machine."""
+    """Put together the command that boots a machine.
+
+    Raises:
+        VmError: The guest would not find what it needs.
+    """
+    check_installed()
+    for path in (config.cwd, SESSION_SCRIPT, kernel.root):
+        check_place(path)
+    for path in config.writable:
+        check_name(path)
     # A kernel that oopses stops, and one that stops ends its QEMU: a crash is known within seconds.
     boot = [
         "oops=panic",

@@ -52,6 +52,8 @@ class LineReader(threading.Thread):
         """Keep the arguments; see the class."""
         super().__init__(name="kernel-log", daemon=True)
         self.lines: deque[str] = deque(maxlen=KEEP_LINES)
+        #: When the last line came, by time.monotonic().
+        self.last = 0.0
         self._descriptor = descriptor
         self._on_line = on_line
 
@@ -61,6 +63,7 @@ class LineReader(threading.Thread):
             for raw in pipe:
                 line = raw.decode(errors="replace").rstrip("\r\n")
                 self.lines.append(line)
+                self.last = time.monotonic()
                 self._on_line(line)
 
 

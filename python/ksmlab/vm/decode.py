@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 import subprocess
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
 ADDRESS = re.compile(
@@ -26,6 +27,19 @@ TOOL_SECONDS = 60
 VMLINUX = "vmlinux"
 
 
+@dataclass(frozen=True)
+class Section:
+    """What addresses are looked up in.
+
+    Attributes:
+        path: An object file with debug information.
+        name: The section that addresses count from; in the kernel itself they are whole.
+    """
+
+    path: Path
+    name: str | None
+
+
 def decode(lines: Iterable[str], objects: Mapping[str, Path]) -> list[str]:
     """Add the source line to each line that names an address in one of `objects`.
 
@@ -33,35 +47,52 @@ def decode(lines: Iterable[str], objects: Mapping[str, Path]) -> list[str]:
         lines: A kernel report.
         objects: Files with debug information by module name; VMLINUX for the kernel itself.
     """
-    decoded = []
-    for line in lines:
-        found = ADDRESS.search(line)
-        path = objects.get(found["module"] or VMLINUX) if found else None
-        place = None
-        if found is not None and path is not None:
-            place = source_line(path, found["symbol"], int(found["offset"], 16))
-        decoded.append(f"{line}  ({place})" if place else line)
-    return decoded
+    found = [(line, _look_up(line, objects)) for line in lines]
+    wanted: dict[Section, set[int]] = {}
+    for _, known in found:
+        if known is not None:
+            section, address = known
+            wanted.setdefault(section, set()).add(address)
+    places = {
+        (section, address): place
+        for section, addresses in wanted.items()
+        for address, place in source_lines(section, sorted(addresses)).items()
+    }
+    return [
+        f"{line}  ({places[known]})" if known is not None and places.get(known) else line
+        for line, known in found
+    ]
 
 
-def source_line(path: Path, symbol: str, offset: int) -> str | None:
-    """Give "file.c:12", or "header.h:3 in file.c:12", for a place in a function, None if it is not known.
+def source_lines(section: Section, addresses: Sequence[int]) -> dict[int, str]:
+    """Give "file.c:12", or "header.h:3 in file.c:12", for each address; those that are not known are left out.
 
-    Args:
-        path: An object file with debug information.
-        symbol: The function's name.
-        offset: Bytes from its begin.
+    One run of the tool for all of them: it reads the whole file, which takes seconds in a VM.
     """
-    known = _symbols(path).get(symbol)
-    if known is None:
+    inside = [] if section.name is None else ["-j", section.name]
+    argv = ["addr2line", "-e", str(section.path), "-i", "-s", "-a", *inside, *map(hex, addresses)]
+    places: dict[int, list[str]] = {}
+    here: list[str] = []
+    for line in _run(argv).splitlines():
+        if line.startswith("0x"):
+            here = places.setdefault(int(line, 16), [])
+        elif not (place := line.split(" (discriminator")[0]).endswith(("?", ":0")):
+            # An inlined function comes first, then where it was inlined.
+            here.append(place)
+    return {address: " in ".join(place) for address, place in places.items() if place}
+
+
+def _look_up(line: str, objects: Mapping[str, Path]) -> tuple[Section, int] | None:
+    """Give the address that a line names, None if it names none that is known."""
+    found = ADDRESS.search(line)
+    path = objects.get(found["module"] or VMLINUX) if found else None
+    known = _symbols(path).get(found["symbol"]) if found and path else None
+    if found is None or path is None or known is None:
         return None
     section, value = known
     # In a module, which is linked when it is loaded, a symbol's value counts from the begin of its section.
-    inside = ["-j", section] if path.suffix == ".ko" else []
-    said = _run(["addr2line", "-e", str(path), "-i", "-s", *inside, hex(value + offset)])
-    # An inlined function comes first, then where it was inlined.
-    places = [line.split(" (discriminator")[0] for line in said.splitlines()]
-    return " in ".join(place for place in places if not place.endswith(("?", ":0"))) or None
+    name = section if path.suffix == ".ko" else None
+    return Section(path, name), value + int(found["offset"], 16)
 
 
 @lru_cache(maxsize=32)

@@ -43,6 +43,7 @@ class Kept:
         name: What a person calls it by.
         kernel: The name of its kernel.
         pid: The process that leads its process group.
+        started: When that process started: another one may have its number by now. See `start_time`.
         directory: Where its sockets are.
         why: What happened before it was kept.
         objects: Files with debug information, by module name.
@@ -52,6 +53,7 @@ class Kept:
     name: str
     kernel: str
     pid: int
+    started: int
     directory: str
     why: str
     objects: dict[str, str] = field(default_factory=dict)
@@ -75,10 +77,20 @@ class Kept:
                 parts.append(f"-ex 'add-symbol-file {self.objects[module]} {text}{more}'")
         return " ".join(parts)
 
+    @property
+    def alive(self) -> bool:
+        """Whether its process is still there."""
+        return start_time(self.pid) == self.started
+
     @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read what was written about it."""
-        return cls(**json.loads(path.read_text()))
+    def load(cls, path: Path) -> Self | None:
+        """Read what was written about it; None if it is not of this user's, or not what `save` writes."""
+        try:
+            if {path.lstat().st_uid, path.parent.lstat().st_uid} != {os.geteuid()}:
+                return None
+            return cls(**json.loads(path.read_text()))
+        except (OSError, ValueError, TypeError):
+            return None
 
     def save(self) -> None:
         """Write it where `kept` finds it."""
@@ -90,6 +102,10 @@ class Kept:
         Raises:
             VmError: It does not go.
         """
+        if not self.alive:
+            shutil.rmtree(self.directory, ignore_errors=True)
+            return
+        # As long as one of the group is left, nobody else gets its number.
         for number in (signal.SIGTERM, signal.SIGKILL):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, number)
@@ -98,17 +114,46 @@ class Kept:
                 if not Path(self.directory).exists():
                     return
                 time.sleep(LOOK_SECONDS)
-        raise VmError(f"The VM {self.name} (process group {self.pid}) does not end.")
+        raise VmError(
+            f"The VM {self.name} (process group {self.pid}) does not end.",
+            untouched=f"What belongs to it is still in {self.directory}.",
+            hint=f"See what is left of it:  ps -o pid,stat,cmd -g {self.pid}",
+        )
+
+
+def start_time(pid: int) -> int | None:
+    """Say when a process started, in clock ticks after the host's boot (proc(5), /proc/PID/stat, field 22).
+
+    None if there is none of that number, or it has ended and is only not yet waited for.
+    """
+    try:
+        # The second field is a name that may have anything in it.
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if state == "Z" else int(fields[18])
 
 
 def kept(directory: Path | None = None) -> list[Kept]:
-    """List the VMs that are kept, the newest last.
+    """List the VMs of this user's that are kept, the newest last.
+
+    What is left of one that ended without whoever kept it, after a reboot for example, is removed.
 
     Args:
         directory: Where VMs have their sockets, if not in the usual place.
     """
-    found = (directory or Path(tempfile.gettempdir())).glob(f"{PREFIX}*/{FACTS}")
-    return [Kept.load(path) for path in sorted(found, key=lambda path: path.stat().st_mtime)]
+    there = []
+    for path in (directory or Path(tempfile.gettempdir())).glob(f"{PREFIX}*/{FACTS}"):
+        made = Kept.load(path)
+        if made is None:
+            continue
+        # It may end while it is looked at.
+        with contextlib.suppress(FileNotFoundError):
+            if made.alive:
+                there.append((path.stat().st_mtime, made))
+            else:
+                shutil.rmtree(path.parent, ignore_errors=True)
+    return [made for _, made in sorted(there, key=lambda pair: pair[0])]
 
 
 def find(name: str | None) -> Kept:
@@ -124,6 +169,7 @@ def find(name: str | None) -> Kept:
     there = f"There are: {', '.join(each.name for each in every)}." if every else ""
     raise VmError(
         f"No VM called {name} is kept." if name else "No VM is kept.",
+        untouched="Every VM is as it was.",
         hint=there or "pytest --vm-keep keeps one when a test has failed.",
     )
 
@@ -143,15 +189,17 @@ def keep(
     """
     name = ports.directory.name.removeprefix(PREFIX)
     made = Kept(
-        name, machine.kernel.name, machine.pid, str(ports.directory), why, objects, sections
-    )
+        name=name, kernel=machine.kernel.name, pid=machine.pid, started=start_time(machine.pid) or 0,
+        directory=str(ports.directory), why=why, objects=objects, sections=sections,
+    )  # fmt: skip
     made.save()
     Path(ports.directory, LOG).write_text("\n".join(machine.log) + "\n")
     console, log = machine.channel.console.give_away()
-    subprocess.Popen(
+    # It leaves a process behind: that is nobody's to wait for here.
+    subprocess.run(
         [sys.executable, "-m", "ksmlab.vm.keep", str(console), str(log), str(ports.directory)],
         pass_fds=(console, log), start_new_session=True, stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
     )  # fmt: skip
     for descriptor in (console, log):
@@ -176,5 +224,5 @@ def drain(console: int, log: int, directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
 
 
-if __name__ == "__main__":
+if __name__ == "__main__" and not os.fork():
     drain(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))

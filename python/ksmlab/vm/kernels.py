@@ -71,6 +71,7 @@ class KernelStore:
         except KeyError:
             raise VmError(
                 f"There is no kernel called {name}.",
+                untouched="Nothing was fetched, built, or booted.",
                 hint=f"There are: {', '.join(sorted(self.specs))}.",
             ) from None
 

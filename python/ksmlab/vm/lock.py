@@ -8,7 +8,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from ksmlab.vm.errors import LockTimeout
+from ksmlab.vm.errors import LockTimeout, VmError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,10 +20,11 @@ POLL_SECONDS = 0.1
 @contextlib.contextmanager
 def file_lock(
     path: Path, *, timeout: float = 1800, on_wait: Callable[[], None] | None = None
-) -> Iterator[None]:
+) -> Iterator[int]:
     """Hold an exclusive lock on `path`, which is created if need be.
 
-    The kernel gives the lock back when the holder dies, so no stale lock is ever left.
+    The kernel gives the lock back when the holder dies, so no stale lock is ever left. A process that inherits the
+    descriptor, which is what the block is given, is a holder, too.
 
     Args:
         path: The lock file. It stays there when the lock is given back.
@@ -32,9 +33,17 @@ def file_lock(
 
     Raises:
         LockTimeout: Another process still holds the lock after `timeout`.
+        VmError: The file cannot be written to.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise VmError(
+            f"{path} cannot be written to: {error.strerror}.",
+            untouched="Nothing was changed.",
+            hint="It has to be writable. Kernels may be kept elsewhere:  export KSMLAB_CACHE=DIRECTORY",
+        ) from error
     try:
         deadline = time.monotonic() + timeout
         told = False
@@ -53,6 +62,6 @@ def file_lock(
                     hint=f"See who holds it with: fuser -v {path}",
                 )
             time.sleep(POLL_SECONDS)
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)

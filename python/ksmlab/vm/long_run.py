@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ksmlab.vm.errors import BuildError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 NOTE_SECONDS = 60.0
@@ -26,6 +26,44 @@ def tail(log: Path) -> str:
     """Give the last lines of a log."""
     text = log.read_text(errors="replace")[-TAIL_BYTES:]
     return text.partition("\n")[2] if len(text) == TAIL_BYTES else text
+
+
+@contextlib.contextmanager
+def started(
+    argv: Sequence[str], *, env: Mapping[str, str], untouched: str, pass_fds: Sequence[int] = ()
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a command with its output in a pipe; if it still runs at the end of the block, kill all that it started.
+
+    Args:
+        argv: The command.
+        env: Its whole environment.
+        untouched: What an error says of what was left as it was.
+        pass_fds: Descriptors that it inherits.
+
+    Raises:
+        BuildError: It is not here.
+    """
+    try:
+        process = subprocess.Popen(
+            argv, env=dict(env), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            start_new_session=True, pass_fds=pass_fds,
+        )  # fmt: skip
+    except FileNotFoundError as error:
+        raise BuildError(
+            f"{argv[0]} is not here.",
+            untouched=untouched,
+            hint="make doctor says how to install it.",
+        ) from error
+    assert process.stdout is not None
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            # Whatever it started goes with it.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        process.stdout.close()
 
 
 def run_logged(
@@ -55,19 +93,8 @@ def run_logged(
     """
     start = last = time.monotonic()
     hint = f"All that was said is in {log}."
-    try:
-        process = subprocess.Popen(
-            argv, env=dict(env), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )  # fmt: skip
-    except FileNotFoundError as error:
-        raise BuildError(
-            f"{argv[0]} is not here.",
-            untouched=untouched,
-            hint="make doctor says how to install it.",
-        ) from error
-    assert process.stdout is not None
-    try:
+    with started(argv, env=env, untouched=untouched) as process:
+        assert process.stdout is not None
         with log.open("ab") as file:
             while True:
                 now = time.monotonic()
@@ -89,13 +116,6 @@ def run_logged(
                 file.write(piece)
                 file.flush()
         status = process.wait(END_SECONDS)
-    finally:
-        if process.poll() is None:
-            # Whatever it started goes with it.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        process.stdout.close()
     if status:
         raise BuildError(
             f"`{' '.join(argv[:1])}` failed with status {status}.",

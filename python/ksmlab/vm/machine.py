@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from ksmlab.closing import Closing
 from ksmlab.vm import accel as accel_module
 from ksmlab.vm.channel import (
     PANIC_SECONDS,
@@ -29,7 +30,7 @@ from ksmlab.vm.channel import (
     Overdue,
     Request,
 )
-from ksmlab.vm.config import MachineConfig, find_vng, guest_script, vng_command
+from ksmlab.vm.config import MachineConfig, find_vng, guest_script, slowness, vng_command
 from ksmlab.vm.console import Console
 from ksmlab.vm.errors import (
     BootTimeout,
@@ -44,7 +45,6 @@ from ksmlab.vm.splat import clean, panic_section
 if TYPE_CHECKING:
     import re
     from collections.abc import Callable, Mapping, Sequence
-    from types import TracebackType
 
     from ksmlab.vm.accel import Accel
     from ksmlab.vm.kernels import Kernel
@@ -60,7 +60,7 @@ class Completed:
 
     Attributes:
         status: Its exit status, 128 and more for a signal.
-        output: What it printed, standard output and error output as they came.
+        output: What it printed, standard output and error output as they came; its last 16 MiB, if it is more.
         seconds: How long it took, as the host saw it.
     """
 
@@ -69,7 +69,7 @@ class Completed:
     seconds: float
 
 
-class Machine:
+class Machine(Closing):
     """A VM, from boot to end; use it with `with`.
 
     Args:
@@ -129,22 +129,13 @@ class Machine:
         console = Console(
             vng_command(self.kernel, self.config, self.accel, vng), env, self._log_line
         )
-        self._channel = Channel(console, self._panicked)
+        self._channel = Channel(console, self._panicked, self.slowness)
         try:
             self._read_to(READY, [Limit(seconds, late)])
         except BaseException:
             self.close()
             raise
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """End the VM, whatever happened."""
-        self.close()
 
     def close(self) -> None:
         """End the VM and every process of it. May be called again, and from another thread."""
@@ -161,6 +152,11 @@ class Machine:
         if self._channel is None:
             raise VmError("The VM has not been booted: use it with `with`.")
         return self._channel
+
+    @property
+    def slowness(self) -> float:
+        """How many times as long as on hardware, and on an ordinary kernel, things take in it."""
+        return slowness(self.accel, self.kernel.spec.slow)
 
     @property
     def pid(self) -> int:

@@ -99,11 +99,20 @@ def load_specs(path: Path) -> dict[str, KernelSpec]:
     """Read kernels.toml.
 
     Raises:
-        VmError: A table lacks a field, or has one that is not known.
+        VmError: It is not there or no TOML; a table lacks a field, or has one that is not known.
     """
     hint = "The file's own head says what a table has."
+    try:
+        tables = tomllib.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        what = error.strerror if isinstance(error, OSError) else error
+        raise VmError(
+            f"{path}, which describes kernels, cannot be read: {what}.",
+            untouched="Every kernel is as it was.",
+            hint="It has a table for each kernel: give the file that does.",
+        ) from error
     specs = {}
-    for name, table in tomllib.loads(path.read_text()).items():
+    for name, table in tables.items():
         lists = {key: tuple(table[key]) for key in ("packages", "boot") if key in table}
         files = [path.parent / "kconfig" / f"{each}.config" for each in table.get("fragments", ())]
         try:
