@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from clients import Client
 from equal import NPAGES
-from leaks import kasan
+from kernel_config import built_with
 from modules import Modules
 
 from ksmlab import content
@@ -91,7 +91,7 @@ def _driver_loaded(modules: Modules) -> None:
 @pytest.fixture
 def stress_seconds(pytestconfig: pytest.Config) -> float:
     """How long the stress test goes."""
-    usual = STRESS_SECONDS_KASAN if kasan() else STRESS_SECONDS
+    usual = STRESS_SECONDS_KASAN if built_with("CONFIG_KASAN") else STRESS_SECONDS
     return float(pytestconfig.getoption("--stress-seconds") or usual)
 
 

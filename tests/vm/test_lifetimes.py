@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import kksmd
 import pytest
 from children import child
-from leaks import kasan, unaccounted_pages
+from kernel_config import built_with
+from leaks import unaccounted_pages
 from modules import MM_KSM, kernel_has_ksm, kernels_own_ksm
 
 from ksmlab import content, pagemap
@@ -358,7 +359,7 @@ def cycle(modules: Modules) -> None:
 
 def test_100_cycles_lose_no_memory(unloaded: Modules) -> None:
     """A cycle has 512 pages, 256 nodes and 16 KiB of items: what each lost would show."""
-    if kasan():
+    if built_with("CONFIG_KASAN"):
         # It keeps objects that were freed for a while: kmemleak knows which are lost. And it is slow.
         cycle(unloaded)
         before = unaccounted_pages()
