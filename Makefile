@@ -44,11 +44,14 @@ test: host-tests ## everything on the distribution's kernels: a quarter of an ho
 
 test-debug: $(STAMP) ## the VM tests on a kernel that finds errors where they are made
 	@$(PYTEST) tests/vm -n $(JOBS) $(call on,debug-6.1)
+	@$(PYTEST) tests/host/test_kernel_configs.py --built debug-6.1
 
-test-all: test test-debug ## and the built kernels, leaks, the long stress and fuzzing, the lessons, the mutants: hours
+test-all: test test-debug ## and the built kernels, leaks, the other index, the long stress and fuzzing, the lessons, the mutants: hours
 	@$(PYTEST) tests/vm -n $(JOBS) $(call on,classic-6.1)
 	@$(PYTEST) tests/vm -n $(JOBS) $(call on,$(DEBUG)) --vm-boot kmemleak=on
 	@KERNEL=debug-6.1 $(PYTEST) tests/plugin/test_leaks.py
+	@$(PYTEST) tests/host/test_kernel_configs.py $(addprefix --built ,classic-6.1 $(DEBUG))
+	@$(PYTEST) tests/vm -n $(JOBS) $(call on,$(STOCK) debug-6.1) --index tree
 	@$(PYTEST) tests/vm -n $(JOBS) $(call on,$(DEBUG)) -m stress --stress-seconds 600
 	@$(PYTEST) tests/lessons
 	@$(PYTEST) tests/vm -n $(JOBS) $(call on,$(STOCK)) -m fuzz --fuzz-examples 500

@@ -8,9 +8,9 @@
  * finds that it has got another frame it writes something else, has the TLB
  * forget everything, and reads it back. What was lost went to the old frame.
  *
- * Usage: stale_tlb SECONDS. Output: "registered", and at the end
- * "switched N lost M". Exit status 0: nothing lost; 1: something was; 2: it
- * could not run.
+ * Usage: stale_tlb SWITCHES. It goes on until its page has been merged so often.
+ * Output: "registered", and at the end "switched N lost M". Exit status 0: nothing
+ * lost; 1: something was; 2: it could not run.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -24,7 +24,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <linux/ksm.h>
@@ -102,11 +101,12 @@ int main(int argc, char **argv)
 	volatile uint64_t *word;
 	unsigned char *memory;
 	uint64_t last, now;
-	time_t end;
+	unsigned long wanted;
 	int pagemap;
 
 	if (argc != 2)
 		return 2;
+	wanted = strtoul(argv[1], NULL, 10);
 	stay_on_the_last_cpu();
 	pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 	if (pagemap < 0)
@@ -119,9 +119,8 @@ int main(int argc, char **argv)
 	puts("registered");
 	fflush(stdout);
 
-	end = time(NULL) + atoi(argv[1]);
 	last = frame(pagemap, word);
-	while (time(NULL) < end) {
+	while (switched < wanted) {
 		for (i = 0; i < WRITES; i++)
 			*word = USUAL;
 		now = frame(pagemap, word);

@@ -15,6 +15,16 @@ if TYPE_CHECKING:
     from ksmlab.vm.kernels import Kernel
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--built",
+        action="append",
+        default=[],
+        metavar="KERNEL",
+        help="this kernel has been built: a test of it that would be skipped for want of it fails",
+    )
+
+
 @pytest.fixture(scope="session")
 def kernel() -> Kernel:
     return KernelStore(load_specs(CHECKOUT / "vm/kernels.toml"), cache_root()).get(KERNEL)

@@ -88,10 +88,7 @@ class Trial:
     @property
     def by(self) -> str:
         """The failed test that is the one meant; empty if there is none."""
-        starts = (f"{self.test}::", f"{self.test}[")
-        return next(
-            (name for name in self.failed if name == self.test or name.startswith(starts)), ""
-        )
+        return next((name for name in self.failed if name.partition("[")[0] == self.test), "")
 
     @property
     def good(self) -> bool:

@@ -1,4 +1,7 @@
-"""Every option that a fragment wants is in the kernel that was built; of those that are built on this host."""
+"""Every option that a fragment wants is in the kernel that was built; of those that are built on this host.
+
+Once they are, `--built NAME` has what is skipped for want of that kernel fail.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,10 @@ IN_IMAGE = re.compile(rb"IKCFG_ST(.*?)IKCFG_ED", re.DOTALL)
 def kernel(request: pytest.FixtureRequest) -> Kernel:
     found = LAB.store.find(request.param)
     if found is None:
-        pytest.skip(f"not built here (ksmlab kernels build {request.param})")
+        give_up = (
+            pytest.fail if request.param in request.config.getoption("--built") else pytest.skip
+        )
+        give_up(f"not built here (ksmlab kernels build {request.param})")
     return found
 
 

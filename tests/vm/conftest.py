@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from clients import Client
 from equal import NPAGES
-from leaks import kasan
+from kernel_config import built_with
 from modules import Modules
 
 from ksmlab import content
@@ -88,10 +88,22 @@ def _driver_loaded(modules: Modules) -> None:
     modules.load_usual()
 
 
+@pytest.fixture(autouse=True)
+def _nothing_stays_merged(_driver_loaded: None) -> Iterator[None]:
+    """What a test leaves behind is charged to it, and not to the next.
+
+    Its own memory is gone by then; that of a process that has died may go a moment later.
+    """
+    yield
+    KsmSysfs.find().wait_until(
+        lambda s: not s.kernel_pages_allocated, 60, "the kernel pages of this test to go"
+    )
+
+
 @pytest.fixture
 def stress_seconds(pytestconfig: pytest.Config) -> float:
     """How long the stress test goes."""
-    usual = STRESS_SECONDS_KASAN if kasan() else STRESS_SECONDS
+    usual = STRESS_SECONDS_KASAN if built_with("CONFIG_KASAN") else STRESS_SECONDS
     return float(pytestconfig.getoption("--stress-seconds") or usual)
 
 
@@ -99,10 +111,6 @@ def stress_seconds(pytestconfig: pytest.Config) -> float:
 def scanning() -> Iterator[KsmSysfs]:
     """The scanner at work, fast; afterwards it is stopped, and nothing is merged."""
     with KsmSysfs.find().settings(pages_to_scan=2000, sleep=1000, max_kernel_pages=0, run=1) as ksm:
-        # The memory of a process that died in a test before may outlive its regions for a moment.
-        ksm.wait_until(
-            lambda s: not s.kernel_pages_allocated, 60, "the kernel pages of others to go"
-        )
         yield ksm
         ksm.run = 2
 

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-import pytest
+from kernel_config import need
+from written import written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,28 +41,14 @@ SETTINGS = {
 KINDS = ("failslab", "fail_page_alloc")
 
 
-@contextmanager
-def written(values: dict[Path, str]) -> Iterator[None]:
-    """Have files hold these values in the block, written in this order, and undone in reverse."""
-    old = {path: path.read_text().strip() for path in values}
-    try:
-        for path, value in values.items():
-            path.write_text(value)
-        yield
-    finally:
-        for path, value in reversed(old.items()):
-            path.write_text(value)
-
-
 def enable() -> Iterator[None]:
     """Have GFP_KERNEL allocations of every size count; a generator for a fixture.
 
     Skips the test where the kernel cannot inject faults.
     """
-    if not all((DEBUGFS / kind).is_dir() for kind in KINDS) or not os.path.exists(
-        "/proc/self/fail-nth"
-    ):
-        pytest.skip("this kernel has no fault injection (CONFIG_FAILSLAB, CONFIG_FAIL_PAGE_ALLOC)")
+    needed = [*(DEBUGFS / kind for kind in KINDS), Path("/proc/self/fail-nth")]
+    options = ("CONFIG_FAULT_INJECTION_DEBUG_FS", "CONFIG_FAILSLAB", "CONFIG_FAIL_PAGE_ALLOC")
+    need("fault injection", all(path.exists() for path in needed), *options)
     with written({DEBUGFS / name: value for name, value in SETTINGS.items()}):
         yield
 

@@ -5,16 +5,18 @@ For tests of the fuzzer on the host. One process only: an area knows the regions
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from fuzz_machine import FuzzMachine, Sysfs
 
 from ksmlab.libc import PAGE_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 MOST = 1 << 47
 
@@ -97,9 +99,24 @@ class FakeMachine(FuzzMachine):
     driver = FakeDriver
     log = None
 
+    #: What the kernel says after a step, by the step's name.
+    said: ClassVar[dict[str, str]] = {}
+
+    @classmethod
+    @contextlib.contextmanager
+    def surroundings(cls, _place: Path) -> Iterator[None]:
+        yield
+
     def find_sysfs(self) -> Sysfs:
         return FakeSysfs()
+
+    def listen(self) -> list[str]:
+        return [self.said[name] for name, _ in self.history[-1:] if name in self.said]
 
 
 class PlantedMachine(FakeMachine):
     driver = PlantedDriver
+
+
+class WarningMachine(FakeMachine):
+    said: ClassVar[dict[str, str]] = {"mremap": "WARNING: CPU: 1 PID: 77 at mm/rmap.c:1 it+0x1/0x2"}

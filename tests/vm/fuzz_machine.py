@@ -12,15 +12,18 @@ import errno
 import functools
 import mmap
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from fuzz_process import WINDOW, WINDOW_PAGES, Driver, Process, RealDriver, adopt_orphans
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
+from swap import swap
 
 from ksmlab import libc
 from ksmlab.libc import PAGE_SIZE
 from ksmlab.memory import MADV_COLLAPSE, MADV_PAGEOUT
+from ksmlab.pytest_plugin.kernel_log import KernelLog, complaints
 from ksmlab.sysfs import KsmSysfs
 
 if TYPE_CHECKING:
@@ -51,6 +54,9 @@ SETTINGS = {
 QUICK = {"pages_to_scan": 2000, "sleep": 200, "max_kernel_pages": 0}
 SECONDS = 30.0
 MOST_DESCRIPTORS = 6
+CLEAR_WARN_ONCE = Path("/sys/kernel/debug/clear_warn_once")
+#: The steps of a sequence: names of methods, with their arguments.
+History: TypeAlias = list[tuple[str, dict[str, object]]]
 #: Pages that are written and registered before the first step.
 FIRST_REGION = 16
 
@@ -120,6 +126,10 @@ class Region:
     end: int
 
 
+#: Opened once: it begins with the oldest there is.
+kernel_log = functools.cache(KernelLog)
+
+
 def named(number: int) -> str:
     """Give the name of an errno."""
     return errno.errorcode.get(number, str(number)) if number else "OK"
@@ -132,8 +142,10 @@ def step(**strategies: st.SearchStrategy[Any]) -> Callable[[Any], Any]:
         @functools.wraps(method)
         def noted(self: FuzzMachine, **arguments: object) -> None:
             self.note(method.__name__, arguments)
-            method(self, **arguments)
-            self.check()
+            with self.failing():
+                method(self, **arguments)
+                self.check()
+                self.check_kernel_log()
 
         return rule(**strategies)(noted)  # type: ignore[call-overload]
 
@@ -147,14 +159,17 @@ class FuzzMachine(RuleBasedStateMachine):
     driver: Callable[[], Driver] = RealDriver
     #: Where the steps go as they are made, for whoever comes after a crash.
     log: str | None = "/dev/kmsg"
-    #: Of the sequence that was begun last: what to print when it fails.
-    history: list[tuple[str, dict[str, object]]] = []  # noqa: RUF012 - the class's own
+    #: Of the sequence that was begun last, and of the one that failed last.
+    history: History = []  # noqa: RUF012 - the class's own
+    failed: History = []  # noqa: RUF012 - the class's own
     #: The largest value seen: a fuzzer under which nothing merges tests nothing.
     most_shared = 0
 
     def __init__(self) -> None:
         super().__init__()
         type(self).history = []
+        # What was said before is not this sequence's.
+        self.listen()
         adopt_orphans()
         self.sysfs = self.find_sysfs()
         for name, value in QUICK.items():
@@ -186,9 +201,43 @@ class FuzzMachine(RuleBasedStateMachine):
         start = WINDOW // PAGE_SIZE
         self.regions.append(Region(member.process.pid, area, start, start + FIRST_REGION))
 
+    @classmethod
+    @contextlib.contextmanager
+    def surroundings(cls, place: Path) -> Iterator[None]:
+        """Have swap, and leave no setting of the driver behind.
+
+        Args:
+            place: A directory, for a file.
+        """
+        with swap(place), KsmSysfs.find().settings(run=0, **QUICK):
+            yield
+
     def find_sysfs(self) -> Sysfs:
         """Give the driver's settings and counters."""
         return KsmSysfs.find()
+
+    def listen(self) -> list[str]:
+        """Give what the kernel has logged since the last call.
+
+        What it says once in a boot it says once in each sequence: so one that is made shorter fails again.
+        """
+        if CLEAR_WARN_ONCE.exists() and not self.history:
+            CLEAR_WARN_ONCE.write_text("1")
+        return kernel_log().take()
+
+    def check_kernel_log(self) -> None:
+        splats, _ = complaints(self.listen())
+        shown = "\n\n".join("\n".join(splat.lines) for splat in splats)
+        assert not splats, f"the kernel complained: {'; '.join(map(str, splats))}\n\n{shown}"
+
+    @contextlib.contextmanager
+    def failing(self) -> Iterator[None]:
+        """Keep the steps of a sequence that fails in the block."""
+        try:
+            yield
+        except BaseException:
+            type(self).failed = self.history
+            raise
 
     def note(self, name: str, arguments: dict[str, object]) -> None:
         """Remember a step before it is made."""
@@ -478,9 +527,11 @@ class FuzzMachine(RuleBasedStateMachine):
         for member in self.members:
             member.process.reap()
         self.members = []
-        self.sysfs.wait_until(
-            lambda s: s.read("kernel_pages_allocated") == 0 and s.read("pages_shared") == 0,
-            SECONDS,
-            "nothing left",
-        )
-        self.sysfs.write("run", 0)
+        with self.failing():
+            self.sysfs.wait_until(
+                lambda s: s.read("kernel_pages_allocated") == 0 and s.read("pages_shared") == 0,
+                SECONDS,
+                "nothing left",
+            )
+            self.sysfs.write("run", 0)
+            self.check_kernel_log()

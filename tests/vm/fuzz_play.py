@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fuzz_script import save, script
+from fuzz_script import script_of
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.internal.conjecture import engine
 from hypothesis.stateful import run_state_machine_as_test
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from fuzz_machine import FuzzMachine
 
 STEPS = 30
@@ -20,14 +18,22 @@ SHRINK_SECONDS = 120
 
 
 class FuzzError(AssertionError):
-    """A sequence failed; the text is the program that replays it."""
+    """A sequence failed.
+
+    Attributes:
+        program: What replays it.
+    """
+
+    def __init__(self, why: str, program: str) -> None:
+        """Keep both."""
+        super().__init__(why)
+        self.program = program
 
 
 def play(
     machine: type[FuzzMachine],
     examples: int,
     number: int,
-    path: Path,
     *,
     steps: int = STEPS,
     options: str = "",
@@ -38,7 +44,6 @@ def play(
         machine: the rules and the model.
         examples: how many sequences.
         number: the seed.
-        path: where the program goes, if there is one.
         steps: the most that a sequence has.
         options: for ``ksmlab vm run`` in that program.
 
@@ -55,14 +60,15 @@ def play(
         phases=[Phase.generate, Phase.shrink],
         suppress_health_check=list(HealthCheck),
     )
+    machine.failed = []
     old, engine.MAX_SHRINKING_SECONDS = engine.MAX_SHRINKING_SECONDS, SHRINK_SECONDS
     try:
         run_state_machine_as_test(seed(number)(machine), settings=how)
     except Exception as error:
-        text = script(machine, f"{type(error).__name__}: {error}", path, options)
-        saved = save(text, path)
-        raise FuzzError(
-            f"seed {number}: {error}\n\nThis replays it ({saved}):\n\n{text}"
-        ) from error
+        program = script_of(machine, f"{type(error).__name__}: {error}", options)
+        # As output it gets into the report as it is.
+        print(program)
+        why = f"seed {number}: {error}\n\nThe program that replays it is in the captured output."
+        raise FuzzError(why, program) from error
     finally:
         engine.MAX_SHRINKING_SECONDS = old

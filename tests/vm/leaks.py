@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import re
 from pathlib import Path
 
@@ -10,12 +9,6 @@ ACCOUNTED = (
     "MemFree", "Buffers", "Cached", "SwapCached", "AnonPages", "Slab", "KernelStack", "PageTables",
     "SecPageTables", "Percpu", "VmallocUsed",
 )  # fmt: skip
-
-
-def kasan() -> bool:
-    """Say whether the kernel was built with KASAN; one that does not show how it was built was not."""
-    config = Path("/proc/config.gz")
-    return config.exists() and b"\nCONFIG_KASAN=y\n" in gzip.decompress(config.read_bytes())
 
 
 def unaccounted_pages() -> int:

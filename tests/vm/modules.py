@@ -6,7 +6,7 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
+from kernel_config import need
 
 from ksmlab.lab import MODULES
 from ksmlab.pytest_plugin.fixtures import VmModules
@@ -25,8 +25,7 @@ def kernel_has_ksm() -> bool:
 
 def kernels_own_ksm() -> Path:
     """Give the directory of the kernel's own KSM; the test is skipped where there is none."""
-    if not kernel_has_ksm():
-        pytest.skip("this kernel has no KSM of its own (CONFIG_KSM)")
+    need("KSM of its own", kernel_has_ksm(), "CONFIG_KSM")
     return MM_KSM
 
 

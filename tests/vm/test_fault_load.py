@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import faults
 import pytest
 from faults import FailNth, attempt, walk
+from written import written
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,7 +92,7 @@ def loaders_own(image: int) -> int:
 def test_load(image: int) -> None:
     """From the parameters to the end, one allocation after the other."""
     refused = 0
-    with faults.written({TRACING / "events/module/module_load/enable": "1"}):
+    with written({TRACING / "events/module/module_load/enable": "1"}):
         for trial in walk(lambda: load(image), first=loaders_own(image)):
             if trial.error is not None:
                 assert trial.errno == errno.ENOMEM, trial

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
-from leaks import kasan
+from kernel_config import built_with
 
 from ksmlab import pagemap
 from ksmlab.patience import patient
@@ -119,7 +119,7 @@ def test_guests_read_what_they_wrote(
     scanning.sleep = 20000
     # Each page is written once in 61 rounds. Where kksmd is slow and the guests are not, it does not
     # get round twice in that time, unless they pause.
-    pause, more_rounds = ("1000", ROUNDS // 4) if kasan() else ("0", ROUNDS)
+    pause, more_rounds = ("1000", ROUNDS // 4) if built_with("CONFIG_KASAN") else ("0", ROUNDS)
     huge = ["--thp"] if memory == "huge" else []
     client = start_client("kvm_guests", "--pause", pause, *huge)
     guests = announced(client)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from equal import all_merged
+from kernel_config import need
 
 from drawings import lock_order
 
@@ -60,8 +61,7 @@ def named(classes: set[str], lock: str) -> set[str]:
 @pytest.fixture
 def seen(arena: Arena, area: Area, scanning: KsmSysfs) -> dict[str, set[str]]:
     """What lockdep has seen, after everything that takes our locks was done."""
-    if not LOCKDEP.exists():
-        pytest.skip("the kernel has no lockdep (CONFIG_PROVE_LOCKING)")
+    need("lockdep", LOCKDEP.exists(), "CONFIG_PROVE_LOCKING")
     area.register(arena)
     all_merged(scanning)
     # Gives each page its own copy, under ksm_run_lock.

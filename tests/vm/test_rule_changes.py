@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import kksmd
+import pytest
 from equal import NPAGES, all_merged
+from written import written
 
 from ksmlab import content, libc, pagemap
 from ksmlab.device import KsmDevice, RegisterError
@@ -20,6 +22,8 @@ from ksmlab.libc import PAGE_SIZE
 from ksmlab.memory import Arena
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ksmlab.device import Area
     from ksmlab.sysfs import KsmSysfs
 
@@ -189,12 +193,19 @@ def test_everything_at_once_while_scanning(area: Area, scanning: KsmSysfs) -> No
     assert scanning.pages_shared == 0
 
 
+@pytest.fixture
+def overcommit() -> Iterator[None]:
+    """Address space for whoever asks, however much."""
+    with written({Path("/proc/sys/vm/overcommit_memory"): "1"}):
+        yield
+
+
+@pytest.mark.usefixtures("overcommit")
 def test_a_hole_of_1_tib_costs_less_than_a_second(area: Area, scanning: KsmSysfs) -> None:
     """Both kinds: no mapping at all, and a mapping that was never touched."""
     tib = 1 << 40
     _, limit = resource.getrlimit(resource.RLIMIT_AS)
     assert limit == resource.RLIM_INFINITY
-    Path("/proc/sys/vm/overcommit_memory").write_text("1")
     address = libc.map_anonymous(3 * tib, noreserve=True)
     libc.unmap(address, tib)
     libc.advise(address + tib, 2 * tib, mmap.MADV_NOHUGEPAGE)

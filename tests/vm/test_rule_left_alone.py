@@ -13,6 +13,7 @@ import pytest
 from equal import NPAGES, all_merged
 from modules import kernels_own_ksm
 from swap import swap
+from written import written
 
 from ksmlab import content, libc, pagemap
 from ksmlab.libc import PAGE_SIZE
@@ -37,14 +38,14 @@ def kernel_ksm(modules: Modules) -> Iterator[Path]:
     theirs = kernels_own_ksm()
     with modules.without():
         modules.load("ksm", "sysfs=auto")
-        (theirs / "pages_to_scan").write_text("2000")
-        (theirs / "sleep_millisecs").write_text("5")
-        (theirs / "run").write_text("1")
-        try:
-            yield theirs
-        finally:
-            (theirs / "run").write_text("2")
-            (theirs / "run").write_text("0")
+        quick = {theirs / "pages_to_scan": "2000", theirs / "sleep_millisecs": "5"}
+        with written(quick):
+            (theirs / "run").write_text("1")
+            try:
+                yield theirs
+            finally:
+                (theirs / "run").write_text("2")
+                (theirs / "run").write_text("0")
 
 
 def left_alone(ksm: KsmSysfs, reason: str, pages: int) -> None:

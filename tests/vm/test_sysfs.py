@@ -28,6 +28,8 @@ SIX = (
     "kernel_pages_allocated",
 )
 SETTINGS = SIX[:4]
+#: The most passes that leave out what rests (QUIET_MIN and QUIET_MAX in kernel/scan.c).
+RESTING = 32
 
 
 @pytest.fixture
@@ -143,10 +145,11 @@ def rested(scanning: KsmSysfs) -> Iterator[Arena]:
 
 @pytest.mark.usefixtures("rested")
 def test_a_write_to_run_has_everything_looked_at_again(scanning: KsmSysfs) -> None:
+    passes = scanning.full_scans
     scanning.run = 1
-    # Seen as changed, seen as unchanged, and one pass that had begun before.
-    scanning.wait_full_scans(3)
-    assert scanning.pages_shared == 1024
+    scanning.wait_until(lambda s: s.pages_shared == 1024, 60, "1024 pages shared")
+    # Seen as changed, seen as unchanged; the rest is for pages that somebody holds for a moment.
+    assert scanning.full_scans - passes <= RESTING // 2
 
 
 @pytest.mark.usefixtures("rested")
