@@ -253,7 +253,8 @@ void ksm_area_release(struct ksm_area *area)
  *
  * kksmd must have been told to stop, and keeps so while ksm_lock is held here.
  *
- * Return: 0, or -EINTR or -ENOMEM, with the rest still merged.
+ * Return: 0; or, with the rest still merged, -EINTR, -ENOMEM, or -EFAULT, for
+ * which see ksm_area_remove().
  */
 int ksm_unmerge_all(void)
 {

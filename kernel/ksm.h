@@ -250,7 +250,8 @@ struct ksm_counters {
 /**
  * struct ksm_settings - what /sys/kernel/mm/ksm takes (read without a lock)
  * @run: 0 stop, 1 scan, 2 everything unmerged and stopped
- * @pages_to_scan: steps of the cursor between two sleeps
+ * @pages_to_scan: pages to look at between two sleeps; a hole, a stretch that is
+ *	left alone, or a chunk that is left out of the pass counts as one
  * @sleep: microseconds between two batches
  * @max_kernel_pages: no new node at or above this many; 0 for no limit
  */

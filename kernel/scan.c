@@ -228,7 +228,7 @@ static bool should_prune(void)
 	return list_empty(&ksm_regions) && READ_ONCE(ksm_counters.kernel_pages);
 }
 
-/* A batch: pages_to_scan steps, or less to the end of the pass. */
+/* A batch: pages_to_scan pages, or less to the end of the pass. */
 static void scan_batch(void)
 {
 	unsigned int left = READ_ONCE(ksm_settings.pages_to_scan), pages, held = 0;
