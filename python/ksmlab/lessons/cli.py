@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import Annotated
 
@@ -64,6 +65,8 @@ def exercise(
     # The second is where pytest says that the program, which is a part of it, has died.
     print(done.stdout, done.stderr, sep="", end="", flush=True)
     status = done.returncode
+    if status < 0:
+        print(f"The tests were ended by {signal.Signals(-status).name}: a pointer leads astray.")
     if not status and found.driver:
         status = exercise_module.run_driver_tests(found, CHECKOUT, target)
     if status:

@@ -61,6 +61,7 @@ def test_another_version_gets_no_memory(tmp_path: Path) -> None:
 
 def test_what_the_kernel_refuses_is_said(tmp_path: Path) -> None:
     done, calls = run(tmp_path, errno=errno.EEXIST)
+    assert calls, "there was no ioctl"
     assert calls[-1][:2] == ["area", REGISTER]
     assert done.returncode == 1
     assert os.strerror(errno.EEXIST) in done.stderr
