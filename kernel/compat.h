@@ -70,7 +70,8 @@ static inline void vm_flags_mod(struct vm_area_struct *vma, vm_flags_t set, vm_f
 
 /*
  * f7842747d13d ("mm: replace set_pte_at_notify() with just set_pte_at()", 6.10):
- * secondary MMUs no longer take a new PTE, they fault it in.
+ * secondary MMUs no longer take a new PTE, they fault it in; as KVM had done since
+ * 6bdb913f0a70 (3.7), whatever it was handed.
  */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 10, 0)
 static inline void mmu_notifier_change_pte(struct mm_struct *mm, unsigned long addr, pte_t pte)

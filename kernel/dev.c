@@ -55,7 +55,13 @@ static int area_release(struct inode *inode, struct file *file)
 	return 0;
 }
 
-/* /proc/PID/fdinfo/FD of an area. */
+/*
+ * /proc/PID/fdinfo/FD of an area.
+ *
+ * ksm-regions: its regions, of whichever process; those of a dead one until kksmd finds out
+ * ksm-pages: how many pages they have together, there or not
+ * ksm-merged: how many of these were last seen mapping a kernel page
+ */
 static void area_show_fdinfo(struct seq_file *m, struct file *file)
 {
 	struct ksm_area *area = file->private_data;

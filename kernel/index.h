@@ -51,6 +51,11 @@ struct ksm_entry {
 	};
 };
 
+/**
+ * enum ksm_kind - which of the two indexes
+ * @KSM_STABLE: that of kernel pages, which nobody can write
+ * @KSM_UNSTABLE: that of pages that wait for their equal
+ */
 enum ksm_kind { KSM_STABLE, KSM_UNSTABLE };
 
 /**

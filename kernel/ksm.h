@@ -266,7 +266,8 @@ struct ksm_counters {
 /**
  * struct ksm_settings - what /sys/kernel/mm/ksm takes (read without a lock)
  * @run: 0 stop, 1 scan, 2 everything unmerged and stopped
- * @pages_to_scan: pages that each thread looks at between two sleeps
+ * @pages_to_scan: pages that each thread looks at between two sleeps; a hole, a stretch
+ *	that is left alone, or a chunk that is left out of the pass counts as one
  * @sleep: microseconds between two batches
  * @max_kernel_pages: no new node at or above this many; 0 for no limit
  * @threads: threads that scan, from 1 to 16; each at the pace of pages_to_scan and sleep

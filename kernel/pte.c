@@ -238,9 +238,10 @@ EXPORT_SYMBOL_NS_GPL(replace_page, KSM_LAB);
  *
  * The race it is there for: a KVM guest reads and writes through page tables of
  * its own. Were the entry set first, a vCPU could go on with the old page while
- * the process already sees the new one. Up to 6.9 the secondary MMU is handed the
- * new entry, before it is set here; later kernels have it fault instead, once
- * the notifier range has ended.
+ * the process already sees the new one. In 2009 this call alone was in between:
+ * KVM was handed the new entry. Since 6bdb913f0a70 (3.7) each call stands between
+ * pte_change_begin() and pte_change_end(), and KVM lets go of the page at the
+ * begin: nothing is left for it to change here. From 6.10 on it is not even told.
  */
 void set_pte_at_notify(struct mm_struct *mm, unsigned long addr, pte_t *ptep, pte_t pte)
 {

@@ -170,7 +170,7 @@ static bool should_prune(const struct ksm_scanner *s)
 }
 
 /*
- * A batch: pages_to_scan steps, or less to the end of the pass. Returns false when
+ * A batch: pages_to_scan pages, or less to the end of the pass. Returns false when
  * there was nothing to do, since others have all that is left of the pass.
  */
 static bool scan_batch(struct ksm_scanner *s)

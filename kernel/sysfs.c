@@ -68,6 +68,18 @@ static ssize_t run_show(struct kobject *kobj, struct kobj_attribute *attr, char 
 	return sysfs_emit(buf, "%u\n", READ_ONCE(ksm_settings.run));
 }
 
+/*
+ * 2 gives every page its own copy, and returns when that is done.
+ *
+ *	-EINVAL: no number from 0 to 2; nothing has changed
+ *	-EINTR: a signal came: while another write was waited for, and nothing has
+ *	changed; or while pages were given their copies, and run is 0 and the rest
+ *	is still merged
+ *	-ENOMEM: there is no memory for a copy, nor anything to kill for it; run is
+ *	0, and the rest is still merged
+ *	-EFAULT: a page cannot be copied, since its memory is broken or userfaultfd
+ *	is in the way; run is 0, and the rest is still merged
+ */
 static ssize_t run_store(struct kobject *kobj, struct kobj_attribute *attr, const char *buf,
 			 size_t count)
 {

@@ -4,6 +4,21 @@
  *
  *	trace-cmd record -e devksm, or
  *	echo 1 > /sys/kernel/tracing/events/devksm/enable
+ *
+ * What stands in a line:
+ *
+ * @pass: which pass, from 1; as full_scans counts them
+ * @pages_shared: frames saved, as in the file of this name
+ * @kernel_pages: kernel pages in use
+ * @kind: among which pages the equal one was found
+ * @how: how the page came to be private
+ * @why: why the pages are left alone
+ * @mm: whose memory; a hash of the pointer, so that the same number is the same mm
+ * @addr: the address, of the first of the pages
+ * @pages: how many
+ * @pfn: the frame that the page was in
+ * @kernel_pfn: the frame of the kernel page
+ * @mappings: how many page-table entries still map the kernel page
  */
 #undef TRACE_SYSTEM
 #define TRACE_SYSTEM devksm

@@ -67,7 +67,7 @@ def test_every_arrow_is_one_that_lockdep_can_be_asked_for() -> None:
 def test_every_drawing_is_on_a_page() -> None:
     pages = [path.read_text() for path in (CHECKOUT / "docs").rglob("*.md")]
     for name in drawings.DRAWINGS:
-        assert sum(f"```{{drawing}} {name}\n" in page for page in pages) == 1
+        assert sum(f"```{{drawing}} {name}\n" in page for page in pages) >= 1
     assert not [page for page in pages if "% drawing" in page]
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ksmlab.lessons import exercise, source
+from ksmlab.lessons.excerpt import CHECKOUT
 from ksmlab.lessons.source import LessonError
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def test_its_page_tells_of_it(number: int) -> None:
     text = source.find(number).path.read_text()
     assert f"make exercise N={number}`" in text
     for path in EXERCISES[number].answer.iterdir():
+        assert path.suffix in {".c", ".py"}
         assert f"exercises/{number:02}/answer/{path.name}" in text
     answers = {path.name for path in EXERCISES[number].answer.iterdir()}
     assert answers <= {path.name for path in EXERCISES[number].skeleton.iterdir()}
@@ -51,3 +53,24 @@ def test_a_lesson_without_an_exercise(tmp_path: Path) -> None:
     (tmp_path / "x.c").write_text("int main(void) { return }")
     with pytest.raises(LessonError, match=r"x\.c does not compile"):
         exercise.build(tmp_path)
+
+
+def test_the_drivers_of_exercises_have_something_left_out_and_what_was_written_stays(
+    tmp_path: Path,
+) -> None:
+    with_driver = [each for each in EXERCISES.values() if each.driver]
+    assert with_driver
+    for found in with_driver:
+        target = tmp_path / str(found.number)
+        sources = exercise.copy_driver(found, CHECKOUT, target)
+        changed = [
+            path
+            for path in sources.rglob("*")
+            if path.is_file()
+            and path.read_bytes() != (CHECKOUT / "kernel" / path.relative_to(sources)).read_bytes()
+        ]
+        assert len(changed) == 1
+        assert "Your part." in changed[0].read_text()
+        changed[0].write_text("mine")
+        exercise.copy_driver(found, CHECKOUT, target)
+        assert changed[0].read_text() == "mine"

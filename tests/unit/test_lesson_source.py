@@ -121,3 +121,16 @@ def test_a_draft_shows_what_is_typed(tmp_path: Path) -> None:
     read = lesson(tmp_path, text)
     assert read.draft
     assert recorded.load(read).steps == ((recorded.Exchange("", "cat x", ""),),)
+
+
+def test_a_drawing_is_told_and_targets_are_a_table_in_the_terminal() -> None:
+    told = as_text("Look:\n\n```{drawing} page-tables\n```\n\nEnd.")
+    assert told.startswith("Look:\n\n> **Drawing: Page tables before and after a merge.** Before: ")
+    assert told.endswith("\n\nEnd.")
+    assert as_text("```{image} x.svg\n:alt: Squares\n```") == "> **Picture.** Squares"
+    table = as_text("```{targets}\n:workload: writer\n```\n\nEnd.")
+    assert "| writer | CPU to 99% merged |" in table
+    for lesson in source.read_all().values():
+        for part in lesson.parts:
+            if isinstance(part, source.Prose):
+                assert "```{" not in as_text(part.text)

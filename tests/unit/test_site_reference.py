@@ -8,7 +8,7 @@ import pytest
 
 from ksmlab import abi, lab_device
 from ksmlab.lessons.excerpt import CHECKOUT
-from ksmlab.site import definitions, kernel_doc, tables
+from ksmlab.site import definitions, kernel_doc, plugin, tables
 from ksmlab.sysfs import KsmSysfs
 
 KERNEL = CHECKOUT / "kernel"
@@ -58,8 +58,38 @@ def test_every_tracepoint_is_there() -> None:
     text = (KERNEL / "trace.h").read_text()
     names = set(re.findall(r"TRACE_EVENT\((\w+)", text))
     assert names
-    assert shown("tracepoints") == names
-    assert all(each.meaning and each.form for each in definitions.tracepoints())
+    words = {each.field: dict(each.meanings) for each in definitions.tracepoint_words()}
+    assert shown("tracepoints") == names.union(words, *words.values())
+    for each in definitions.tracepoints():
+        assert each.meaning
+        assert all(name.upper() in each.form and meaning for name, meaning in each.fields)
+        assert "%" not in each.form
+    (merge,) = (each for each in definitions.tracepoints() if each.name == "devksm_merge")
+    assert merge.form == "KIND mm=MM addr=0xADDR pfn=0xPFN kernel_pfn=0xKERNEL_PFN"
+    assert set(words["kind"]) == {"stable", "unstable"}
+    reasons = {each.name.removeprefix("skipped/") for each in definitions.skip_reasons()}
+    assert set(words["why"]) == reasons
+
+
+def test_each_setting_has_a_default_and_a_range_and_run_its_errnos() -> None:
+    found = {each.name: (each.default, each.most) for each in definitions.attributes()}
+    assert found["run"] == ("0", "2")
+    assert found["pages_to_scan"] == ("512", str(2**32 - 1))
+    assert found["max_kernel_pages"] == ("totalram_pages() / 4", str(2**64 - 1))
+    assert found["pages_shared"] == ("", "")
+    assert set(dict(definitions.run_errors())) == {"EINVAL", "EINTR", "ENOMEM", "EFAULT"}
+
+
+def test_the_lines_of_fdinfo_are_there() -> None:
+    assert [name for name, _ in definitions.fdinfo()] == ["ksm-regions", "ksm-pages", "ksm-merged"]
+
+
+def test_every_option_and_key_of_the_plugin_is_there() -> None:
+    text = (CHECKOUT / "python/ksmlab/pytest_plugin/__init__.py").read_text()
+    options = set(re.findall(r"\"(--[a-z-]+)\"", text))
+    keys = set(re.findall(r"addini\(\s*\"(\w+)\"", text))
+    assert {each.form.split()[0] for each in plugin.asked()["options"]} == options
+    assert {each.form for each in plugin.asked()["keys"]} == keys
 
 
 def test_every_parameter_is_there() -> None:
@@ -77,6 +107,8 @@ def test_every_command_is_there() -> None:
     for name in ("demo", "lesson", "lessons record", "exercise", "bench", "vm run", "kernels list"):
         assert f"# `ksmlab {name}`\n" in text
     assert "`--kernel KERNEL`" in text
+    assert "`--cpus CPUS`: Virtual CPUs. (default: `2`)" in text
+    assert "(default: `--module`)" in text
     # Outside of code two dashes become one long one.
     assert not re.search(r"--", re.sub(r"`[^`]*`", "", text))
 

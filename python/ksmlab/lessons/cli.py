@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -66,22 +67,33 @@ def lesson(
 def exercise(
     number: Annotated[int, typer.Argument(help="Of which lesson.")],
 ) -> None:
-    """Copy the exercise of a lesson to build/exercise, unless it is there; build it, and run its tests."""
+    """Copy the exercise of a lesson to build/exercise, unless it is there; build it, and run its tests.
+
+    Where a driver belongs to it, too, that is built and tested in a VM once all other tests pass.
+    """
     found = _known(exercise_module.find, number, "Nothing was copied.")
     target = CHECKOUT / f"build/exercise/{number:02}"
     try:
         for path in exercise_module.copy(found.skeleton, found, target):
             print(f"new: {path}")
+        if found.driver:
+            exercise_module.copy_driver(found, CHECKOUT, target)
         exercise_module.build(target)
         done = exercise_module.run_tests(target)
     except LessonError as error:
         raise VmError(str(error), untouched=f"What you wrote in {target} is as it was.") from None
-    print(done.stdout, end="")
-    if done.returncode:
+    # The second is where pytest says that the program, which is a part of it, has died.
+    print(done.stdout, done.stderr, sep="", end="", flush=True)
+    status = done.returncode
+    if status < 0:
+        print(f"The tests were ended by {signal.Signals(-status).name}: a pointer leads astray.")
+    if not status and found.driver:
+        status = exercise_module.run_driver_tests(found, CHECKOUT, target)
+    if status:
         print(f"Not yet. Edit the files in {target}, then: make exercise N={number}")
     else:
         print("That is it.")
-    raise typer.Exit(done.returncode)
+    raise typer.Exit(min(abs(status), 1))
 
 
 @app.command("list")

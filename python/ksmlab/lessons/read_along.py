@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import posixpath
 import re
 import sys
+from html import unescape
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markdown import Markdown
 from rich.syntax import Syntax
 
+from ksmlab.bench import kept
 from ksmlab.lessons import excerpt
-from ksmlab.lessons.source import Inclusion, Prose, Step
+from ksmlab.lessons.source import Inclusion, Prose, Step, split_options
 from ksmlab.vm.interact import ESCAPE, connect, raw_terminal, read_from, show, type_into
 
 if TYPE_CHECKING:
@@ -29,6 +32,10 @@ LESSON = re.compile(r"\{ref\}`lesson-(?P<number>\d+)`")
 FILE = re.compile(
     r"^(?P<mark>`{3,})\{literalinclude\} *(?P<path>\S+)\n.*?^(?P=mark)$", re.MULTILINE | re.DOTALL
 )
+DRAWING = re.compile(r"^`{3}\{drawing\} *(?P<name>\S+)\n`{3}$", re.MULTILINE)
+IMAGE = re.compile(r"^`{3}\{image\} *\S+\n:alt: *(?P<words>.*)\n`{3}$", re.MULTILINE)
+TARGETS = re.compile(r"^`{3}\{targets\}\n(?P<options>(?::.*\n)*)`{3}$", re.MULTILINE)
+SAID = re.compile(r"<(?:title|desc)[^>]*>([^<]*)<")
 PLACE = "docs/lessons"
 ENTER = (b"\r", b"\n", b" ")
 # Longer lines of prose are hard to read, however wide the terminal is.
@@ -48,9 +55,28 @@ def as_text(markdown: str) -> str:
     plain = FILE.sub(
         lambda found: f"`{posixpath.normpath(posixpath.join(PLACE, found['path']))}`", markdown
     )
+    plain = DRAWING.sub(lambda found: _drawing(found["name"]), plain)
+    plain = IMAGE.sub(lambda found: f"> **Picture.** {found['words']}", plain)
+    plain = TARGETS.sub(lambda found: _targets(found["options"]), plain)
     plain = LABEL.sub("", FENCE.sub("", plain))
     plain = LESSON.sub(lambda found: f"lesson {found['number']}", plain)
     return ROLE.sub(lambda found: f"`{found['text']}`", plain)
+
+
+def _drawing(name: str) -> str:
+    """Say what a drawing shows, in the words that it has for those who do not see it."""
+    # What is drawn is a part of the pages, and no part of this package.
+    docs = str(excerpt.CHECKOUT / "docs")
+    if docs not in sys.path:
+        sys.path.append(docs)
+    svg = importlib.import_module("drawings").DRAWINGS[name]()
+    title, words = (unescape(found[1]) for found in SAID.finditer(svg))
+    return f"> **Drawing: {title}.** {words}"
+
+
+def _targets(options: str) -> str:
+    """Give rows of the benchmark's targets as the page has them."""
+    return kept.of_options(dict(split_options(options.splitlines())[0]))
 
 
 def play_to_reader(lesson: Lesson, terminal: Terminal, machine: Machine) -> None:

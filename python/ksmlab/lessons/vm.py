@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import tomllib
 from typing import TYPE_CHECKING
 
 from ksmlab import lab as lab_module
 from ksmlab.closing import Closing
+from ksmlab.lessons.patch import patch
 from ksmlab.lessons.terminal import Terminal
 from ksmlab.vm import accel
 from ksmlab.vm.build import build_modules, mirror
@@ -143,7 +143,7 @@ def build_patched(checkout: Path, kernel: Kernel, edits: Path) -> BuiltModules:
     Args:
         checkout: Where its sources are.
         kernel: What to build for.
-        edits: A file of tables ``[[edit]]`` with ``file``, ``old``, which stands there once, and ``new``.
+        edits: What patch() takes.
 
     Raises:
         VmError: An edit does not fit the sources any more, or they do not compile.
@@ -151,14 +151,5 @@ def build_patched(checkout: Path, kernel: Kernel, edits: Path) -> BuiltModules:
     directory = checkout / "build" / f"{kernel.name}-{edits.stem}"
     sources = directory / "sources"
     mirror(checkout / "kernel", sources)
-    for edit in tomllib.loads(edits.read_text())["edit"]:
-        path = sources / edit["file"]
-        text = path.read_text()
-        if text.count(edit["old"]) != 1:
-            raise VmError(
-                f"{edits.name}: {edit['old']!r} does not stand in kernel/{edit['file']} exactly once.",
-                untouched="Nothing was built.",
-                hint=f"The driver has changed: change {edits} with it.",
-            )
-        path.write_text(text.replace(edit["old"], edit["new"]))
+    patch(sources, edits)
     return build_modules(sources, kernel.build_dir, directory / "built")

@@ -17,5 +17,6 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     app.add_directive("run", lesson_pages.Run)
     app.add_directive("lessons", lesson_pages.LessonList)
     app.add_directive("excerpt", excerpts.ExcerptDirective)
+    app.add_directive("targets", tables.TargetsDirective)
     app.add_directive("reference", tables.ReferenceDirective)
     return {"parallel_read_safe": True, "parallel_write_safe": True, "version": "1"}

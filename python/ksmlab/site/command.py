@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Option:
-    """An option or an argument, as it is typed, and what it means."""
+    """An option or an argument, as it is typed, what it means, and what it is if it is not given."""
 
     form: str
     meaning: str
+    default: str
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def _walk(name: str, command: Any) -> Iterator[Command]:  # noqa: ANN401
             yield from _walk(f"{name} {key}", each)
         return
     options = tuple(
-        Option(_form(each), _marked((getattr(each, "help", None) or "").strip()))
+        Option(_form(each), _marked((getattr(each, "help", None) or "").strip()), _default(each))
         for each in command.params
         if not getattr(each, "hidden", False)
     )
@@ -57,6 +58,16 @@ def _marked(text: str) -> str:
     pieces = re.split(r"(`[^`]*`)", text)
     pieces[::2] = [re.sub(r"(?<![\w-])--[\w-]*", r"`\g<0>`", piece) for piece in pieces[::2]]
     return "".join(pieces)
+
+
+def _default(parameter: Any) -> str:  # noqa: ANN401
+    # Nothing, an empty list, and a flag that is not set go without saying.
+    value = parameter.default
+    if callable(value) or value in (None, False, "", (), []) or "UNSET" in repr(value):
+        return ""
+    if getattr(parameter, "is_flag", False):
+        return str(parameter.opts[0])
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _form(parameter: Any) -> str:  # noqa: ANN401

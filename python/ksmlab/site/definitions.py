@@ -14,6 +14,12 @@ HEADER = "kernel/include/uapi/linux/ksm.h"
 ATTRIBUTE = re.compile(r"&(\w+)_attr\.attr")
 SETTING = re.compile(r"^SETTING\((\w+), (\w+)\);", re.MULTILINE)
 COUNTER = re.compile(r"^COUNTER\((\w+), (\w+)\);", re.MULTILINE)
+MACRO_MAXIMA = {"UINT_MAX": "4294967295", "ULONG_MAX": "18446744073709551615"}
+INITIAL = re.compile(r"^\t\.(\w+) = (\w+),$", re.MULTILINE)
+SET_AT_LOAD = re.compile(r"^\tksm_settings\.(\w+) = (.*);$", re.MULTILINE)
+LAST_RUN = re.compile(r"enum \{ ((?:KSM_RUN_\w+(?:, )?)+) \};")
+FDINFO = re.compile(r"(ksm-\w+):\\t%")
+FDINFO_MEANING = re.compile(r"^(ksm-\w+): (.*)$")
 WRITABLE = re.compile(r"__ATTR_RW\((\w+)\)")
 SKIPPED = re.compile(r"SKIPPED\((KSM_SKIP_\w+), \"(\w+)\"\)")
 PARAMETER = re.compile(r"^module_param(?:_cb)?\((\w+), .*?(\d+)\);", re.MULTILINE)
@@ -21,7 +27,10 @@ DESCRIPTION = re.compile(r"^MODULE_PARM_DESC\((\w+), \"(.*)\"\);", re.MULTILINE)
 DEFAULT = re.compile(r"static char \*(\w+) = \"(\w+)\";")
 IOCTL = re.compile(r"^#define (KSM_\w+)\s+(_IO[WR]*\([^)]*\))", re.MULTILINE)
 EVENT = re.compile(r"^TRACE_EVENT\((\w+),$", re.MULTILINE)
-FORMAT = re.compile(r"TP_printk\(\"([^\"]*)\"")
+PRINTED = re.compile(r"TP_printk\(\"([^\"]*)\",\s*(.*)\)\n\);?", re.DOTALL)
+FIELD = re.compile(r"(?:(\w+)=)?(0x)?%\w+")
+SHOWN_BY = re.compile(r"show_(\w+)\(__entry->(\w+)\)")
+NAMED = re.compile(r"\{ (KSM_\w+),\s*\"(\w+)\" \}")
 MEMBER = re.compile(r"^@(\w+): ?(.*)$")
 ERRNO = re.compile(r"^\s*-(E[A-Z0-9]+): (.*)$")
 
@@ -32,11 +41,21 @@ class DefinitionError(Exception):
 
 @dataclass(frozen=True)
 class Attribute:
-    """A file in /sys/kernel/mm/ksm."""
+    """A file in /sys/kernel/mm/ksm.
+
+    Attributes:
+        name: Its name.
+        writable: Whether it can be written.
+        meaning: What its number is.
+        default: What it is when the driver is loaded; empty for a counter.
+        most: The largest number that is taken; empty for a counter.
+    """
 
     name: str
     writable: bool
     meaning: str
+    default: str = ""
+    most: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,11 +90,32 @@ class Ioctl:
 
 @dataclass(frozen=True)
 class Tracepoint:
-    """A tracepoint of the system devksm: its meaning, and what a line of the trace looks like."""
+    """A tracepoint of the system devksm.
+
+    Attributes:
+        name: Its name.
+        meaning: When it is passed.
+        form: What a line of the trace looks like, values as the names of their fields.
+        fields: Each field and what it means.
+    """
 
     name: str
     meaning: str
     form: str
+    fields: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Words:
+    """The words that a field of a tracepoint can be.
+
+    Attributes:
+        field: Its name.
+        meanings: Each word and what it means.
+    """
+
+    field: str
+    meanings: tuple[tuple[str, str], ...]
 
 
 def _read(path: str) -> str:
@@ -91,10 +131,14 @@ def comment_lines(comment: str) -> list[str]:
 
 def members(path: str, name: str) -> dict[str, str]:
     """Give the meaning of each member of a type, from the kernel-doc above it."""
+    return _meanings(comment_lines(excerpt.find(path, name).comment), MEMBER)
+
+
+def _meanings(lines: list[str], pattern: re.Pattern[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     last = ""
-    for line in comment_lines(excerpt.find(path, name).comment):
-        if match := MEMBER.match(line):
+    for line in lines:
+        if match := pattern.match(line):
             last = match[1]
             found[last] = match[2]
         elif last and line.strip():
@@ -114,6 +158,7 @@ def attributes() -> list[Attribute]:
     settings = members("kernel/ksm.h", "struct ksm_settings")
     counters = members("kernel/ksm.h", "struct ksm_counters")
     names = dict(COUNTER.findall(text))
+    defaults, most = _defaults(text), _maxima(text)
     writable = {name for name, _ in SETTING.findall(text)} | set(WRITABLE.findall(text))
     result = []
     for name in ATTRIBUTE.findall(text):
@@ -128,8 +173,53 @@ def attributes() -> list[Attribute]:
         if same := re.fullmatch(r"the same, of (the last complete pass)", meaning):
             before = counters[names[name].replace("_last", "_now")]
             meaning = before.replace("this pass", same[1]).replace("the last one", "the one before")
-        result.append(Attribute(name, name in writable, meaning))
+        result.append(
+            Attribute(name, name in writable, meaning, defaults.get(name, ""), most.get(name, ""))
+        )
+    if unknown := [
+        each.name for each in result if each.writable and not (each.default and each.most)
+    ]:
+        raise DefinitionError(f"kernel/sysfs.c: no default, or no most, of {', '.join(unknown)}")
     return result
+
+
+def _run_names() -> list[str]:
+    found = LAST_RUN.search(_read("ksm.h"))
+    if found is None:
+        raise DefinitionError("kernel/ksm.h has no enum of what run can be")
+    return found[1].split(", ")
+
+
+def _defaults(text: str) -> dict[str, str]:
+    initial = excerpt.find("kernel/sysfs.c", "ksm_settings").text
+    numbers = {name: str(number) for number, name in enumerate(_run_names())}
+    found = {name: numbers.get(value, value) for name, value in INITIAL.findall(initial)}
+    return found | dict(SET_AT_LOAD.findall(text))
+
+
+def _maxima(text: str) -> dict[str, str]:
+    return {
+        name: MACRO_MAXIMA[limit] for name, limit in SETTING.findall(text) if limit in MACRO_MAXIMA
+    } | {"run": str(len(_run_names()) - 1)}
+
+
+def run_errors() -> tuple[tuple[str, str], ...]:
+    """Give the errnos of a write to run, and when each comes."""
+    return tuple(_errors(comment_lines(excerpt.find("kernel/sysfs.c", "run_store").comment))[1])
+
+
+def fdinfo() -> list[tuple[str, str]]:
+    """Give the lines that an area adds to /proc/PID/fdinfo/FD, each with its meaning.
+
+    Raises:
+        DefinitionError: One has none.
+    """
+    piece = excerpt.find("kernel/dev.c", "area_show_fdinfo")
+    meanings = _meanings(comment_lines(piece.comment), FDINFO_MEANING)
+    names = FDINFO.findall(piece.text)
+    if list(meanings) != names:
+        raise DefinitionError(f"kernel/dev.c: fdinfo has {names}, and its comment {list(meanings)}")
+    return list(meanings.items())
 
 
 def skip_reasons() -> list[Attribute]:
@@ -198,11 +288,46 @@ def tracepoints() -> list[Tracepoint]:
         DefinitionError: One has no comment, or no format.
     """
     result = []
-    for name in EVENT.findall(_read("trace.h")):
+    text = _read("trace.h")
+    explained = _meanings(
+        comment_lines(text[text.index("/*\n") : text.index("*/\n#undef") + 2]), MEMBER
+    )
+    for name in EVENT.findall(text):
         piece = excerpt.find("kernel/trace.h", name)
-        form = FORMAT.search(piece.text)
-        if not piece.comment or form is None:
+        printed = PRINTED.search(piece.text)
+        if not piece.comment or printed is None:
             raise DefinitionError(f"kernel/trace.h: {name} has no comment, or no TP_printk()")
         meaning = " ".join(comment_lines(piece.comment)).strip()
-        result.append(Tracepoint(name, meaning, form[1]))
+        by_word = [field for _, field in SHOWN_BY.findall(printed[2])]
+        fields = [found[1] or by_word.pop(0) for found in FIELD.finditer(printed[1])]
+        if unknown := set(fields) - explained.keys():
+            raise DefinitionError(f"kernel/trace.h: its head does not explain {unknown} of {name}")
+        # In the form, each value is the name of its field.
+        form = printed[1]
+        for found, field in reversed(list(zip(FIELD.finditer(form), fields, strict=True))):
+            key = f"{found[1]}={found[2] or ''}" if found[1] else ""
+            form = form[: found.start()] + key + field.upper() + form[found.end() :]
+        result.append(
+            Tracepoint(name, meaning, form, tuple((field, explained[field]) for field in fields))
+        )
+    return result
+
+
+def tracepoint_words() -> list[Words]:
+    """Give the words that stand for the values of enums in a trace, each with its meaning.
+
+    Raises:
+        DefinitionError: A value has no word.
+    """
+    result = []
+    for show, field, path, enum, silent in (
+        ("show_kind", "kind", "kernel/index.h", "enum ksm_kind", set()),
+        ("show_break", "how", "kernel/ksm.h", "enum ksm_break", set()),
+        ("show_skip", "why", "kernel/ksm.h", "enum ksm_skip", {"KSM_SKIP_NONE", "KSM_NR_SKIP"}),
+    ):
+        meanings = members(path, enum)
+        words = dict(NAMED.findall(excerpt.find("kernel/trace.h", show).text))
+        if words.keys() != meanings.keys() - silent:
+            raise DefinitionError(f"kernel/trace.h: {show} has {list(words)}, {enum} is another")
+        result.append(Words(field, tuple((word, meanings[name]) for name, word in words.items())))
     return result

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from docutils import nodes
+from docutils.parsers.rst import directives
 from docutils.statemachine import StringList
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from sphinx.util.docutils import SphinxDirective
 
+from ksmlab.bench import kept
+from ksmlab.bench.kept import KeptError
 from ksmlab.lessons.excerpt import CHECKOUT, ExcerptError
-from ksmlab.site import command, definitions, kernel_doc
+from ksmlab.site import command, definitions, kernel_doc, plugin
 from ksmlab.site.definitions import KERNEL, DefinitionError
 
 if TYPE_CHECKING:
@@ -24,9 +27,15 @@ PARTS: Mapping[str, Callable[[str], Mapping[str, object]]] = {
     "sysfs": lambda _: {
         "attributes": definitions.attributes(),
         "reasons": definitions.skip_reasons(),
+        "run_errors": definitions.run_errors(),
     },
+    "fdinfo": lambda _: {"lines": definitions.fdinfo()},
+    "pytest": lambda _: plugin.asked(),
     "ioctls": lambda _: {"ioctls": definitions.ioctls()},
-    "tracepoints": lambda _: {"tracepoints": definitions.tracepoints()},
+    "tracepoints": lambda _: {
+        "tracepoints": definitions.tracepoints(),
+        "words": definitions.tracepoint_words(),
+    },
     "command": lambda _: {"commands": command.commands()},
     "parameters": lambda _: {"parameters": definitions.parameters()},
     "kernel-doc": lambda file: {"docs": kernel_doc.docs(file)},
@@ -49,6 +58,27 @@ def render(part: str, of: str = "") -> str:
     )
     environment.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
     return environment.get_template(f"{part}.md.j2").render(**PARTS[part](of))
+
+
+class TargetsDirective(SphinxDirective):
+    """Rows of the benchmark's targets; ``:workload:``, ``:metric:`` and ``:kernel:`` say which."""
+
+    option_spec = {  # noqa: RUF012
+        "workload": directives.unchanged,
+        "metric": directives.unchanged,
+        "kernel": directives.unchanged,
+    }
+
+    def run(self) -> list[nodes.Node]:
+        """Make them."""
+        self.env.note_dependency(str(kept.DATA))
+        try:
+            text = kept.of_options(self.options)
+        except KeptError as error:
+            raise self.error(str(error)) from None
+        node = nodes.container(classes=["bench-targets"])
+        self.state.nested_parse(StringList(text.splitlines(), ""), self.content_offset, node)
+        return [node]
 
 
 class ReferenceDirective(SphinxDirective):

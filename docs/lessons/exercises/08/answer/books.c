@@ -1,0 +1,44 @@
+/* The accounts that change when a kernel page takes the place of a page. */
+#include <stdbool.h>
+
+struct page {
+	int refs;		/* it is freed when there are none */
+	int mapcount;
+	bool anonymous;
+	bool dirty;		/* its content is newer than that in swap */
+	bool in_swap;		/* a swap slot is kept for it */
+};
+
+struct pte {
+	struct page *page;
+	bool writable;
+	bool dirty;
+	bool soft_dirty;
+};
+
+struct process {
+	long rss_anon;
+	long rss_file;
+};
+
+/*
+ * Map the kernel page where another page is mapped; all accounts follow. The new entry is
+ * read-only and clean, and keeps the soft-dirty bit. If the old entry was dirty, the old
+ * page is from now on. A swap slot of a page that nobody maps any more is freed.
+ */
+void replace(struct process *process, struct pte *pte, struct page *kernel_page)
+{
+	struct page *page = pte->page;
+
+	kernel_page->refs++;
+	kernel_page->mapcount++;
+	process->rss_file++;
+	process->rss_anon--;
+	if (pte->dirty)
+		page->dirty = true;
+	*pte = (struct pte){ .page = kernel_page, .soft_dirty = pte->soft_dirty };
+	page->mapcount--;
+	if (!page->mapcount)
+		page->in_swap = false;
+	page->refs--;
+}

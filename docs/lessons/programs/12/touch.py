@@ -1,0 +1,44 @@
+"""A write to every page, so that no later one is slow: what it takes, and what of the savings it leaves."""
+
+import statistics
+
+from attacker import write_times
+
+from ksmlab import content, pagemap
+from ksmlab.device import KsmDevice
+from ksmlab.memory import Arena
+from ksmlab.sysfs import KsmSysfs
+
+PAGES = 512
+
+
+def main() -> None:
+    """Merge equal pages; write to each twice while the scan stands still; have it go on."""
+    ksm = KsmSysfs.find()
+    with (
+        Arena(PAGES, huge=False) as arena,
+        KsmDevice() as device,
+        device.create_area() as area,
+    ):
+        arena.fill(content.equal(PAGES))
+        # The byte that will be written is there already, so the pages stay equal.
+        write_times(arena, range(PAGES))
+        area.register(arena)
+
+        def tell(when: str, times: str = "") -> None:
+            saved = PAGES - pagemap.distinct(pagemap.frames(None, arena.address, PAGES))
+            print(f"{when}: {saved} frames saved{times}")
+
+        ksm.wait_until(lambda ksm: ksm.pages_shared == PAGES - 1, 240)
+        tell("merged")
+        ksm.run = 0
+        for when in ("after a write to each page", "after another"):
+            took = statistics.median(write_times(arena, range(PAGES)))
+            tell(when, f", a write took {took:.0f} ns")
+        ksm.run = 1
+        ksm.wait_until(lambda ksm: ksm.pages_shared == PAGES - 1, 240)
+        tell("some passes later")
+
+
+if __name__ == "__main__":
+    main()

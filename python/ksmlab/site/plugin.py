@@ -1,0 +1,44 @@
+"""What the pytest plugin adds to pytest: the options and keys that its pytest_addoption() asks for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+from ksmlab import pytest_plugin
+from ksmlab.site.command import Option
+
+if TYPE_CHECKING:
+    import pytest
+
+
+@dataclass
+class _Asked:
+    """Takes the place of pytest's parser, and of a group of it: writes down what it is asked for."""
+
+    options: list[Option] = field(default_factory=list)
+    keys: list[Option] = field(default_factory=list)
+
+    def getgroup(self, *_: str) -> _Asked:
+        return self
+
+    def addoption(self, *names: str, **about: Any) -> None:  # noqa: ANN401
+        value = f" {about['metavar']}" if "metavar" in about else ""
+        again = ", may be repeated" if about.get("action") == "append" else ""
+        meaning = about["help"] if "repeated" in about["help"] else about["help"] + again
+        self.options.append(Option(", ".join(names) + value, meaning, _text(about.get("default"))))
+
+    def addini(self, name: str, help: str, type: str = "", default: object = "") -> None:  # noqa: A002
+        kind = {"paths": " (paths)", "args": " (words)"}.get(type, "")
+        self.keys.append(Option(name, help + kind, _text(default)))
+
+
+def _text(value: object) -> str:
+    return "" if value in (None, []) else str(value)
+
+
+def asked() -> dict[str, list[Option]]:
+    """Give the options and the keys, in the order in which the plugin has them."""
+    parser = _Asked()
+    pytest_plugin.pytest_addoption(cast("pytest.Parser", parser))
+    return {"options": parser.options, "keys": parser.keys}
