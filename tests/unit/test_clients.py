@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-CLIENTS = sorted((ROOT / "tests/clients").glob("*.c"))
+CLIENTS = sorted([*ROOT.glob("tests/clients/*.c"), *ROOT.glob("docs/how-to/programs/*.c")])
 COMPILERS = {"c": ["gcc", "-x", "c"], "c++": ["g++", "-x", "c++"]}
 
 
@@ -22,4 +22,4 @@ def test_client_compiles(language: str, source: Path, tmp_path: Path) -> None:
 
 
 def test_there_are_clients() -> None:
-    assert {source.stem for source in CLIENTS} >= {"ksm2009", "kvm_guests"}
+    assert {source.stem for source in CLIENTS} >= {"ksm2009", "kvm_guests", "offer"}

@@ -41,6 +41,7 @@ def tree(tmp_path: Path) -> Path:
         ("one", 13, "static int one(int a,", "}"),
         ("two", 23, "struct thing *two(void)", "}"),
         ("fops", 28, "static const struct", "};"),
+        ("three", 32, "static void __attribute__", "}"),
     ],
 )
 def test_c(tree: Path, name: str, first: int, begin: str, end: str) -> None:

@@ -23,6 +23,7 @@ C_TYPE = re.compile(r"(?:static )?(?:const )?(?P<name>(?:struct|enum|union) \w+)
 C_MACRO = re.compile(r"#define (?P<name>\w+)")
 C_EVENT = re.compile(r"TRACE_EVENT\((?P<name>\w+),")
 C_FUNCTION = re.compile(r"[a-zA-Z_][\w \t*]*?\b\*?(?P<name>[a-zA-Z_]\w*)\((?!.*\);)")
+C_ATTRIBUTE = re.compile(r"__attribute__\(\(.*?\)\)\s*")
 C_OBJECT = re.compile(r"(?:static |const |struct )[\w *]*?\b(?P<name>\w+)(?:\[[^\]]*\])? = \{")
 
 
@@ -147,7 +148,7 @@ def _c_name(lines: list[str], at: int) -> tuple[str, int] | None:
             if line.endswith("};"):
                 return found["name"], at
             return found["name"], _line_with(lines, at + 1, end)
-    if (found := C_FUNCTION.match(line)) and found["name"] not in KEYWORDS:
+    if (found := C_FUNCTION.match(C_ATTRIBUTE.sub("", line))) and found["name"] not in KEYWORDS:
         body = at
         # The arguments may take several lines; a declaration ends with them.
         while body < len(lines) and lines[body] != "{":

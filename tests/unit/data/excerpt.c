@@ -28,3 +28,7 @@ struct thing *two(void)
 static const struct file_operations fops = {
 	.owner = THIS_MODULE,
 };
+
+static void __attribute__((noinline)) three(void)
+{
+}
