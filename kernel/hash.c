@@ -22,6 +22,7 @@
  */
 #include <linux/bitmap.h>
 #include <linux/highmem.h>
+#include <linux/moduleparam.h>
 #include <linux/random.h>
 #include <linux/xxhash.h>
 
@@ -32,6 +33,15 @@
 #define LINE_WORDS	(L1_CACHE_BYTES / sizeof(u64))
 
 #define GROUP_BITS	16
+
+/*
+ * For measuring only: how much of memory is read depends on whether a sample lies
+ * where pages differ, and a figure that is to be the same twice needs the same
+ * places twice. Who knows them can choose contents that meet.
+ */
+static unsigned long hash_seed;
+module_param(hash_seed, ulong, 0400);
+MODULE_PARM_DESC(hash_seed, "for measuring only, since who knows it can choose contents that meet: a number that hashes and samples follow from; 0 (the default) draws one");
 
 static u64 seed;
 
@@ -108,12 +118,18 @@ bool ksm_hash_crowded(u64 hash)
 	return !__test_and_set_bit(group_of(hash), crowded);
 }
 
+/* One of the numbers that all of this follows from. */
+static u64 draw(u64 number)
+{
+	return hash_seed ? xxh64(&number, sizeof(number), hash_seed) : get_random_u64();
+}
+
 void ksm_hash_init(void)
 {
 	const unsigned int part = PAGE_SIZE / sizeof(u64) / LINES;
 	unsigned int i;
 
-	get_random_bytes(&seed, sizeof(seed));
+	seed = draw(LINES);
 	for (i = 0; i < LINES; i++)
-		places[i] = i * part + get_random_u32_below(part / LINE_WORDS) * LINE_WORDS;
+		places[i] = i * part + draw(i) % (part / LINE_WORDS) * LINE_WORDS;
 }

@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from ksmlab.bench import figures, reality
-from ksmlab.bench.engines import Look
-from ksmlab.bench.guest import MARK, Session
-from ksmlab.bench.plan import Plan
+from ksmlab.bench import figures, reality, runner
+from ksmlab.bench.engines import HASH_REST, NO_REST, Look, Rest, read_all
+from ksmlab.bench.guest import MARK, Modules, Session
+from ksmlab.bench.plan import ENGINES, HASH, IN_KERNEL, TREE, Plan
 from ksmlab.bench.probe import Probe
 from ksmlab.bench.result import Guest, Results, Sample
-from ksmlab.bench.runner import Lines, Wanted, compile_probe, config_for, takes_index
+from ksmlab.bench.runner import (
+    COUNTED_HASH_SEED,
+    Lines,
+    Wanted,
+    compile_probe,
+    config_for,
+    plan_for,
+    takes_index,
+)
 from ksmlab.bench.workloads import WORKLOADS, Memory, Surroundings
 from ksmlab.libc import PAGE_SIZE
 from ksmlab.vm.accel import Accel
+from ksmlab.vm.build import BuiltModules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 PLAN = Plan(
     engines=("in_kernel", "tree"),
@@ -108,8 +119,12 @@ def test_pages_that_change_get_contents_that_they_never_had(probe: Probe) -> Non
 
 
 def test_the_writers_write_in_the_last_tenth(probe: Probe) -> None:
-    with busy_until_changed("writer", probe) as memory:
+    with busy_until_changed("writer", probe) as memory, WORKLOADS["writer"].make(100, 1) as before:
         assert memory.npages - memory.still == 10
+        pairs = zip(memory.view(memory.still), before.view(memory.still), strict=True)
+        words = {at % PAGE_SIZE // 8 for at, (now, then) in enumerate(pairs) if now != then}
+    # Not only where a sample may have, or lack, one certain word of each page.
+    assert len(words) > 10
 
 
 def test_each_write_changes_its_page_and_is_timed(probe: Probe) -> None:
@@ -158,8 +173,8 @@ class FakeEngine:
 
     name = "fake"
 
-    def __init__(self, pace: int) -> None:
-        self.pace, self.looks = pace, 0
+    def __init__(self, pace: int, rest: Rest = NO_REST) -> None:
+        self.pace, self.looks, self.rest = pace, 0, rest
 
     def run(self) -> None:
         pass
@@ -189,6 +204,45 @@ def test_steady_passes_are_averaged() -> None:
     assert (cost, passes) == (200, 10)
 
 
+def test_steady_passes_are_whole_cycles_once_all_rests() -> None:
+    plan = replace(PLAN, steady_ns=0)
+    engine = FakeEngine(0, Rest(settle=50, cycle=9))
+    _, passes = figures.steady_pass(engine, plan)  # type: ignore[arg-type]
+    # Two looks a pass; 18 is the first multiple of 9 that is at least 10.
+    assert passes == 18
+    assert engine.looks // 2 == 51 + 18
+    assert not figures.whole_cycles(5, 9)
+    assert not figures.whole_cycles(100, 9)
+    assert figures.whole_cycles(figures.MANY_CYCLES * 9 + 1, 9)
+
+
+def test_a_look_at_everything_lasts_three_passes() -> None:
+    engine = FakeEngine(0)
+    engine.look_at_all = lambda: False  # type: ignore[attr-defined]
+    assert figures.full_pass(engine, PLAN) is None  # type: ignore[arg-type]
+    engine.look_at_all = lambda: True  # type: ignore[attr-defined]
+    assert figures.full_pass(engine, PLAN) == 200  # type: ignore[arg-type]
+    assert engine.looks // 2 == 2 + figures.FULL_PASSES
+
+
+def test_what_rests_is_what_the_driver_has_rest() -> None:
+    source = (Path(__file__).resolve().parents[2] / "kernel/scan.c").read_text()
+    least, most = (
+        int(re.findall(rf"#define QUIET_{end}\s+(\d+)", source)[0]) for end in ("MIN", "MAX")
+    )
+    longest = 1 << (most - least)
+    assert HASH_REST.cycle == longest + 1
+    # One busy pass, a look for each further step of quiet, and the rests of 1, 2, 4 ... between them.
+    assert HASH_REST.settle >= 1 + most + (longest - 1)
+    # The three that are measured come after one that has begun before, and one more.
+    assert 1 + least >= 2 + figures.FULL_PASSES
+
+
+def test_settings_that_a_kernel_lacks_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "sleep").write_text("20\n")
+    assert read_all(tmp_path, ("sleep", "advisor_mode")) == {"sleep": "20"}
+
+
 def test_a_scanner_that_stands_still_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(figures, "STUCK_SECONDS", 1e-5)
     engine = FakeEngine(0)
@@ -202,9 +256,38 @@ def test_what_is_measured_in_which_order() -> None:
     session = Session.__new__(Session)
     session.plan = PLAN
     assert list(session.rounds()) == [
-        (1, 0, "all_equal"), (1, 0, "real_files"), (1, 1, "all_equal"), (1, 1, "real_files"),
-        (4, 0, "all_equal"), (16, 0, "all_equal"),
+        (1, 0, "all_equal"), (1, 0, "real_files"), (4, 0, "all_equal"), (16, 0, "all_equal"),
+        (1, 1, "all_equal"), (1, 1, "real_files"),
     ]  # fmt: skip
+
+
+def test_more_memory_again_with_whom_targets_are_about() -> None:
+    session = Session.__new__(Session)
+    session.engines = ENGINES
+    assert session.engines_in(1, 1) == session.engines_in(16, 0) == ENGINES
+    assert session.engines_in(16, 1) == (IN_KERNEL, HASH)
+    session.engines = (IN_KERNEL, TREE)
+    assert session.engines_in(4, 2) == (IN_KERNEL, TREE)
+
+
+@pytest.mark.parametrize(("counted", "seed"), [(False, 0), (True, COUNTED_HASH_SEED)])
+def test_samples_are_drawn_but_where_instructions_are_counted(
+    counted: bool, seed: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    built = BuiltModules(tmp_path, (tmp_path / "ksm.ko", tmp_path / "ksm_lab.ko"), "")
+    monkeypatch.setattr(runner, "takes_index", lambda _module: True)
+    wanted = Wanted(("k",), ("hash",), ("sparse",), 512, 2, counted=counted)
+    plan = plan_for(wanted, built, tmp_path)
+    assert plan.hash_seed == seed
+    commands: list[list[str]] = []
+    monkeypatch.setattr(subprocess, "run", lambda argv, **_: commands.append(argv))
+    modules = Modules(plan)
+    modules.load("hash")
+    modules.load_any()
+    modules.load("hash")
+    loads = [argv[2:] for argv in commands if argv[0] == "insmod" and len(argv) > 2]
+    # Anew for each measurement, with the same index, too.
+    assert loads == 2 * [["sysfs=auto", f"hash_seed={seed}", "index=hash"]]
 
 
 def test_a_plan_arrives_as_it_was() -> None:

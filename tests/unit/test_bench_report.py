@@ -1,22 +1,17 @@
-"""The report of stored results: JSON, Markdown, one page; and the baseline that a check compares with."""
+"""The report of stored results: JSON, Markdown, one page."""
 
 from __future__ import annotations
 
-import io
-import json
 import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from elements import Elements
-from rich.console import Console
 
-from ksmlab.bench import baseline, cli, host
-from ksmlab.bench.baseline import Change, Cost
+from ksmlab.bench import cli, host
 from ksmlab.bench.report import Report
 from ksmlab.bench.result import Results
-from ksmlab.bench.summary import Summary
 from ksmlab.bench.workloads import WORKLOADS
 from ksmlab.vm.errors import VmError
 
@@ -119,6 +114,16 @@ def test_what_is_missing_is_said(report: Report) -> None:
     assert any("metadata_bytes" in note for note in report.notes)
 
 
+def test_how_each_engine_was_set_is_said(results: Results) -> None:
+    told = {"sleep": "0", "index": "tree"}
+    samples = tuple(
+        replace(one, settings=told) if one.engine == "tree" else one for one in results.samples
+    )
+    report = Report(replace(results, samples=samples))
+    assert ("tree on debian-6.12", "sleep 0, index tree") in report.facts
+    assert Results.from_data(report.to_data()) == report.results
+
+
 def test_results_of_another_format(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     path.write_text('{"format": 0}')
@@ -145,54 +150,3 @@ def test_a_machine_by_its_cpus(tmp_path: Path) -> None:
     info = tmp_path / "cpuinfo"
     info.write_text("model name\t: An example\nmodel name\t: An example\n")
     assert host.machine(info, 1.25) == "2 x An example, load 1.2 at the start"
-
-
-COST = Cost("k", "sparse", "hash", "steady_pass_ns", 1000)
-
-
-@pytest.mark.parametrize(
-    ("before", "dear"), [(1000, False), (953, False), (951, True), (None, False)]
-)
-def test_five_percent_dearer_is_too_dear(before: int | None, dear: bool) -> None:
-    assert Change(COST, before).too_dear is dear
-
-
-def test_costs_are_the_figures_that_instructions_make_up(results: Results) -> None:
-    costs = baseline.costs(results.samples)
-    assert {cost.metric for cost in costs} == set(baseline.COMPARED)
-    found = Summary(results.samples).median("debian-6.12", "sparse", "tree", "steady_pass_ns")
-    assert Cost("debian-6.12", "sparse", "tree", "steady_pass_ns", int(found or 0)) in costs
-
-
-def test_an_update_keeps_what_was_not_measured(tmp_path: Path) -> None:
-    path = tmp_path / "baseline.json"
-    assert baseline.read(path) == {}
-    baseline.update([COST], path)
-    other = replace(COST, kernel="l")
-    baseline.update([other, replace(COST, ns=7)], path)
-    assert baseline.read(path) == {other.key: other, COST.key: replace(COST, ns=7)}
-
-
-def test_a_check(results: Results, tmp_path: Path) -> None:
-    stored = tmp_path / "baseline.json"
-    text = io.StringIO()
-    console = Console(file=text, width=150)
-    cli.compare(results, console, update=True, stored=stored)
-    assert stored.exists()
-    cli.compare(results, console, update=False, stored=stored)
-    assert "+0.0%" in text.getvalue()
-    dearer = tuple(
-        replace(one, figures={name: 1.1 * value for name, value in one.figures.items()})
-        for one in results.samples
-    )
-    with pytest.raises(VmError, match=r"more than 5%: .*sparse \(tree, steady_pass_ns\)"):
-        cli.compare(replace(results, samples=dearer), console, update=False, stored=stored)
-
-
-def test_the_stored_baseline_is_in_order() -> None:
-    entries = json.loads(baseline.STORED.read_text())["costs"]
-    assert entries
-    assert len(baseline.read()) == len(entries)
-    for entry in entries:
-        assert entry["workload"] in WORKLOADS
-        assert entry["ns"] > 0

@@ -54,14 +54,16 @@ def test_a_run_that_one_engine_lacks_has_no_ratio() -> None:
     assert summary.ratio("k", "sparse", "cpu_to_goal_ns", over="in_kernel", under="hash") is None
 
 
-def test_growth_is_the_cost_of_a_page() -> None:
-    summary = Summary(
-        [
-            sample("all_equal", "hash", steady_pass_ns=100),
-            sample("all_equal", "hash", factor=16, steady_pass_ns=2000),
-        ]
-    )
-    assert summary.growth("k", "all_equal", "hash", "steady_pass_ns", 16) == 1.25
+def test_growth_is_the_cost_of_a_page_within_a_run() -> None:
+    # The second run was on a busy machine, and a third has small memory only.
+    small = runs("all_equal", "hash", "steady_pass_ns", [100, 1000, 100])
+    large = [
+        sample("all_equal", "hash", run, factor=16, steady_pass_ns=value)
+        for run, value in enumerate([2000, 16000])
+    ]
+    summary = Summary([*small, *large])
+    growth = summary.growth("k", "all_equal", "hash", "steady_pass_ns", 16)
+    assert growth == Spread(1.125, 1, 1.25, 2)
     assert summary.growth("k", "all_equal", "hash", "steady_pass_ns", 4) is None
 
 
@@ -128,6 +130,49 @@ def test_a_goal_that_only_one_of_two_reaches() -> None:
     alone = Summary([sample("churn", "in_kernel"), sample("churn", "hash", cpu_to_goal_ns=1)])
     verdict = only(judge(alone, (target,)))
     assert (verdict.met, verdict.reason) == (True, targets.NEVER_IN_KERNEL)
+
+
+def test_a_goal_that_neither_reaches_is_a_target_that_is_not_met() -> None:
+    target = Target("*", "wall_to_goal_ns", "in_kernel", 3, at_least=True)
+    samples = [sample("churn", "in_kernel"), sample("churn", "hash")]
+    verdict = only(judge(Summary(samples), (target,)))
+    assert (verdict.met, verdict.ratio, verdict.reason) == (False, None, targets.NEVER_BOTH)
+    # Nothing to reach, and nobody to compare with: no verdict.
+    nothing = [sample("churn", "in_kernel", possible=0), sample("churn", "hash", possible=0)]
+    assert judge(Summary(nothing), (target,)) == ()
+    assert judge(Summary(runs("churn", "hash", "wall_to_goal_ns", [1])), (target,)) == ()
+
+
+def test_a_goal_that_is_not_reached_with_more_memory() -> None:
+    target = Target("*", "cpu_to_goal_ns", "growth", 1.15, at_least=False)
+    small = sample("churn", "hash", cpu_to_goal_ns=1)
+    assert judge(Summary([small]), (target,)) == ()
+    verdict = only(judge(Summary([small, sample("churn", "hash", factor=16)]), (target,)))
+    assert (verdict.met, verdict.ratio, verdict.reason) == (False, None, targets.NOT_REACHED)
+
+
+@pytest.mark.parametrize(("saved", "met"), [(1000, True), (991, True), (989, False)])
+def test_as_many_frames_are_to_be_saved(saved: float, met: bool) -> None:
+    summary = Summary(
+        runs("churn", "in_kernel", "frames_saved", [1000])
+        + runs("churn", "hash", "frames_saved", [saved])
+    )
+    wanted = [one for one in targets.load() if one.metric == "frames_saved"]
+    verdict = only(judge(summary, tuple(wanted)))
+    assert (verdict.ratio, verdict.met) == (saved / 1000, met)
+
+
+@pytest.mark.parametrize("rival", ["in_kernel_plain", "in_kernel"])
+def test_a_look_at_everything_beside_one_of_the_kernels(rival: str) -> None:
+    """Without smart scan, where there is such a thing; its steady passes are no such look."""
+    samples = runs("sparse", rival, "full_pass_ns", [50]) + runs(
+        "sparse", "hash", "full_pass_ns", [10]
+    )
+    if rival == "in_kernel_plain":
+        samples += runs("sparse", "in_kernel", "steady_pass_ns", [5])
+    target = Target("*", "full_pass_ns", "in_kernel_plain", 1, at_least=True)
+    verdict = only(judge(Summary(samples), (target,)))
+    assert (verdict.ratio, verdict.in_kernel, verdict.met) == (5, 50, True)
 
 
 def test_the_table_is_the_one_that_is_wanted() -> None:

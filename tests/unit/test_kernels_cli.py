@@ -121,5 +121,5 @@ def test_the_quick_kernel_is_the_default_once_it_is_built(lab: Lab) -> None:
 
 def test_names(lab: Lab) -> None:
     assert lab.stock_names == ["debian-6.1", "debian-6.12"]
-    assert lab.built_names == ["classic-6.1", "debug-6.1", "debug-6.12"]
+    assert lab.built_names == ["classic-6.1", "debug-6.1", "debug-6.12", "latency-6.12"]
     assert sorted(lab.kernel_names) == sorted(lab.stock_names + lab.built_names)

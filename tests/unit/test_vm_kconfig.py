@@ -116,6 +116,10 @@ def test_what_each_kernel_is_for() -> None:
     for name in ("debug-6.1", "debug-6.12"):
         for option in ("KSM", "KASAN", "PROVE_LOCKING", "DEBUG_VM_PGFLAGS", "FAULT_INJECTION"):
             assert wants[name][option] == "y", (name, option)
+    for option in ("KSM", "PREEMPT", "PREEMPT_TRACER", "IRQSOFF_TRACER"):
+        assert wants["latency-6.12"][option] == "y", option
+    # It would be the checks that take longest.
+    assert not {"PROVE_LOCKING", "DEBUG_VM", "KASAN"} & set(wants["latency-6.12"])
 
 
 def test_every_fragment_is_used() -> None:

@@ -13,13 +13,14 @@ from ksmlab.bench.summary import Summary
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ksmlab.bench.result import Sample
+    from ksmlab.bench.result import Results, Sample
+    from ksmlab.bench.runner import Wanted
 
 STORED = Path(__file__).with_name("baseline.json")
 #: A workload may be so much dearer than it was, as a share.
 TOLERANCE = 0.05
 #: What is compared: figures that instructions make up.
-COMPARED = ("cpu_to_goal_ns", "steady_pass_ns")
+COMPARED = ("cpu_to_goal_ns", "steady_pass_ns", "full_pass_ns")
 
 
 @dataclass(frozen=True)
@@ -85,22 +86,91 @@ def costs(samples: Sequence[Sample]) -> tuple[Cost, ...]:
     )
 
 
-def read(path: Path = STORED) -> dict[tuple[str, str, str, str], Cost]:
+@dataclass(frozen=True)
+class Baseline:
+    """What is stored.
+
+    Attributes:
+        releases: By the name of a kernel, what uname -r said there.
+        costs: The figures, by what they are the cost of.
+    """
+
+    releases: dict[str, str]
+    costs: dict[tuple[str, str, str, str], Cost]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What things cost now, beside the baseline.
+
+    Attributes:
+        changes: Each figure that there is now.
+        missing: Those of the baseline that were to be measured, and are not there: a goal was not reached.
+        other_releases: By the name of a kernel, its release then and now, where it is another one.
+    """
+
+    changes: tuple[Change, ...]
+    missing: tuple[Cost, ...]
+    other_releases: dict[str, tuple[str, str]]
+
+    @property
+    def dear(self) -> tuple[Cost, ...]:
+        """What has become dearer than may be."""
+        return tuple(change.cost for change in self.changes if change.too_dear)
+
+    @property
+    def new(self) -> tuple[Cost, ...]:
+        """What has nothing to be compared with."""
+        return tuple(change.cost for change in self.changes if change.before is None)
+
+
+def read(path: Path = STORED) -> Baseline:
     """Read a baseline; without a file it is empty."""
     if not path.exists():
-        return {}
-    found = (Cost(**entry) for entry in json.loads(path.read_text())["costs"])
-    return {cost.key: cost for cost in found}
+        return Baseline({}, {})
+    data = json.loads(path.read_text())
+    found = (Cost(**entry) for entry in data["costs"])
+    return Baseline(data["releases"], {cost.key: cost for cost in found})
 
 
-def compare(now: Sequence[Cost], path: Path = STORED) -> tuple[Change, ...]:
-    """Put what things cost now beside what they cost in the baseline."""
-    before = read(path)
-    return tuple(Change(cost, before[cost.key].ns if cost.key in before else None) for cost in now)
+def compare(results: Results, wanted: Wanted, path: Path = STORED) -> Comparison:
+    """Put what things cost now beside what they cost in the baseline.
+
+    Args:
+        results: What was measured.
+        wanted: What was to be measured: what the baseline has of it and the results have not is missing.
+        path: The baseline.
+    """
+    stored = read(path)
+    now = {cost.key: cost for cost in costs(results.samples)}
+    there = {key: one.ns for key, one in stored.costs.items()}
+    return Comparison(
+        tuple(Change(one, there.get(key)) for key, one in now.items()),
+        tuple(
+            one
+            for key, one in stored.costs.items()
+            if key not in now
+            and one.kernel in wanted.kernels
+            and one.workload in wanted.workloads
+            and one.engine in wanted.engines
+        ),
+        {
+            guest.kernel: (stored.releases[guest.kernel], guest.release)
+            for guest in results.guests
+            if stored.releases.get(guest.kernel, guest.release) != guest.release
+        },
+    )
 
 
-def update(now: Sequence[Cost], path: Path = STORED) -> None:
-    """Write what was measured into the baseline; the rest of it stays."""
-    merged = read(path) | {cost.key: cost for cost in now}
-    entries = [asdict(merged[key]) for key in sorted(merged)]
-    path.write_text(json.dumps({"costs": entries}, indent=1) + "\n")
+def update(results: Results, wanted: Wanted, path: Path = STORED) -> None:
+    """Make the baseline what was measured of all that was wanted; the rest of it stays."""
+    stored = read(path)
+    gone = {one.key for one in compare(results, wanted, path).missing}
+    now = {cost.key: cost for cost in costs(results.samples)}
+    merged = {key: one for key, one in stored.costs.items() if key not in gone} | now
+    releases = stored.releases | {guest.kernel: guest.release for guest in results.guests}
+    data = {
+        "releases": dict(sorted(releases.items())),
+        "costs": [asdict(merged[key]) for key in sorted(merged)],
+    }
+    path.write_text(json.dumps(data, indent=1) + "\n")

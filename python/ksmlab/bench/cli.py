@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from pathlib import Path
@@ -12,7 +11,8 @@ import typer
 from rich.console import Console
 
 from ksmlab import lab as lab_module
-from ksmlab.bench import baseline, host
+from ksmlab.bench import check as check_module
+from ksmlab.bench import host
 from ksmlab.bench.plan import ENGINES, HASH, IN_KERNEL, IN_KERNEL_PLAIN, TREE
 from ksmlab.bench.report import Report
 from ksmlab.bench.result import Guest, Results, Sample
@@ -32,9 +32,12 @@ CHECK_KERNELS = ("debian-6.12",)
 #: Pages at factor 1: 16 MiB.
 SIZE = 4096
 QUICK_SIZE = 1024
-CHECK_SIZE = 1024
+#: A batch of 64 that the goal lies in, and a look that comes after it, are to be little of it.
+CHECK_SIZE = 2048
 #: The median of so many: in the first, what the kernel keeps for the next time is not there yet.
 CHECK_RUNS = 3
+#: At the least, and each of them is as the last where nothing rests.
+CHECK_PASSES = 3
 #: What follows from a seed alone, and from nothing that runs beside it.
 CHECKED = ("all_equal", "each_twice", "unique_random", "common_prefix", "sparse")
 FACTORS = (4, 16)
@@ -64,8 +67,11 @@ def bench(
         typer.Option("--size", min=512, help=f"Pages of a workload; {SIZE} if not given."),
     ] = None,
     growth_runs: Annotated[
-        int, typer.Option("--growth-runs", min=0, help="Runs with 4 and 16 times the memory.")
-    ] = 1,
+        int,
+        typer.Option(
+            "--growth-runs", min=0, help="Runs of them that have 4 and 16 times the memory, too."
+        ),
+    ] = 3,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -110,10 +116,11 @@ def bench(
             workloads=workloads,
             npages=size or CHECK_SIZE,
             runs=CHECK_RUNS,
+            passes=CHECK_PASSES,
             limit=False,
             counted=True,
         )
-        compare(gather(lab, wanted), console, update=update)
+        check_module.check(gather(lab, wanted), wanted, console, update=update)
         return
     wanted = Wanted(
         kernels=tuple(kernel or KERNELS),
@@ -163,8 +170,7 @@ def gather(lab: lab_module.Lab, wanted: Wanted, out: Path | None = None) -> Resu
     """
     how = accel.probe()
     lab.progress.say(how.why)
-    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    results = host.describe(lab.checkout, command)
+    results = host.describe(lab.checkout, command_line())
     samples: list[Sample] = []
 
     def keep(sample: Sample, guest: Guest) -> None:
@@ -177,6 +183,11 @@ def gather(lab: lab_module.Lab, wanted: Wanted, out: Path | None = None) -> Resu
         vm = measure_in(lab, name, wanted, how, keep)
         results = host.add(results, vm, samples)
     return results
+
+
+def command_line() -> str:
+    """Give the command that this is."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 def read_results(path: Path) -> Results:
@@ -206,42 +217,3 @@ def finish(results: Results, out: Path, console: Console) -> None:
         console.print(note, style="dim", markup=False)
     met = sum(verdict.met for verdict in report.verdicts)
     console.print(f"{met} of {len(report.verdicts)} targets are met; all figures: {page}")
-
-
-def compare(
-    results: Results, console: Console, *, update: bool, stored: Path = baseline.STORED
-) -> None:
-    """Compare with the baseline, or make it what was measured.
-
-    Args:
-        results: What was measured.
-        console: Where to show it.
-        update: Whether to make it the baseline.
-        stored: The baseline.
-
-    Raises:
-        VmError: A workload is dearer than it may be.
-    """
-    now = baseline.costs(results.samples)
-    changes = baseline.compare(now, stored)
-    for kernel in dict.fromkeys(change.cost.kernel for change in changes):
-        console.print(f"{kernel}: nanoseconds of a clock that counts instructions; then, and now")
-        for change in changes:
-            if change.cost.kernel == kernel:
-                style = "red" if change.too_dear else ""
-                console.print(str(change), style=style, markup=False, soft_wrap=True)
-    if update:
-        baseline.update(now, stored)
-        console.print(f"the baseline is now what was measured: {stored.name}")
-        return
-    dear = [change for change in changes if change.too_dear]
-    if dear:
-        names = ", ".join(
-            f"{one.cost.workload} ({one.cost.engine}, {one.cost.metric})" for one in dear
-        )
-        raise VmError(
-            f"Dearer than the baseline by more than {baseline.TOLERANCE:.0%}: {names}.",
-            untouched="The baseline is as it was.",
-            hint="Find out why; if it is worth it: ksmlab bench --check --update",
-            log=json.dumps([one.cost.key for one in dear]),
-        )

@@ -13,16 +13,18 @@ import time
 from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from ksmlab import libc
-from ksmlab.bench.plan import IN_KERNEL, IN_KERNEL_PLAIN
+from ksmlab.bench.plan import HASH, IN_KERNEL, IN_KERNEL_PLAIN
 from ksmlab.closing import Closing
 from ksmlab.device import KsmDevice
 from ksmlab.libc import PAGE_SIZE
 from ksmlab.sysfs import KsmSysfs
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ksmlab.bench.workloads import Memory
     from ksmlab.device import Area
 
@@ -33,6 +35,11 @@ MADV_MERGEABLE = 12
 MADV_UNMERGEABLE = 13
 #: Pages between two offers to sleep, which are not taken up.
 BATCH = 4096
+#: Pages between two sleeps where each pass is to end in one: more than there are.
+WHOLE = (1 << 32) - 1
+#: Microseconds of such a sleep: far more than lies between two looks.
+PAUSE_US = 20_000
+_PARAMETERS = Path("/sys/module/ksm/parameters")
 _PROC = Path("/proc")
 _SLABS = Path("/sys/kernel/slab")
 _LONGEST = 256
@@ -40,6 +47,27 @@ _LONGEST = 256
 
 class EngineError(RuntimeError):
     """An engine is not as it should be; the text says what to do next."""
+
+
+@dataclass(frozen=True)
+class Rest:
+    """How an engine leaves out of a pass what has not changed for long.
+
+    Attributes:
+        settle: Passes after which what does not change rests for as long as it ever does.
+        cycle: Passes in which each page is looked at once then; 1 where nothing rests.
+    """
+
+    settle: int
+    cycle: int
+
+
+#: Every pass is a look at everything; the first few, with what is left to merge, are let go by all the same.
+NO_REST = Rest(settle=3, cycle=1)
+#: Smart scan: a page is left out of 8 passes once it is older than 8. Source: skip_age() in mm/ksm.c.
+SMART_REST = Rest(settle=22, cycle=9)
+#: QUIET_MIN and QUIET_MAX of kernel/scan.c: 41 passes to the first rest of 32, and that rest.
+HASH_REST = Rest(settle=76, cycle=33)
 
 
 @dataclass(frozen=True)
@@ -90,6 +118,12 @@ def slab_bytes(*names: str) -> int:
     return total
 
 
+def read_all(directory: Path, names: Sequence[str]) -> dict[str, str]:
+    """Read those files of a directory that are there, each of one line."""
+    paths = ((name, directory / name) for name in names)
+    return {name: path.read_text().strip() for name, path in paths if path.exists()}
+
+
 class Engine(Closing):
     """A scanner, at full speed, on the memory that it was given.
 
@@ -98,11 +132,19 @@ class Engine(Closing):
         directory: Its sysfs directory.
         thread: The name of its thread.
         saved: The attribute that counts the frames saved.
+
+    Attributes:
+        rest: What it leaves out of passes.
     """
+
+    #: Files of its directory that say how it was set.
+    SETTINGS: ClassVar[tuple[str, ...]]
+    rest = NO_REST
 
     def __init__(self, name: str, directory: Path, thread: str, saved: str) -> None:
         """Find its thread, and bind it to its CPU."""
         self.name = name
+        self.thread = thread
         self.sysfs = KsmSysfs(directory)
         pid = thread_id(thread)
         os.sched_setaffinity(pid, {CPU})
@@ -126,6 +168,14 @@ class Engine(Closing):
     def metadata_bytes(self) -> int | None:
         """Return the bytes that it uses to remember pages, or None when it does not say."""
 
+    def settings(self) -> dict[str, str]:
+        """Say how it is set; what this kernel does not have is left out."""
+        return read_all(self.sysfs.directory, self.SETTINGS)
+
+    def look_at_all(self) -> bool:
+        """Have nothing rest in the next passes, each of which ends in a sleep; say whether it can do so."""
+        return False
+
     def run(self) -> None:
         """Let it scan."""
         self.sysfs.write("run", 1)
@@ -145,6 +195,10 @@ class KernelEngine(Engine):
     """The kernel's own KSM."""
 
     _SLABS = ("ksm_rmap_item", "ksm_stable_node", "ksm_mm_slot")
+    SETTINGS = (
+        "pages_to_scan", "sleep_millisecs", "smart_scan", "advisor_mode", "use_zero_pages",
+        "merge_across_nodes", "max_page_sharing",
+    )  # fmt: skip
 
     def __init__(self, name: str) -> None:
         """Take its settings as they are, or for IN_KERNEL_PLAIN without smart scan and advisor."""
@@ -153,6 +207,9 @@ class KernelEngine(Engine):
         self.sysfs.write("sleep_millisecs", 0)
         if self.sysfs.directory.joinpath("smart_scan").exists():
             self.sysfs.write("smart_scan", int(name == IN_KERNEL))
+            self.rest = SMART_REST if name == IN_KERNEL else NO_REST
+        if name == IN_KERNEL_PLAIN and self.sysfs.directory.joinpath("advisor_mode").exists():
+            (self.sysfs.directory / "advisor_mode").write_text("none")
 
     @staticmethod
     def available() -> tuple[str, ...]:
@@ -180,13 +237,29 @@ class KernelEngine(Engine):
 class DriverEngine(Engine):
     """Our driver, loaded, with one index."""
 
+    SETTINGS = ("pages_to_scan", "sleep", "max_kernel_pages")
+
     def __init__(self, name: str) -> None:
         """Take the directory that the module names."""
         super().__init__(name, KsmSysfs.find().directory, "kksmd", "pages_shared")
-        self.sysfs.write("pages_to_scan", BATCH)
-        self.sysfs.write("sleep", 0)
+        self._pace(BATCH, 0)
         self.sysfs.write("max_kernel_pages", 0)
+        self.rest = HASH_REST if name == HASH else NO_REST
         self._area: Area | None = None
+
+    def _pace(self, pages: int, sleep_us: int) -> None:
+        self.sysfs.write("pages_to_scan", pages)
+        self.sysfs.write("sleep", sleep_us)
+
+    def settings(self) -> dict[str, str]:
+        """Say how it is set, and how it was loaded."""
+        return super().settings() | read_all(_PARAMETERS, ("index", "hash_seed"))
+
+    def look_at_all(self) -> bool:
+        """Write to `run`: after the pass that is under way nothing rests for four more."""
+        self._pace(WHOLE, PAUSE_US)
+        self.run()
+        return True
 
     def add(self, memory: Memory) -> None:
         """Register it."""

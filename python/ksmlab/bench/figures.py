@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 #: What counts as done: this share of the merges that are possible.
 GOAL = 0.99
+#: From so many cycles on, a part of one more makes no difference to speak of.
+MANY_CYCLES = 40
+#: Passes that one whole one is averaged over.
+FULL_PASSES = 3
 #: Seconds after which steady passes are long enough, however short they are.
 STEADY_SECONDS = 6.0
 #: Seconds without one complete pass after which an engine is stuck.
@@ -121,19 +125,29 @@ def merge(engine: Engine, possible: int, plan: Plan) -> Reached:
     return Reached(cpu - start.cpu_ns, wall - start.ns, curve, last.saved)
 
 
+def whole_cycles(passes: int, cycle: int) -> bool:
+    """Say whether each page was looked at as often as any other, or nearly so."""
+    return passes >= cycle and (passes % cycle == 0 or passes >= MANY_CYCLES * cycle)
+
+
 def steady_pass(engine: Engine, plan: Plan) -> tuple[float, int]:
-    """Measure passes in which little is left to do.
+    """Measure passes in which little is left to do, once what can rest rests for as long as it ever does.
 
     Returns:
         CPU nanoseconds of one pass, on average, and over how many.
     """
-    begin = engine.look().scans + plan.settle + 1
+    begin = engine.look().scans + engine.rest.settle + 1
     first = watch(engine, lambda look: look.scans >= begin, plan.interval)[-1]
 
     def enough(look: Look) -> bool:
-        return look.scans - first.scans >= plan.passes and (
-            look.cpu_ns - first.cpu_ns >= plan.steady_ns
-            or look.ns - first.ns >= STEADY_SECONDS * 1e9
+        passes = look.scans - first.scans
+        return (
+            passes >= plan.passes
+            and whole_cycles(passes, engine.rest.cycle)
+            and (
+                look.cpu_ns - first.cpu_ns >= plan.steady_ns
+                or look.ns - first.ns >= STEADY_SECONDS * 1e9
+            )
         )
 
     last = first
@@ -143,6 +157,24 @@ def steady_pass(engine: Engine, plan: Plan) -> tuple[float, int]:
             last = look
     passes = last.scans - first.scans
     return (last.cpu_ns - first.cpu_ns) / passes, passes
+
+
+def full_pass(engine: Engine, plan: Plan) -> float | None:
+    """Measure passes in which nothing rests.
+
+    The first that ends may have begun before, and end without a sleep. After the second there is a sleep with a look
+    in it, and so there is after the three that are measured; in the one after those the first pages rest again.
+
+    Returns:
+        CPU nanoseconds of one, on average; None if the engine does not look at everything when it is told to.
+    """
+    if not engine.look_at_all():
+        return None
+    begin = engine.look().scans + 2
+    first = watch(engine, lambda look: look.scans >= begin, plan.interval)[-1]
+    end = first.scans + FULL_PASSES
+    last = watch(engine, lambda look: look.scans >= end, plan.interval)[-1]
+    return (last.cpu_ns - first.cpu_ns) / (last.scans - first.scans)
 
 
 def tlb_shootdowns(interrupts: Path = Path("/proc/interrupts")) -> int:
@@ -194,6 +226,11 @@ def measure(
         }
     figures["steady_pass_ns"], passes = steady_pass(engine, plan)
     figures["steady_passes"] = float(passes)
+    # Where nothing rests, each pass is one.
+    steady = figures["steady_pass_ns"]
+    full = steady if engine.rest.cycle == 1 else full_pass(engine, plan)
+    if full is not None:
+        figures["full_pass_ns"] = full
     engine.stop()
     merged, saved = shared_pages(memory)
     figures["frames_saved"] = float(saved)

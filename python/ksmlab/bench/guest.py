@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from ksmlab.bench import figures
 from ksmlab.bench.engines import CPU, DriverEngine, KernelEngine
-from ksmlab.bench.plan import HASH, LIMIT, TREE, Plan
+from ksmlab.bench.plan import HASH, IN_KERNEL, LIMIT, TREE, Plan, judged
 from ksmlab.bench.probe import Probe
 from ksmlab.bench.result import Guest, Sample
 from ksmlab.bench.workloads import WORKLOADS, Surroundings
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 #: What a line for the host begins with; the rest of it is JSON.
 MARK = "ksmlab-bench "
+#: The figures that the plain loop of hashing is the limit of.
+PASSES = ("steady_pass_ns", "full_pass_ns")
 
 
 def say(kind: str, data: dict[str, object]) -> None:
@@ -49,22 +51,24 @@ class Modules:
         self._index: str | None = None
 
     def load(self, index: str) -> None:
-        """Have the driver loaded with an index; no area may be open.
+        """Load the driver anew with an index; no area may be open.
+
+        What it has drawn, and what it has learnt about samples, is not to outlast a measurement.
 
         Raises:
             subprocess.CalledProcessError: insmod or rmmod failed; the kernel log says why.
         """
-        if self._index == index:
-            return
         self.unload()
-        parameters = ["sysfs=auto", *([f"index={index}"] if self._plan.has_index else [])]
+        parameters = ["sysfs=auto", f"hash_seed={self._plan.hash_seed}"]
+        parameters += [f"index={index}"] if self._plan.has_index else []
         subprocess.run(["insmod", self._plan.module, *parameters], check=True)
         subprocess.run(["insmod", self._plan.lab_module], check=True)
         self._index = index
 
     def load_any(self) -> None:
         """Have the driver loaded, with whichever index."""
-        self.load(self._index or (HASH if self._plan.has_index else TREE))
+        if self._index is None:
+            self.load(HASH if self._plan.has_index else TREE)
 
     def unload(self) -> None:
         """Have it not loaded."""
@@ -97,21 +101,26 @@ class Session:
     def rounds(self) -> Iterator[tuple[int, int, str]]:
         """Give factor, run and workload of everything that is to be measured, in order."""
         for run in range(self.plan.runs):
-            for name in self.plan.workloads:
-                yield 1, run, name
-        for factor in self.plan.factors:
-            for run in range(self.plan.growth_runs):
+            for factor in (1, *self.plan.factors):
+                if factor > 1 and run >= self.plan.growth_runs:
+                    continue
                 for name in self.plan.workloads:
-                    if WORKLOADS[name].grows:
+                    if factor == 1 or WORKLOADS[name].grows:
                         yield factor, run, name
+
+    def engines_in(self, factor: int, run: int) -> tuple[str, ...]:
+        """Give the engines of a round: larger memory is measured again only with those that targets are about."""
+        if factor == 1 or run == 0:
+            return self.engines
+        return tuple(name for name in self.engines if name in (IN_KERNEL, judged(self.engines)))
 
     def samples(self) -> Iterator[Sample]:
         """Measure, and give each sample as it is done."""
         for factor, run, name in self.rounds():
             workload = WORKLOADS[name]
-            if self.plan.limit:
+            if self.plan.limit and factor == 1:
                 yield self._limit(workload, factor, run)
-            for engine in self.engines:
+            for engine in self.engines_in(factor, run):
                 yield self._measure(workload, engine, factor, run)
         self.modules.unload()
 
@@ -130,40 +139,50 @@ class Session:
             {},
         )
 
-    def _memory(self, workload: Workload, factor: int) -> Memory:
+    def memory(self, workload: Workload, factor: int) -> Memory:
+        """Map and fill the memory of a workload."""
         # What Python itself has to clean up is cleaned up before, not while something is timed.
         gc.collect()
         return workload.make(self.plan.npages * factor, self.plan.seed)
 
     def _limit(self, workload: Workload, factor: int, run: int) -> Sample:
         self.modules.load_any()
-        with self._memory(workload, factor) as memory, PteLab() as lab:
+        with self.memory(workload, factor) as memory, PteLab() as lab:
             blank = self._blank(memory, workload, LIMIT, factor, run)
             nanoseconds = min(figures.hash_plainly(memory, lab) for _ in range(3))
-        return replace(blank, figures={"steady_pass_ns": float(nanoseconds)})
+        return replace(blank, figures=dict.fromkeys(PASSES, float(nanoseconds)))
 
-    def _engine(self, name: str) -> Engine:
+    def engine(self, name: str) -> Engine:
+        """Give an engine, with the driver loaded if it is ours."""
         if name in (TREE, HASH):
             self.modules.load(name)
             return DriverEngine(name)
         return KernelEngine(name)
 
     def _measure(self, workload: Workload, name: str, factor: int, run: int) -> Sample:
-        with self._engine(name) as engine, self._memory(workload, factor) as memory:
+        with self.engine(name) as engine, self.memory(workload, factor) as memory:
             blank = self._blank(memory, workload, name, factor, run)
+            settings = engine.settings()
             with workload.busy(memory, self.around):
                 found, reached = figures.measure(engine, memory, self.plan, self.around.probe)
         note = ""
         if memory.possible and reached.cpu_ns is None:
             note = f"saved {reached.saved} of {memory.possible} in {self.plan.patience} passes"
-        return replace(blank, figures=found, curve=reached.curve, note=note)
+        return replace(blank, figures=found, curve=reached.curve, note=note, settings=settings)
+
+
+def take_the_cpu() -> None:
+    """Look from the scanner's CPU, and go first there: who looks is not to wait until the scanner's slice is over.
+
+    Threads that write do not inherit that.
+    """
+    os.sched_setaffinity(0, {CPU})
+    os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(1))
 
 
 def main() -> None:
     """Do what the first argument says."""
-    os.sched_setaffinity(0, {CPU})
-    # Who looks is not to wait until the scanner's slice is over; threads that write are not to inherit that.
-    os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+    take_the_cpu()
     session = Session(Plan.from_json(sys.argv[1]))
     say("guest", asdict(session.guest()))
     for sample in session.samples():

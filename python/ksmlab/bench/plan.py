@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 #: The kernel's own KSM as it comes, and on kernels that have it, without smart scan and advisor.
 IN_KERNEL = "in_kernel"
@@ -17,6 +20,11 @@ ENGINES = (IN_KERNEL, IN_KERNEL_PLAIN, TREE, HASH)
 LIMIT = "xxh64"
 
 
+def judged(engines: Collection[str]) -> str | None:
+    """Give the engine that the targets are for: the hash index if it is there, or else the tree."""
+    return next((engine for engine in (HASH, TREE) if engine in engines), None)
+
+
 @dataclass(frozen=True)
 class Plan:
     """One session of measuring in one VM.
@@ -26,9 +34,9 @@ class Plan:
         workloads: Names of workloads, in this order.
         npages: Pages of each workload at factor 1.
         runs: How often everything is measured at factor 1.
-        factors: Multiples of npages that are measured after that, growth_runs times each.
-        growth_runs: How often.
-        settle: Passes that nothing is measured in, between the merging and the steady passes.
+        factors: Multiples of npages that are measured after each of the first growth_runs runs.
+        growth_runs: How many.
+        hash_seed: The parameter of ksm.ko that hashes and samples follow from; 0 has it draw them at each load.
         passes: Steady passes that are averaged, at the least: engines leave pages out of some.
         steady_ns: CPU time that those passes take together, at the least.
         patience: Passes after which merging has come to its end, whether 99% is reached or not.
@@ -51,7 +59,7 @@ class Plan:
     has_index: bool = False
     factors: tuple[int, ...] = ()
     growth_runs: int = 1
-    settle: int = 10
+    hash_seed: int = 0
     passes: int = 10
     steady_ns: int = 300_000_000
     patience: int = 20

@@ -143,7 +143,7 @@ def growth(summary: Summary, kernel: str, name: str) -> list[Plot]:
                 (factor, summary.growth(kernel, workload, engine, name, factor))
                 for factor in summary.factors
             ]
-            lines[engine] = [(factor, value) for factor, value in values if value]
+            lines[engine] = [(factor, spread.median) for factor, spread in values if spread]
         if max(len(line) for line in lines.values()) > 1:
             title = f"{workload}, {METRICS[name].title} of a page, on {kernel}"
             plots.append(_growth(title, {key: line for key, line in lines.items() if line}))
@@ -177,7 +177,7 @@ def _growth(title: str, lines: dict[str, list[tuple[int, float]]]) -> Plot:
 def bar_plots(summary: Summary, kernel: str) -> list[Plot]:
     """Give the bars of every figure that is worth a drawing."""
     names = (
-        "cpu_to_goal_ns", "steady_pass_ns", "wall_to_goal_ns", "cpu_s_per_gib", "metadata_per_page",
+        "cpu_to_goal_ns", "steady_pass_ns", "full_pass_ns", "wall_to_goal_ns", "cpu_s_per_gib", "metadata_per_page",
         "write_p50_ns", "write_p99_ns", "tlb_shootdowns",
     )  # fmt: skip
     return [plot for name in names if (plot := bars(summary, kernel, name)) is not None]

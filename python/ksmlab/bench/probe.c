@@ -28,10 +28,7 @@ void probe_write_each(volatile unsigned char *const *where, size_t count, uint64
 	}
 }
 
-/*
- * Write to random pages until *@stop: @busy nanoseconds, then a sleep of @idle. The
- * word that is written lies in the middle of the page.
- */
+/* Write to random words of random pages until *@stop: @busy nanoseconds, then a sleep of @idle. */
 void probe_write_on(volatile uint64_t *first, size_t npages, uint64_t seed, uint64_t busy,
 		    uint64_t idle, const volatile int *stop)
 {
@@ -46,7 +43,7 @@ void probe_write_on(volatile uint64_t *first, size_t npages, uint64_t seed, uint
 			state ^= state << 13;
 			state ^= state >> 7;
 			state ^= state << 17;
-			first[state % npages * words + words / 2] = state;
+			first[state % npages * words + (state >> 32) % words] = state;
 		}
 		nanosleep(&pause, NULL);
 	}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ksmlab.bench import plots
 from ksmlab.bench.metrics import METRICS
 from ksmlab.bench.summary import Summary
-from ksmlab.bench.tables import all_tables
+from ksmlab.bench.tables import GROWING, all_tables
 from ksmlab.bench.targets import judge
 from ksmlab.pictures.render import environment
 
@@ -70,6 +70,11 @@ class Report:
             size = f"{guest.memory / (1 << 30):.1f} GiB"
             what = f"{guest.release}, {guest.cpus} CPUs, {size}, {guest.accel}"
             found.append((f"kernel {guest.kernel}", what))
+        # Each engine is told the same each time.
+        told = {(one.kernel, one.engine): one.settings for one in results.samples if one.settings}
+        for (kernel, engine), settings in told.items():
+            text = ", ".join(f"{name} {value}" for name, value in settings.items())
+            found.append((f"{engine} on {kernel}", text))
         return found
 
     def to_data(self) -> dict[str, Any]:
@@ -97,9 +102,7 @@ class Report:
                 "bars": plots.bar_plots(self.summary, kernel),
                 "curves": plots.curves(self.results.samples, kernel),
                 "growth": [
-                    plot
-                    for name in ("cpu_to_goal_ns", "steady_pass_ns")
-                    for plot in plots.growth(self.summary, kernel, name)
+                    plot for name in GROWING for plot in plots.growth(self.summary, kernel, name)
                 ],
             }
             for kernel in self.summary.kernels

@@ -31,6 +31,7 @@ class Sample:
         figures: Metric to value; what could not be measured is not in it.
         curve: CPU nanoseconds and frames saved, as merging went on.
         note: What to know about it.
+        settings: What the engine was told, by the names of its files and parameters.
     """
 
     kernel: str
@@ -44,6 +45,7 @@ class Sample:
     figures: dict[str, float]
     curve: tuple[tuple[int, int], ...] = ()
     note: str = ""
+    settings: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_data(cls, data: dict[str, Any]) -> Sample:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,9 @@ PROBE = Path(__file__).with_name("probe.c")
 BOOT = ("slab_nomerge", "norandmaps", "clearcpuid=erms,rep_good")
 #: Seconds between two looks where a look costs no time of anybody else's, and a figure has to be the same twice.
 COUNTED_INTERVAL = 0.0002
+#: A figure can only be the same twice if the samples lie at the same places. With this number the last line is in none,
+#: so pages that differ there alone (common_prefix) are read whole, as with 15 draws of 16.
+COUNTED_HASH_SEED = 20090409
 #: Seconds for a boot, for a whole session, and without a word from the guest.
 BOOT_SECONDS = 180.0
 SESSION_SECONDS = 8 * 3600.0
@@ -52,7 +55,6 @@ class Wanted:
     factors: tuple[int, ...] = ()
     growth_runs: int = 1
     passes: int = 10
-    settle: int = 10
     steady_ns: int = 300_000_000
     limit: bool = True
     counted: bool = False
@@ -89,7 +91,6 @@ class Session:
     accel: str
     on_sample: Callable[[Sample, Guest], None]
     guest: Guest | None = None
-    samples: list[Sample] = field(default_factory=list)
 
     def take(self, data: dict[str, Any]) -> None:
         """Take one thing that the guest said."""
@@ -98,7 +99,6 @@ class Session:
             self.guest = replace(Guest.from_data(data), kernel=self.kernel, accel=self.accel)
         elif kind == "sample" and self.guest is not None:
             sample = replace(Sample.from_data(data), kernel=self.kernel)
-            self.samples.append(sample)
             self.on_sample(sample, self.guest)
 
 
@@ -141,7 +141,7 @@ def plan_for(wanted: Wanted, built: BuiltModules, probe: Path) -> Plan:
         has_index=takes_index(module),
         factors=wanted.factors,
         growth_runs=wanted.growth_runs,
-        settle=wanted.settle,
+        hash_seed=COUNTED_HASH_SEED if wanted.counted else 0,
         passes=wanted.passes,
         steady_ns=wanted.steady_ns,
         limit=wanted.limit,
@@ -165,6 +165,56 @@ def config_for(wanted: Wanted, checkout: Path, accel: Accel) -> tuple[MachineCon
     )
 
 
+def run_in(
+    lab: lab_module.Lab,
+    name: str,
+    wanted: Wanted,
+    accel: Accel,
+    on_data: Callable[[dict[str, Any]], None],
+    module: str = "ksmlab.bench.guest",
+) -> None:
+    """Boot one kernel, and run a guest's half in it.
+
+    Args:
+        lab: The checkout.
+        name: The kernel.
+        wanted: What to measure.
+        accel: How VMs are run here.
+        on_data: Called with each thing that the guest says.
+        module: The guest's half.
+
+    Raises:
+        VmError: The VM or the guest's half failed; what came before was passed on already.
+    """
+    kernel = lab.kernel(name)
+    built = lab.build(kernel)
+    probe = compile_probe(lab.checkout / "build/bench/probe.so")
+    plan = plan_for(wanted, built, probe)
+    config, accel = config_for(wanted, lab.checkout, accel)
+    lines = Lines(on_data)
+    # Whoever measures may take all day, and leaves the CPU to others.
+    deadlines = replace(config.deadlines, boot=BOOT_SECONDS, session=SESSION_SECONDS)
+    config = replace(config, deadlines=deadlines)
+    with contextlib.ExitStack() as stack:
+        with lab.progress.step(f"{name}: booting"):
+            machine = stack.enter_context(Machine(kernel, config, accel=accel))
+        done = machine.run(
+            lab_module.guest_python("-m", module, plan.to_json()),
+            env=lab_module.guest_environment(lab.checkout),
+            timeout=SESSION_SECONDS,
+            idle_timeout=SILENT_SECONDS,
+            on_output=lines.feed,
+        )
+        log = machine.run(["sh", "-c", "dmesg | tail -n 15"]).output if done.status else ""
+    if done.status:
+        raise VmError(
+            f"The guest's half of the benchmark ended with status {done.status} on {name}.",
+            untouched="What it measured before is kept.",
+            hint="What it said, and the end of the VM's kernel log, are above.",
+            log="\n".join([*lines.other, log]),
+        )
+
+
 def measure_in(
     lab: lab_module.Lab,
     name: str,
@@ -172,7 +222,7 @@ def measure_in(
     accel: Accel,
     on_sample: Callable[[Sample, Guest], None],
 ) -> Guest:
-    """Boot one kernel, and measure all that is wanted in it.
+    """Boot one kernel, and measure all that is wanted in it; see run_in().
 
     Args:
         lab: The checkout.
@@ -187,34 +237,9 @@ def measure_in(
     Raises:
         VmError: The VM or the guest's half failed; what came before was passed on already.
     """
-    kernel = lab.kernel(name)
-    built = lab.build(kernel)
-    probe = compile_probe(lab.checkout / "build/bench/probe.so")
-    plan = plan_for(wanted, built, probe)
-    config, accel = config_for(wanted, lab.checkout, accel)
-    session = Session(name, accel.why, on_sample)
-    lines = Lines(session.take)
-    # Whoever measures may take all day, and leaves the CPU to others.
-    deadlines = replace(config.deadlines, boot=BOOT_SECONDS, session=SESSION_SECONDS)
-    config = replace(config, deadlines=deadlines)
-    with contextlib.ExitStack() as stack:
-        with lab.progress.step(f"{name}: booting"):
-            machine = stack.enter_context(Machine(kernel, config, accel=accel))
-        done = machine.run(
-            lab_module.guest_python("-m", "ksmlab.bench.guest", plan.to_json()),
-            env=lab_module.guest_environment(lab.checkout),
-            timeout=SESSION_SECONDS,
-            idle_timeout=SILENT_SECONDS,
-            on_output=lines.feed,
-        )
-        log = machine.run(["sh", "-c", "dmesg | tail -n 15"]).output if done.status else ""
-    if done.status:
-        raise VmError(
-            f"The guest's half of the benchmark ended with status {done.status} on {name}.",
-            untouched=f"{len(session.samples)} samples came before, and are kept.",
-            hint="What it said, and the end of the VM's kernel log, are above.",
-            log="\n".join([*lines.other, log]),
-        )
+    _, how = config_for(wanted, lab.checkout, accel)
+    session = Session(name, how.why, on_sample)
+    run_in(lab, name, wanted, accel, session.take)
     if session.guest is None:
-        raise VmError(f"The guest's half of the benchmark said nothing on {name}.", log=done.output)
+        raise VmError(f"The guest's half of the benchmark said nothing on {name}.")
     return session.guest

@@ -58,21 +58,28 @@ class Summary:
     def __init__(self, samples: Iterable[Sample]) -> None:
         """Sort them."""
         self._runs: dict[Place, dict[int, float]] = defaultdict(dict)
-        self.possible: dict[str, int] = {}
+        self._possible: dict[tuple[str, int, str, str], int] = {}
         order: dict[str, dict[str, None]] = {"kernel": {}, "workload": {}, "engine": {}}
         factors: set[int] = set()
         for sample in samples:
             for kind, seen in order.items():
                 seen[getattr(sample, kind)] = None
             factors.add(sample.factor)
-            if sample.factor == 1:
-                self.possible[sample.workload] = sample.possible
+            place = (sample.kernel, sample.factor, sample.workload, sample.engine)
+            self._possible[place] = sample.possible
             for metric, value in sample.figures.items():
-                place = Place(sample.kernel, sample.factor, sample.workload, sample.engine, metric)
-                self._runs[place][sample.run] = value
+                self._runs[Place(*place, metric)][sample.run] = value
         # In the order in which they were measured.
         self.kernels, self.workloads, self.engines = (tuple(seen) for seen in order.values())
         self.factors = tuple(sorted(factors))
+
+    def engines_on(self, kernel: str) -> set[str]:
+        """Give the engines that were measured on a kernel."""
+        return {engine for there, _, _, engine in self._possible if there == kernel}
+
+    def possible(self, kernel: str, workload: str, engine: str, factor: int = 1) -> int | None:
+        """Say how many frames an engine could have saved; None if it was not measured."""
+        return self._possible.get((kernel, factor, workload, engine))
 
     def spread(
         self, kernel: str, workload: str, engine: str, metric: str, factor: int = 1
@@ -107,11 +114,11 @@ class Summary:
 
     def growth(
         self, kernel: str, workload: str, engine: str, metric: str, factor: int
-    ) -> float | None:
-        """Say how many times dearer a page is with `factor` times the memory; 1 is linear growth."""
-        small = self.median(kernel, workload, engine, metric)
-        large = self.median(kernel, workload, engine, metric, factor)
-        return large / factor / small if small and large is not None else None
+    ) -> Spread | None:
+        """Say how many times dearer a page is with `factor` times the memory, run by run; 1 is linear growth."""
+        small = self._runs.get(Place(kernel, 1, workload, engine, metric), {})
+        large = self._runs.get(Place(kernel, factor, workload, engine, metric), {})
+        return Spread.of([large[run] / factor / small[run] for run in large if small.get(run)])
 
     def places(self) -> list[tuple[Place, Spread]]:
         """Give everything, sorted."""

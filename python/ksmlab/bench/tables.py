@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from ksmlab.bench.summary import Summary
     from ksmlab.bench.targets import Verdict
 
+#: Figures whose growth with memory is shown.
+GROWING = ("cpu_to_goal_ns", "steady_pass_ns", "full_pass_ns")
 #: How an engine is called in a report.
 ENGINE_TITLES = {
     "in_kernel": "in-kernel KSM",
@@ -64,7 +66,13 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _against(verdict: Verdict) -> str:
-    words = {"in_kernel": "", "xxh64": " / xxh64", "growth": ", growth 16x", "itself": ""}
+    words = {
+        "in_kernel": "",
+        "in_kernel_plain": ", smart scan off",
+        "xxh64": " / xxh64",
+        "growth": ", growth 16x",
+        "itself": "",
+    }
     return METRICS[verdict.metric].title + words[verdict.versus]
 
 
@@ -127,7 +135,7 @@ def growth_table(summary: Summary, kernel: str, name: str) -> Table:
         for engine in summary.engines:
             values = [summary.growth(kernel, workload, engine, name, factor) for factor in factors]
             if any(value is not None for value in values):
-                cells = (NOTHING if value is None else f"{value:.2f}" for value in values)
+                cells = (NOTHING if value is None else f"{value.median:.2f}" for value in values)
                 rows.append((workload, ENGINE_TITLES.get(engine, engine), *cells))
     head = ("workload", "engine", *(f"{factor}x memory" for factor in factors))
     return Table(
@@ -144,7 +152,5 @@ def all_tables(summary: Summary, verdicts: Sequence[Verdict]) -> list[Table]:
     for kernel in summary.kernels:
         tables.append(targets_table(kernel, verdicts))
         tables += [figures_table(summary, kernel, name) for name in METRICS]
-        tables += [
-            growth_table(summary, kernel, name) for name in ("cpu_to_goal_ns", "steady_pass_ns")
-        ]
+        tables += [growth_table(summary, kernel, name) for name in GROWING]
     return [table for table in tables if table.rows]

@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ksmlab.bench.metrics import METRICS, NOTHING
-from ksmlab.bench.plan import HASH, IN_KERNEL, LIMIT, TREE
+from ksmlab.bench.plan import IN_KERNEL, IN_KERNEL_PLAIN, LIMIT, judged
 
 if TYPE_CHECKING:
-    from ksmlab.bench.summary import Summary
+    from ksmlab.bench.summary import Spread, Summary
 
 TABLE = Path(__file__).with_name("targets.toml")
 EVERY = "*"
-VERSUS = (IN_KERNEL, LIMIT, "growth", "itself")
+VERSUS = (IN_KERNEL, IN_KERNEL_PLAIN, LIMIT, "growth", "itself")
 NOT_REACHED = "the driver does not get this far in the passes that it is given"
 NEVER_IN_KERNEL = "the kernel's own KSM does not get this far in the passes that it is given"
+NEVER_BOTH = "in no run do both get this far in the passes that they are given"
 #: The memory of a growth target, in multiples of the usual.
 LARGE = 16
 
@@ -58,7 +59,7 @@ class Verdict:
         engine: Which of our indexes.
         versus: What it is compared with.
         ours: Our median; None if there is none.
-        in_kernel: The median of the kernel's own KSM at its defaults; None if there is none.
+        in_kernel: The median of the kernel's own KSM that is compared with; None if there is none.
         ratio: What is compared with the target: the median of the ratios within the runs; None if there is none.
         least: The smallest of those ratios.
         most: The largest.
@@ -127,18 +128,13 @@ def _target(entry: dict[str, str | float]) -> Target:
     )
 
 
-def ours(summary: Summary) -> str | None:
-    """Give the engine that the targets are for: the hash index if it was measured, or else the tree."""
-    return next((engine for engine in (HASH, TREE) if engine in summary.engines), None)
-
-
 def judge(summary: Summary, targets: tuple[Target, ...] | None = None) -> tuple[Verdict, ...]:
     """Put what was measured beside what is wanted, for each kernel.
 
-    What was not measured at all has no verdict; a figure that only we or only the kernel's own KSM has, has one.
+    What was not measured at all has no verdict. What was measured and did not get to its goal has one.
     """
     wanted = load() if targets is None else targets
-    engine = ours(summary)
+    engine = judged(summary.engines)
     if engine is None:
         return ()
     own = {(target.workload, target.metric, target.versus) for target in wanted}
@@ -157,32 +153,62 @@ def judge(summary: Summary, targets: tuple[Target, ...] | None = None) -> tuple[
 def _verdict(
     summary: Summary, kernel: str, workload: str, engine: str, target: Target
 ) -> Verdict | None:
+    # A kernel without smart scan has one KSM of its own only.
+    plain = target.versus == IN_KERNEL_PLAIN and IN_KERNEL_PLAIN in summary.engines_on(kernel)
+    rival = IN_KERNEL_PLAIN if plain else IN_KERNEL
     mine = summary.median(kernel, workload, engine, target.metric)
-    theirs = summary.median(kernel, workload, IN_KERNEL, target.metric)
-    ratio = least = most = None
+    theirs = summary.median(kernel, workload, rival, target.metric)
+    spread = _ratio(summary, kernel, workload, engine, target, rival)
     reason = ""
-    if target.versus in (IN_KERNEL, LIMIT):
-        over, under = (IN_KERNEL, engine) if target.versus == IN_KERNEL else (engine, LIMIT)
-        spread = summary.ratio(kernel, workload, target.metric, over=over, under=under)
-        if spread is not None:
-            ratio, least, most = spread.median, spread.least, spread.most
-    elif target.versus == "growth":
-        ratio = least = most = summary.growth(kernel, workload, engine, target.metric, LARGE)
-    else:
-        ratio = least = most = mine
-    if ratio is None:
-        # One of the two may never have got there, which is a verdict; or it was not measured.
-        if target.versus != IN_KERNEL or not target.metric.endswith("to_goal_ns"):
+    if spread is None:
+        found = _without_ratio(summary, kernel, workload, engine, target)
+        if found is None:
             return None
-        if (mine is None) == (theirs is None):
-            return None
-        reason = NOT_REACHED if mine is None else NEVER_IN_KERNEL
-        met = mine is not None
+        met, reason = found
     else:
-        met = target.holds(ratio)
+        met = target.holds(spread.median)
     if not met:
         reason = target.reason or reason
+    ratio, least, most = (spread.median, spread.least, spread.most) if spread else (None,) * 3
     return Verdict(
         kernel, workload, target.metric, engine, target.versus, mine, theirs, ratio, least, most,
         target.number, target.at_least, met, reason,
     )  # fmt: skip
+
+
+def _ratio(
+    summary: Summary, kernel: str, workload: str, engine: str, target: Target, rival: str
+) -> Spread | None:
+    """Give what is compared with the number of a target, or None if that cannot be formed."""
+    if target.versus == "growth":
+        return summary.growth(kernel, workload, engine, target.metric, LARGE)
+    if target.versus == "itself":
+        return summary.spread(kernel, workload, engine, target.metric)
+    if target.versus == LIMIT:
+        return summary.ratio(kernel, workload, target.metric, over=engine, under=LIMIT)
+    # How many times better: less of what is spent, more of what is gained.
+    over, under = rival, engine
+    if not METRICS[target.metric].less_is_better:
+        over, under = under, over
+    return summary.ratio(kernel, workload, target.metric, over=over, under=under)
+
+
+def _without_ratio(
+    summary: Summary, kernel: str, workload: str, engine: str, target: Target
+) -> tuple[bool, str] | None:
+    """Judge a goal that somebody has not reached: whether the target is met, and why. None if it is none."""
+    if target.versus not in (IN_KERNEL, "growth") or not target.metric.endswith("to_goal_ns"):
+        return None
+    growth = target.versus == "growth"
+    against = (engine, LARGE) if growth else (IN_KERNEL, 1)
+    if not summary.possible(kernel, workload, engine):
+        return None
+    if summary.possible(kernel, workload, *against) is None:
+        return None
+    mine = summary.median(kernel, workload, engine, target.metric)
+    theirs = summary.median(kernel, workload, IN_KERNEL, target.metric)
+    if growth or (mine is None and theirs is not None):
+        return False, NOT_REACHED
+    if mine is not None and theirs is None:
+        return True, NEVER_IN_KERNEL
+    return False, NEVER_BOTH

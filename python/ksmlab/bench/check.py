@@ -1,0 +1,99 @@
+"""The check: what was counted beside the baseline, shown to a person; and an error where it does not hold."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from ksmlab.bench import baseline
+from ksmlab.vm.errors import VmError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from ksmlab.bench.baseline import Comparison, Cost
+    from ksmlab.bench.result import Results
+    from ksmlab.bench.runner import Wanted
+
+UPDATE = "make bench-check BENCH=--update"
+
+
+def _names(costs: Sequence[Cost]) -> str:
+    return ", ".join(f"{one.workload} ({one.engine}, {one.metric})" for one in costs)
+
+
+def check(
+    results: Results,
+    wanted: Wanted,
+    console: Console,
+    *,
+    update: bool,
+    stored: Path = baseline.STORED,
+) -> None:
+    """Compare with the baseline, or make it what was measured.
+
+    Args:
+        results: What was measured.
+        wanted: What was to be measured.
+        console: Where to show it.
+        update: Whether to make it the baseline.
+        stored: The baseline.
+
+    Raises:
+        VmError: A workload is dearer than it may be, or has lost a figure; or there is nothing to compare with.
+    """
+    found = baseline.compare(results, wanted, stored)
+    _show(found, console)
+    if update:
+        baseline.update(results, wanted, stored)
+        console.print(f"the baseline is now what was measured: {stored.name}")
+        return
+    if found.new:
+        text = f"Not in the baseline: {_names(found.new)}. To have it there: {UPDATE}"
+        console.print(text, style="yellow", markup=False, soft_wrap=True)
+    problems = []
+    if found.missing:
+        problems.append(f"In the baseline, and not reached any more: {_names(found.missing)}.")
+    if found.dear:
+        problems.append(
+            f"Dearer than the baseline by more than {baseline.TOLERANCE:.0%}: {_names(found.dear)}."
+        )
+    if len(found.new) == len(found.changes) and not found.missing:
+        problems.append("Nothing of what was measured is in the baseline.")
+    if problems:
+        raise VmError(
+            " ".join([*problems, *_releases(found)]),
+            untouched="The baseline is as it was.",
+            hint=_next(found),
+            log=json.dumps([one.key for one in (*found.missing, *found.dear)]),
+        )
+
+
+def _show(found: Comparison, console: Console) -> None:
+    for kernel in dict.fromkeys(change.cost.kernel for change in found.changes):
+        console.print(f"{kernel}: nanoseconds of a clock that counts instructions; then, and now")
+        for change in found.changes:
+            if change.cost.kernel == kernel:
+                style = "red" if change.too_dear else ""
+                console.print(str(change), style=style, markup=False, soft_wrap=True)
+    for line in _releases(found):
+        console.print(line, style="yellow", markup=False, soft_wrap=True)
+
+
+def _releases(found: Comparison) -> list[str]:
+    return [
+        f"The baseline is of another build of {kernel}: {then} then, {now} now."
+        for kernel, (then, now) in found.other_releases.items()
+    ]
+
+
+def _next(found: Comparison) -> str:
+    if found.other_releases:
+        return (
+            "The kernel itself may be the reason. Check a commit that is known to be good on it; if that is as dear, "
+            f"the baseline is out of date: {UPDATE} there, then check again."
+        )
+    return f"Find out why; if it is worth it: {UPDATE}"
