@@ -117,7 +117,9 @@ class KsmSysfs:
     """The attributes of the driver, as Python attributes."""
 
     run = _Setting("0 stop, 1 scan, 2 unmerge everything and stop.")
-    pages_to_scan = _Setting("Pages that kksmd, and each thread beside it, looks at before it sleeps.")
+    pages_to_scan = _Setting(
+        "Pages that kksmd, and each thread beside it, looks at before it sleeps."
+    )
     sleep = _Setting("Microseconds that it sleeps between two batches.")
     max_kernel_pages = _Setting("The most kernel pages there may be; 0 is no limit.")
     threads = _Setting("Threads that scan, from 1 to 16.")
