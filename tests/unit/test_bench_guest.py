@@ -226,7 +226,7 @@ def test_a_look_at_everything_lasts_three_passes() -> None:
 
 
 def test_what_rests_is_what_the_driver_has_rest() -> None:
-    source = (Path(__file__).resolve().parents[2] / "kernel/scan.c").read_text()
+    source = (Path(__file__).resolve().parents[2] / "kernel/pass.c").read_text()
     least, most = (
         int(re.findall(rf"#define QUIET_{end}\s+(\d+)", source)[0]) for end in ("MIN", "MAX")
     )

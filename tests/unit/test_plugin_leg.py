@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ksmlab.pytest_plugin import leg as leg_module
-from ksmlab.pytest_plugin.leg import Leg, Plan
+from ksmlab.pytest_plugin.leg import Leg
+from ksmlab.pytest_plugin.plan import Plan
 from ksmlab.pytest_plugin.story import Said
 from ksmlab.vm.accel import Accel
 from ksmlab.vm.errors import LostVM, VmError

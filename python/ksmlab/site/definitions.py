@@ -16,6 +16,8 @@ SETTING = re.compile(r"^SETTING\((\w+), (\w+)\);", re.MULTILINE)
 COUNTER = re.compile(r"^COUNTER\((\w+), (\w+)\);", re.MULTILINE)
 MACRO_MAXIMA = {"UINT_MAX": "4294967295", "ULONG_MAX": "18446744073709551615"}
 INITIAL = re.compile(r"^\t\.(\w+) = (\w+),$", re.MULTILINE)
+STARTED = re.compile(r"int ksm_scan_init\(void\)\n\{\n\treturn ksm_scan_set_(threads)\((\d+)\);")
+MOST_THREADS = re.compile(r"^#define KSM_MAX_THREADS\s+(\d+)$", re.MULTILINE)
 SET_AT_LOAD = re.compile(r"^\tksm_settings\.(\w+) = (.*);$", re.MULTILINE)
 LAST_RUN = re.compile(r"enum \{ ((?:KSM_RUN_\w+(?:, )?)+) \};")
 FDINFO = re.compile(r"(ksm-\w+):\\t%")
@@ -194,13 +196,16 @@ def _defaults(text: str) -> dict[str, str]:
     initial = excerpt.find("kernel/sysfs.c", "ksm_settings").text
     numbers = {name: str(number) for number, name in enumerate(_run_names())}
     found = {name: numbers.get(value, value) for name, value in INITIAL.findall(initial)}
-    return found | dict(SET_AT_LOAD.findall(text))
+    return found | dict(SET_AT_LOAD.findall(text)) | dict(STARTED.findall(_read("scan.c")))
 
 
 def _maxima(text: str) -> dict[str, str]:
     return {
         name: MACRO_MAXIMA[limit] for name, limit in SETTING.findall(text) if limit in MACRO_MAXIMA
-    } | {"run": str(len(_run_names()) - 1)}
+    } | {
+        "run": str(len(_run_names()) - 1),
+        "threads": "".join(MOST_THREADS.findall(_read("ksm.h"))),
+    }
 
 
 def run_errors() -> tuple[tuple[str, str], ...]:
