@@ -33,6 +33,8 @@ LOG = "kernel.log"
 READ_BYTES = 1 << 16
 END_SECONDS = 10.0
 LOOK_SECONDS = 0.1
+#: What goes on without this process. Python would warn that it still runs, when nobody refers to it any more.
+GOES_ON: list[subprocess.Popen[bytes]] = []
 
 
 @dataclass(frozen=True)
@@ -148,12 +150,13 @@ def keep(
     made.save()
     Path(ports.directory, LOG).write_text("\n".join(machine.log) + "\n")
     console, log = machine.channel.console.give_away()
-    subprocess.Popen(
+    keeper = subprocess.Popen(
         [sys.executable, "-m", "ksmlab.vm.keep", str(console), str(log), str(ports.directory)],
         pass_fds=(console, log), start_new_session=True, stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
     )  # fmt: skip
+    GOES_ON.extend((keeper, machine.channel.console.process))
     for descriptor in (console, log):
         os.close(descriptor)
     return made
