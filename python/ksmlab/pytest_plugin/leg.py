@@ -210,8 +210,10 @@ class Leg:
         made = keep(machine, ports, why, objects, sections)
         # Nothing of it is to be closed any more, but the line for reports.
         self._stack.pop_all()
-        if self._socket is not None:
+        if self._socket is not None and self._line is not None:
             _hang_up(self._socket)
+            self._line.close()
+            self._socket.close()
         self._machine = self._line = self._socket = self._ports = None
         return made
 

@@ -33,6 +33,8 @@ LOG = "kernel.log"
 READ_BYTES = 1 << 16
 END_SECONDS = 10.0
 LOOK_SECONDS = 0.1
+#: What goes on without this process. Python would warn that it still runs, when nobody refers to it any more.
+GOES_ON: list[subprocess.Popen[bytes]] = []
 
 
 @dataclass(frozen=True)
@@ -202,6 +204,7 @@ def keep(
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
     )  # fmt: skip
+    GOES_ON.append(machine.channel.console.process)
     for descriptor in (console, log):
         os.close(descriptor)
     return made
