@@ -291,7 +291,7 @@ def _life(stage: Stage, seed: str, until: float, at_least: int) -> int:
 
 
 def play(stage: Stage, connection: Connection, seconds: float) -> None:
-    """Have actors live one after the other for a time; send how many there were, and how many steps they made.
+    """Have actors live one after the other for a time; send how many lives and steps there were.
 
     An error is sent as text.
     """
@@ -306,7 +306,7 @@ def play(stage: Stage, connection: Connection, seconds: float) -> None:
             at_least = chance.choice(FEWEST_STEPS) if lives else max(FEWEST_STEPS)
             steps += _life(stage, f"{stage.seed} {stage.number} {lives}", end, at_least)
             lives += 1
-        connection.send((lives, steps))
+        connection.send({"lives": lives, "steps": steps})
     except BaseException as error:  # noqa: BLE001
         connection.send(f"stage {stage.number}: {error!r}")
 
@@ -321,8 +321,11 @@ def turn_knobs(connection: Connection, seed: str) -> None:
     turns = 0
     try:
         ksm = KsmSysfs.find()
+        deck: list[int] = []
         while not connection.poll(chance.uniform(0, 0.5)):
-            match chance.randrange(9):
+            # Each has its turn before one has two.
+            deck = deck or chance.sample(range(9), 9)
+            match deck.pop():
                 case 0:
                     ksm.run = 0
                 case 1:
@@ -343,6 +346,6 @@ def turn_knobs(connection: Connection, seed: str) -> None:
                     ksm.threads = chance.randint(1, 4)
             ksm.run = 1
             turns += 1
-        connection.send(turns)
+        connection.send({"turns": turns})
     except BaseException as error:  # noqa: BLE001
         connection.send(f"the knobs, seed {seed}: {error!r}")

@@ -60,7 +60,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if item.get_closest_marker("stress"):
             # The host, which collects, does not know the kernel's configuration: the longer one.
             seconds = config.getoption("--stress-seconds") or STRESS_SECONDS_KASAN
-            item.add_marker(pytest.mark.vm_deadline(2 * seconds + 120))
+            item.add_marker(pytest.mark.vm_deadline(2 * seconds + 480))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

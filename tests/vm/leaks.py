@@ -4,11 +4,24 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    from ksmlab.sysfs import KsmSysfs
+
+NODES = Path("/sys/kernel/slab/devksm_node")
 ACCOUNTED = (
     "MemFree", "Buffers", "Cached", "SwapCached", "AnonPages", "Slab", "KernelStack", "PageTables",
     "SecPageTables", "Percpu", "VmallocUsed",
 )  # fmt: skip
+
+
+def held(ksm: KsmSysfs) -> dict[str, int]:
+    """Return what the driver holds, as it counts itself; and how many nodes there are, as the allocator does."""
+    # What has been freed may wait with a CPU, or in quarantine.
+    (NODES / "shrink").write_text("1")
+    counted = {name: ksm.read(name) for name in ("kernel_pages_allocated", "metadata_bytes")}
+    return counted | {"nodes": int((NODES / "objects").read_text().split()[0])}
 
 
 def unaccounted_pages() -> int:

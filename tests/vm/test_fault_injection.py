@@ -16,7 +16,7 @@ import faults
 import kksmd
 import pytest
 from faults import FailNth, Trial, walk
-from leaks import unaccounted_pages
+from leaks import held, unaccounted_pages
 
 from ksmlab import content, pagemap
 from ksmlab.device import Area, KsmDevice
@@ -112,14 +112,14 @@ def refused(trials: list[Trial]) -> list[Trial]:
 
 def test_create_area(ksm: KsmSysfs) -> None:
     with KsmDevice() as device:
-        held = REFERENCES.read_text()
+        references = REFERENCES.read_text()
         descriptors = os.listdir("/proc/self/fd")
         trials = []
         for trial in itertools.chain.from_iterable(walk(device.create_area) for _ in range(WALKS)):
             trials.append(trial)
             if trial.value is not None:
                 trial.value.close()
-            assert REFERENCES.read_text() == held, trial
+            assert REFERENCES.read_text() == references, trial
             # The walk itself has one open.
             assert len(os.listdir("/proc/self/fd")) == len(descriptors) + 1, trial
         # Not the area alone, which comes first, but its file or the name of that, too.
@@ -128,6 +128,7 @@ def test_create_area(ksm: KsmSysfs) -> None:
 
 def test_register(ksm: KsmSysfs, area: Area, arena: Arena) -> None:
     trials = []
+    before = held(ksm)
     for trial in walk(lambda: area.register(arena)):
         trials.append(trial)
         if trial.error is not None:
@@ -136,6 +137,7 @@ def test_register(ksm: KsmSysfs, area: Area, arena: Arena) -> None:
         assert fdinfo(area) == {"ksm-regions": 1, "ksm-pages": NPAGES, "ksm-merged": 0}, trial
         area.remove()
         assert arena.verify() == [], trial
+        assert held(ksm) == before, trial
     assert len(refused(trials)) >= 1
 
 
@@ -143,6 +145,7 @@ def test_register(ksm: KsmSysfs, area: Area, arena: Arena) -> None:
 def test_scan_and_merge(ksm: KsmSysfs, huge: bool) -> None:
     """The thread counts a page for which there is no memory, goes on, and merges it the next time."""
     new = found = 0
+    before = held(ksm)
     with KsmDevice() as device, FailNth(kksmd.tid()) as thread:
         for nth in range(1, faults.MOST):
             with Arena(512 if huge else NPAGES, huge=huge) as arena, device.create_area() as area:
@@ -163,7 +166,7 @@ def test_scan_and_merge(ksm: KsmSysfs, huge: bool) -> None:
                 check(ksm, arena, nth)
                 area.remove()
                 check(ksm, arena, nth)
-            assert ksm.kernel_pages_allocated == 0, nth
+            assert held(ksm) == before, nth
             if not hit:
                 break
     # The first pass makes a chunk and its items, the next four times a node and its page. That a
@@ -180,6 +183,7 @@ def test_scan_and_merge_while_memory_fails_by_chance(ksm: KsmSysfs) -> None:
     one, it would show in what memory there is that nobody accounts for.
     """
     missed = before = 0
+    driver = held(ksm)
     with KsmDevice() as device, Arena(64, huge=False) as arena:
         for turn in range(25):
             if turn == FIRST_TURNS:
@@ -192,7 +196,7 @@ def test_scan_and_merge_while_memory_fails_by_chance(ksm: KsmSysfs) -> None:
                 ksm.run = 0
                 check(ksm, arena, turn)
             assert kernel_frames(arena) == [], turn
-            assert ksm.kernel_pages_allocated == 0, turn
+            assert held(ksm) == driver, turn
         assert missed > 200, "too few failures to tell"
         assert unaccounted_pages() - before < missed // 2, f"{missed} failures"
         with device.create_area() as area:
@@ -207,6 +211,7 @@ def test_scan_and_merge_while_memory_fails_by_chance(ksm: KsmSysfs) -> None:
 def test_remove(ksm: KsmSysfs, area: Area, arena: Arena) -> None:
     """REMOVE that finds no memory leaves the rest merged and registered, and can be repeated."""
     trials = []
+    before = held(ksm)
     area.register(arena)
     merge_all(ksm, arena)
     for trial in walk(area.remove):
@@ -219,7 +224,7 @@ def test_remove(ksm: KsmSysfs, area: Area, arena: Arena) -> None:
             area.remove()
             check(ksm, arena, trial)
         assert kernel_frames(arena) == [], trial
-        assert ksm.kernel_pages_allocated == 0, trial
+        assert held(ksm) == before, trial
         assert pagemap.distinct(pagemap.frames(None, arena.address, NPAGES)) == NPAGES, trial
         area.register(arena)
         merge_all(ksm, arena)
@@ -230,6 +235,7 @@ def test_remove(ksm: KsmSysfs, area: Area, arena: Arena) -> None:
 def test_remove_of_pages_that_mremap_brought(ksm: KsmSysfs) -> None:
     """Merged pages in a region that was never scanned: their items are made by REMOVE."""
     trials: list[Trial] = []
+    before = held(ksm)
     hit = True
     with FailNth() as task, KsmDevice() as device:
         while hit:
@@ -253,7 +259,8 @@ def test_remove_of_pages_that_mremap_brought(ksm: KsmSysfs) -> None:
                 assert kernel_frames(arena) == [], trial
                 assert arena.verify() == [], trial
                 old.remove()
-                assert (ksm.kernel_pages_allocated, ksm.pages_shared) == (0, 0), trial
+                assert ksm.pages_shared == 0, trial
+                assert held(ksm) == before, trial
     # A chunk and its items come on top.
     assert len(refused(trials)) >= MOST_PAGES
 
@@ -263,6 +270,9 @@ def test_run_2(ksm: KsmSysfs, area: Area, arena: Arena) -> None:
     trials = []
     area.register(arena)
     merge_all(ksm, arena)
+    ksm.run = 2
+    before = held(ksm)
+    merge_all(ksm, arena)
     for trial in walk(lambda: ksm.write("run", 2)):
         trials.append(trial)
         check(ksm, arena, trial)
@@ -271,6 +281,7 @@ def test_run_2(ksm: KsmSysfs, area: Area, arena: Arena) -> None:
         check(ksm, arena, trial)
         assert kernel_frames(arena) == [], trial
         assert fdinfo(area)["ksm-regions"] == 1, trial
+        assert held(ksm) == before, trial
         merge_all(ksm, arena)
     assert len(refused(trials)) >= MOST_PAGES
 
@@ -278,10 +289,11 @@ def test_run_2(ksm: KsmSysfs, area: Area, arena: Arena) -> None:
 def test_close(ksm: KsmSysfs) -> None:
     """Closing cannot fail: what cannot be copied stays a shared page, and is right."""
     shared = 0
+    before = held(ksm)
     hit = True
     nth = 0
     with FailNth() as task, KsmDevice() as device:
-        held = REFERENCES.read_text()
+        references = REFERENCES.read_text()
         while hit:
             nth += 1
             with Arena(NPAGES, huge=False) as arena:
@@ -292,7 +304,7 @@ def test_close(ksm: KsmSysfs) -> None:
                 trial = faults.attempt(task, nth, area.close)
                 hit = trial.hit
                 assert trial.error is None, trial
-                assert REFERENCES.read_text() == held, trial
+                assert REFERENCES.read_text() == references, trial
                 frames = kernel_frames(arena)
                 shared += bool(frames)
                 # The pages that are left have nodes, but no region that counts who maps them.
@@ -302,4 +314,5 @@ def test_close(ksm: KsmSysfs) -> None:
                 arena.fill(content.unique(NPAGES))
                 assert arena.verify() == [], trial
             ksm.wait_until(lambda s: s.kernel_pages_allocated == 0, 60, "nodes of no region gone")
+            assert held(ksm) == before, nth
     assert shared >= 1, f"none of {nth} failures left a page shared"
