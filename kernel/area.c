@@ -5,17 +5,22 @@
  * An area belongs to a descriptor, a region to the mm that registered it. The
  * region holds the mm_struct (mm_count), not the memory (mm_users): whoever keeps
  * the descriptor open, after exec or in another process, keeps no memory alive.
- * When the mm dies, the next step of kksmd into the region finds out and frees it.
+ * When the mm dies, the next step of a scanner into the region finds out, and the
+ * last one to come out frees it.
  */
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
+#include <linux/wait.h>
 
 #include "ksm.h"
 
 DEFINE_MUTEX(ksm_lock);
 LIST_HEAD(ksm_regions);
 struct ksm_counters ksm_counters;
+
+/* Who waits for a region to have no users. */
+static DECLARE_WAIT_QUEUE_HEAD(unused);
 
 /* Looks, or pages, between two offers to let others run. */
 #define LOOKS_PER_HOLD	256
@@ -30,14 +35,56 @@ static bool overlaps(struct mm_struct *mm, unsigned long start, unsigned long en
 	return false;
 }
 
+/*
+ * Forget a region that has no users. Pages of it that are merged stay so, as
+ * ordinary read-only mappings of a page that nobody will ever write.
+ */
+static void region_free(struct ksm_region *region)
+{
+	ksm_pass_leave(region);
+	ksm_items_forget(region, region->start, region->end, KSM_BREAK_UNMAPPED);
+	xa_destroy(&region->chunks);
+	list_del(&region->in_area);
+	list_del(&region->in_scan);
+	region->area->nr_regions--;
+	mmdrop(region->mm);
+	kfree(region);
+}
+
+/**
+ * ksm_region_put - a user of a region is done with it
+ * @region: the region; ksm_lock is held. The last user of one whose mm is gone frees
+ *	it, unless it is being removed, and then whoever does that goes on.
+ */
+void ksm_region_put(struct ksm_region *region)
+{
+	WRITE_ONCE(region->users, region->users - 1);
+	if (region->users)
+		return;
+	if (region->leaving)
+		wake_up_all(&unused);
+	else if (!atomic_read(&region->mm->mm_users))
+		region_free(region);
+}
+
+/* Nobody but the caller frees it, since it is leaving. Lets go of ksm_lock. */
+static void wait_for_users(struct ksm_region *region)
+{
+	while (region->users) {
+		mutex_unlock(&ksm_lock);
+		wait_event(unused, !READ_ONCE(region->users));
+		mutex_lock(&ksm_lock);
+	}
+}
+
 /* Regions of mms that are gone must not count against a full area. */
 static void reap(struct ksm_area *area)
 {
 	struct ksm_region *region, *tmp;
 
 	list_for_each_entry_safe(region, tmp, &area->regions, in_area)
-		if (!atomic_read(&region->mm->mm_users))
-			ksm_region_free(region);
+		if (!region->users && !atomic_read(&region->mm->mm_users))
+			region_free(region);
 }
 
 /**
@@ -96,25 +143,8 @@ unlock:
 	return err;
 }
 
-/**
- * ksm_region_free - forget a region
- * @region: the region; ksm_lock is held. Pages of it that are merged stay so,
- *	as ordinary read-only mappings of a page that nobody will ever write.
- */
-void ksm_region_free(struct ksm_region *region)
-{
-	ksm_scan_leave(region);
-	ksm_items_forget(region, region->start, region->end, KSM_BREAK_UNMAPPED);
-	xa_destroy(&region->chunks);
-	list_del(&region->in_area);
-	list_del(&region->in_scan);
-	region->area->nr_regions--;
-	mmdrop(region->mm);
-	kfree(region);
-}
-
 /* Fork and mremap may have brought merged pages here that no item knows of. */
-static int adopt_all(struct ksm_region *region, bool yield)
+static int adopt_all(struct ksm_region *region)
 {
 	unsigned long addr = region->start;
 	struct ksm_spot spot;
@@ -142,11 +172,9 @@ static int adopt_all(struct ksm_region *region, bool yield)
 		}
 		if (++looks % LOOKS_PER_HOLD)
 			continue;
-		if (yield)
-			mutex_unlock(&ksm_lock);
+		mutex_unlock(&ksm_lock);
 		cond_resched();
-		if (yield)
-			mutex_lock(&ksm_lock);
+		mutex_lock(&ksm_lock);
 	}
 	return err;
 }
@@ -172,27 +200,25 @@ static int unmerge_chunk(struct ksm_chunk *chunk, bool interruptible)
 
 /*
  * Give every page of a region its own copy. The first error ends it: pages that
- * were unmerged by then are counted as unmerged, all others as merged. With
- * @yield the region is marked as leaving, and ksm_lock is let go of in between.
+ * were unmerged by then are counted as unmerged, all others as merged. No scanner
+ * is in the region, nor comes into it. Lets go of ksm_lock in between.
  */
-static int unmerge_region(struct ksm_region *region, bool yield, bool interruptible)
+static int unmerge_region(struct ksm_region *region, bool interruptible)
 {
 	struct ksm_chunk *chunk;
 	unsigned long index;
 	int err;
 
-	err = adopt_all(region, yield);
+	err = adopt_all(region);
 	if (err)
 		return err;
 	xa_for_each(&region->chunks, index, chunk) {
 		err = unmerge_chunk(chunk, interruptible);
 		if (err)
 			return err;
-		if (yield) {
-			mutex_unlock(&ksm_lock);
-			cond_resched();
-			mutex_lock(&ksm_lock);
-		}
+		mutex_unlock(&ksm_lock);
+		cond_resched();
+		mutex_lock(&ksm_lock);
 	}
 	return 0;
 }
@@ -211,13 +237,16 @@ static int remove_all(struct ksm_area *area, bool force)
 	while (!list_empty(&area->regions)) {
 		region = list_first_entry(&area->regions, struct ksm_region, in_area);
 		region->leaving = true;
-		ksm_scan_leave(region);
-		err = unmerge_region(region, true, !force);
+		ksm_pass_leave(region);
+		wait_for_users(region);
+		err = unmerge_region(region, !force);
 		if (err && !force) {
 			region->leaving = false;
 			break;
 		}
-		ksm_region_free(region);
+		/* Whoever unmerges everything may have come by. */
+		wait_for_users(region);
+		region_free(region);
 	}
 	mutex_unlock(&ksm_lock);
 	mutex_unlock(&area->lock);
@@ -251,20 +280,24 @@ void ksm_area_release(struct ksm_area *area)
 /**
  * ksm_unmerge_all - give every page of every region its own copy
  *
- * kksmd must have been told to stop, and keeps so while ksm_lock is held here.
+ * The scanners have been told to stop, have come back, and stay so meanwhile.
  *
  * Return: 0, or -EINTR or -ENOMEM, with the rest still merged.
  */
 int ksm_unmerge_all(void)
 {
+	struct list_head *pos, *next;
 	struct ksm_region *region;
 	int err = 0;
 
 	mutex_lock(&ksm_lock);
-	list_for_each_entry(region, &ksm_regions, in_scan) {
-		err = unmerge_region(region, false, true);
-		if (err)
-			break;
+	for (pos = ksm_regions.next; pos != &ksm_regions && !err; pos = next) {
+		region = list_entry(pos, struct ksm_region, in_scan);
+		/* Nobody frees it before ksm_region_put(). */
+		region->users++;
+		err = unmerge_region(region, true);
+		next = pos->next;
+		ksm_region_put(region);
 	}
 	mutex_unlock(&ksm_lock);
 	return err;

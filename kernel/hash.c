@@ -17,7 +17,8 @@
  * A page that is written where no sample is taken counts as unchanged. It may be
  * merged, if there is one equal to it, and be given back by the next write.
  *
- * All under ksm_lock.
+ * No lock is needed: a hash that was taken while a group became crowded passes for a
+ * page that has changed.
  */
 #include <linux/bitmap.h>
 #include <linux/highmem.h>

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * What is remembered of each page of a region: 16 or 32 bytes, in chunks that
- * come into being where the scan finds memory. All under ksm_lock.
+ * come into being where the scan finds memory. All under ksm_lock, but for finding
+ * and making the chunk of a piece, which its scanner may do without.
  */
 #include <linux/gfp.h>
 #include <linux/sched.h>
@@ -40,7 +41,7 @@ static struct ksm_chunk *chunk_create(struct ksm_region *region, unsigned long s
 	set_chunk(chunk->items, chunk);
 	if (xa_err(xa_store(&region->chunks, start / PMD_SIZE, chunk, GFP_KERNEL)))
 		goto free_items;
-	ksm_counters.metadata += ksize(chunk) + items_size();
+	atomic_long_add(ksize(chunk) + items_size(), &ksm_counters.metadata);
 	return chunk;
 
 free_items:
@@ -53,7 +54,7 @@ free_chunk:
 
 static void chunk_free(struct ksm_chunk *chunk)
 {
-	ksm_counters.metadata -= ksize(chunk) + items_size();
+	atomic_long_sub(ksize(chunk) + items_size(), &ksm_counters.metadata);
 	xa_erase(&chunk->region->chunks, chunk->start / PMD_SIZE);
 	set_chunk(chunk->items, NULL);
 	free_pages_exact(chunk->items, items_size());
@@ -112,7 +113,8 @@ void ksm_item_note(struct ksm_item *item)
  * @item: the item; it is KSM_ITEM_PLAIN afterwards
  * @how: how its merge ended, if it was merged
  *
- * A node that nobody maps any more goes with it.
+ * A node that nobody maps any more goes with it. One that is KSM_ITEM_MERGING stays
+ * so: what becomes of it is for whoever merges it to say.
  */
 void ksm_item_forget(struct ksm_item *item, enum ksm_break how)
 {
@@ -130,19 +132,26 @@ void ksm_item_forget(struct ksm_item *item, enum ksm_break how)
 	}
 }
 
-static void chunk_forget(struct ksm_chunk *chunk, unsigned long start, unsigned long end,
+/* Returns whether there is nothing in the range any more. */
+static bool chunk_forget(struct ksm_chunk *chunk, unsigned long start, unsigned long end,
 			 enum ksm_break how)
 {
 	unsigned long i = (max(start, chunk->start) - chunk->start) / PAGE_SIZE;
 	unsigned long last = min((end - chunk->start) / PAGE_SIZE, KSM_CHUNK_PAGES);
+	bool empty = true;
 
 	for_each_set_bit_from(i, chunk->known, last) {
 		struct ksm_item *item = ksm_chunk_item(chunk, i);
 
+		if (item->state == KSM_ITEM_MERGING) {
+			empty = false;
+			continue;
+		}
 		ksm_item_forget(item, how);
 		item->seen = 0;
 		__clear_bit(i, chunk->known);
 	}
+	return empty;
 }
 
 /**
@@ -165,8 +174,8 @@ void ksm_items_forget(struct ksm_region *region, unsigned long start, unsigned l
 		return;
 	xa_for_each_range(&region->chunks, index, chunk, start / PMD_SIZE,
 			  (end - 1) / PMD_SIZE) {
-		chunk_forget(chunk, start, end, how);
-		if (start <= max(chunk->start, region->start) &&
+		if (chunk_forget(chunk, start, end, how) &&
+		    start <= max(chunk->start, region->start) &&
 		    end >= min(chunk->start + PMD_SIZE, region->end))
 			chunk_free(chunk);
 		cond_resched();

@@ -4,7 +4,7 @@
  *
  * Locking order, outermost first:
  *
- *	ksm_run_lock			(sysfs.c: one writer of "run" at a time)
+ *	ksm_run_lock			(sysfs.c: one writer of "run" or "threads" at a time)
  *	  area->lock			(register and remove on one area)
  *	    ksm_lock			(everything this driver remembers)
  *	      mm->mmap_lock		(always of one mm at a time)
@@ -14,10 +14,17 @@
  * Page locks are only ever tried, never waited for, so they have no place in it.
  *
  * ksm_lock guards the list of regions, the regions and their chunks, the items,
- * the index, the stable nodes and the counters. kksmd lets go of it every few
- * pages; who unmerges lets go of it after each chunk. Nothing that is held
- * across such a gap is believed without a second look, but for one promise: a
- * region that is marked "leaving" is freed by nobody but the one who marked it.
+ * the index, the stable nodes, the pass and the counters. Scanners look at pages,
+ * and switch them, without it; who unmerges lets go of it after each chunk.
+ * Nothing that is held across such a gap is believed without a second look, but
+ * for these promises:
+ *
+ *	a region that has users is not freed, and one that is marked "leaving" is
+ *	freed by nobody but the one who marked it;
+ *	a chunk is made and freed by nobody but the scanner whose piece it is in,
+ *	as long as there is such a piece, and not freed while an item of it merges;
+ *	an item that is KSM_ITEM_MERGING is left as it is by all but the one who
+ *	made it so, and a node that is held is not dropped.
  */
 #ifndef KSM_DRIVER_H
 #define KSM_DRIVER_H
@@ -87,6 +94,7 @@ enum ksm_skip {
  * @KSM_ITEM_PLAIN: nothing but its checksum is known
  * @KSM_ITEM_UNSTABLE: it stands in the unstable index, waiting for its equal
  * @KSM_ITEM_MERGED: it was last seen mapping the kernel page of a stable node
+ * @KSM_ITEM_MERGING: a scanner is about to put a kernel page in its place
  *
  * A belief only: what counts is the PTE, looked at under its lock.
  */
@@ -94,6 +102,7 @@ enum ksm_state {
 	KSM_ITEM_PLAIN,
 	KSM_ITEM_UNSTABLE,
 	KSM_ITEM_MERGED,
+	KSM_ITEM_MERGING,
 };
 
 /**
@@ -109,6 +118,7 @@ enum ksm_break {
 };
 
 struct ksm_finds;
+struct ksm_jobs;
 struct ksm_node;
 struct ksm_region;
 
@@ -120,6 +130,7 @@ struct ksm_region;
  * @state: an enum ksm_state
  * @seen: whether @hash has been taken yet
  * @node: whose kernel page it maps, while KSM_ITEM_MERGED
+ * @word: all of it but @entry or @node, for who reads it without ksm_lock
  *
  * Items are ksm_item_size() bytes apart, as the index needs only a part of @entry:
  * 16 bytes for the hash index, 32 for the tree. Neither region nor address is
@@ -135,6 +146,7 @@ struct ksm_item {
 			u64 seen : 1;
 			struct ksm_node *node;
 		};
+		u64 word;
 	};
 };
 
@@ -184,12 +196,14 @@ struct ksm_area {
  * struct ksm_region - a range of one mm in which pages may merge
  * @area: the area that owns it
  * @in_area: its place in @area->regions
- * @in_scan: its place in ksm_regions, the list that kksmd goes round
+ * @in_scan: its place in ksm_regions, the list that scanners go round
  * @mm: the mm that registered it; mm_count is held, never mm_users
  * @start: its first byte
  * @end: the byte after its last
  * @merged: how many of its items are KSM_ITEM_MERGED
- * @leaving: it is being removed; kksmd and the reaper keep away
+ * @users: scanners that have a piece of it, merges under way that are of pages in it
+ *	and were begun elsewhere, and whoever unmerges everything, if he is here
+ * @leaving: it is being removed; scanners and the reaper keep away
  * @chunks: struct ksm_chunk by address divided by PMD_SIZE
  */
 struct ksm_region {
@@ -200,6 +214,7 @@ struct ksm_region {
 	unsigned long start;
 	unsigned long end;
 	unsigned long merged;
+	unsigned int users;
 	bool leaving;
 	struct xarray chunks;
 };
@@ -207,7 +222,8 @@ struct ksm_region {
 /**
  * struct ksm_node - a stable node: one kernel page, which items map
  * @kpage: the kernel page, to which the node holds one reference, and whose private
- *	field says how many items were last seen mapping it; NULL once the node has
+ *	field says how many items were last seen mapping it, and how many merges with
+ *	it are under way; its index field points back here. NULL once the node has
  *	been dropped, and waits for its items to notice
  * @entry: its place in the stable index
  * @left: of a node that has been dropped: how many items are yet to notice
@@ -229,7 +245,7 @@ struct ksm_node {
  * struct ksm_counters - what /sys/kernel/mm/ksm shows (under ksm_lock)
  * @shared: items beyond the first of each node: the frames saved
  * @kernel_pages: stable nodes, each with one kernel page
- * @metadata: bytes that chunks, items and nodes take
+ * @metadata: bytes that chunks, items and nodes take (needs no lock)
  * @full_scans: passes completed since the module was loaded
  * @volatile_now: pages of this pass whose content had changed since the last one
  * @volatile_last: the same, of the last complete pass
@@ -239,7 +255,7 @@ struct ksm_node {
 struct ksm_counters {
 	unsigned long shared;
 	unsigned long kernel_pages;
-	unsigned long metadata;
+	atomic_long_t metadata;
 	unsigned long full_scans;
 	unsigned long volatile_now;
 	unsigned long volatile_last;
@@ -250,16 +266,20 @@ struct ksm_counters {
 /**
  * struct ksm_settings - what /sys/kernel/mm/ksm takes (read without a lock)
  * @run: 0 stop, 1 scan, 2 everything unmerged and stopped
- * @pages_to_scan: steps of the cursor between two sleeps
+ * @pages_to_scan: pages that each thread looks at between two sleeps
  * @sleep: microseconds between two batches
  * @max_kernel_pages: no new node at or above this many; 0 for no limit
+ * @threads: threads that scan, from 1 to 16; each at the pace of pages_to_scan and sleep
  */
 struct ksm_settings {
 	unsigned int run;
 	unsigned int pages_to_scan;
 	unsigned int sleep;
 	unsigned long max_kernel_pages;
+	unsigned int threads;
 };
+
+#define KSM_MAX_THREADS		16
 
 enum { KSM_RUN_STOP, KSM_RUN_SCAN, KSM_RUN_UNMERGE };
 
@@ -269,7 +289,7 @@ extern struct ksm_counters ksm_counters;
 extern struct ksm_settings ksm_settings;
 extern const struct ksm_index_ops *ksm_index_ops;
 extern struct ksm_index *ksm_index;
-extern bool ksm_seen_fresh;	/* a page that is new, or was written, since kksmd last looked here */
+extern bool ksm_seen_fresh;	/* a page that is new, or was written, since the pass began; under ksm_lock */
 
 /* dev.c */
 int ksm_dev_init(void);
@@ -283,7 +303,7 @@ void ksm_sysfs_exit(void);
 int ksm_area_register(struct ksm_area *area, unsigned long addr, unsigned long npages);
 int ksm_area_remove(struct ksm_area *area);
 void ksm_area_release(struct ksm_area *area);
-void ksm_region_free(struct ksm_region *region);
+void ksm_region_put(struct ksm_region *region);
 int ksm_unmerge_all(void);
 
 /* item.c */
@@ -332,11 +352,18 @@ struct ksm_node *ksm_node_create(struct page *content, enum ksm_skip *why);
 void ksm_node_link(struct ksm_node *node, struct ksm_item *item);
 bool ksm_node_adopt(struct ksm_item *item, struct page *page);
 void ksm_node_unlink(struct ksm_item *item);
-bool ksm_node_drop_if_unused(struct ksm_node *node);
+void ksm_node_hold(struct ksm_node *node);
+void ksm_node_put(struct ksm_node *node);
 bool ksm_node_is_single(const struct ksm_node *node);
 struct ksm_node *ksm_node_find(struct page *page, u64 hash, u64 sample);
 void ksm_node_crowded(struct ksm_node *node);
 void ksm_nodes_prune(void);
+
+/* The node whose kernel page this is; of any other page, what is no node's address. */
+static inline struct ksm_node *ksm_page_node(const struct page *page)
+{
+	return (struct ksm_node *)READ_ONCE(page->index);
+}
 
 /* hash.c */
 void ksm_hash_init(void);
@@ -348,20 +375,46 @@ void ksm_hash_crowded(u64 hash);
 int ksm_index_init(void);
 void ksm_index_exit(void);
 void ksm_skip(struct mm_struct *mm, unsigned long addr, unsigned long pages, enum ksm_skip why);
-void ksm_visit(const struct ksm_finds *finds);
+void ksm_visit(const struct ksm_finds *finds, struct ksm_jobs *jobs);
 
 /* scan.c */
 int ksm_scan_init(void);
 void ksm_scan_exit(void);
 void ksm_scan_wake(void);
-void ksm_scan_afresh(void);
-void ksm_scan_leave(struct ksm_region *region);
+void ksm_scan_join(void);
+int ksm_scan_set_threads(unsigned int nr);
+
+/**
+ * struct ksm_piece - a part of a pass, for one scanner at a time
+ * @region: the region it is of
+ * @addr: where to go on
+ * @end: where it ends: what it is of has one page table, or, where there is nothing to
+ *	look at, any number of them
+ */
+struct ksm_piece {
+	struct ksm_region *region;
+	unsigned long addr;
+	unsigned long end;
+};
+
+/* pass.c */
+void ksm_pass_begin(void);
+bool ksm_pass_end(void);
+bool ksm_pass_has_work(void);
+unsigned int ksm_pass_skip_resting(unsigned int most);
+bool ksm_pass_claim(struct ksm_piece *piece);
+struct ksm_piece ksm_pass_stretch(struct ksm_piece *piece, unsigned long next);
+void ksm_pass_move(struct ksm_piece *piece, unsigned long next);
+void ksm_pass_release(struct ksm_piece *piece);
+void ksm_pass_leave(struct ksm_region *region);
+void ksm_pass_wait(void);
+void ksm_pass_afresh(void);
 
 /**
  * struct ksm_job - a page that is to give way to a kernel page
- * @item: its item, in no index
+ * @item: its item, KSM_ITEM_MERGING
  * @addr: its address
- * @node: the node whose kernel page takes its place
+ * @node: the node whose kernel page takes its place, held
  * @kind: among which it was found that both are equal
  * @why: why the page has stayed; KSM_SKIP_NONE when it was merged
  * @page: the page that was there; what it points to may be gone by now
@@ -409,12 +462,14 @@ struct ksm_spot {
  * @page: the page, with a reference held for whoever takes it up
  * @hash: what it is known by, see ksm_page_hash(); 0 if it is not anonymous
  * @sample: the hash of a sample of it, too
+ * @word: what the item's was
  */
 struct ksm_find {
 	struct ksm_item *item;
 	struct page *page;
 	u64 hash;
 	u64 sample;
+	u64 word;
 };
 
 /**
@@ -427,6 +482,20 @@ struct ksm_finds {
 	unsigned int looked;
 	unsigned int nr;
 	struct ksm_find found[KSM_BATCH];
+};
+
+/**
+ * struct ksm_jobs - what is to be merged for one glance
+ * @here: pages of the glance itself, by address
+ * @nr_here: how many
+ * @there: pages, wherever they are, that waited for them
+ * @nr_there: how many
+ */
+struct ksm_jobs {
+	struct ksm_job here[KSM_BATCH];
+	unsigned int nr_here;
+	struct ksm_job there[KSM_BATCH];
+	unsigned int nr_there;
 };
 
 /* walk.c */

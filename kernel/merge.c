@@ -105,6 +105,7 @@ static void replace(struct vm_area_struct *vma, pte_t *ptep, struct ksm_job *job
 		job->why = KSM_SKIP_PINNED;
 	} else if (!ksm_pages_equal(job->page, kpage)) {
 		job->why = KSM_SKIP_CHANGED;
+		/* A guess: what a node is known by may change. ksm_node_crowded() looks again. */
 		job->lied = ksm_index_ops->hashes &&
 			    ksm_page_sample(job->page) == job->node->entry.hash;
 	} else if (replace_page(vma, job->addr, ptep, job->orig, job->page, kpage)) {
@@ -244,9 +245,6 @@ static unsigned int merge_run(struct ksm_region *region, struct ksm_job *jobs, u
 		if (!jobs[i].why)
 			switch_ptes(vma, &jobs[i], 1);
 	}
-	for (i = 0; i < run; i++)
-		if (!jobs[i].why)
-			ksm_node_link(jobs[i].node, jobs[i].item);
 unlock:
 	mmap_read_unlock(region->mm);
 	return run;
@@ -261,6 +259,8 @@ unlock:
  *	page-table lock
  *
  * Of what stays nothing has changed, but that a huge page may have been split.
+ * ksm_lock is not held: what the jobs are of stays where it is, since the items are
+ * KSM_ITEM_MERGING, the nodes held, and the regions used.
  */
 void ksm_merge(struct ksm_job *jobs, unsigned int nr)
 {

@@ -15,6 +15,15 @@ static struct shrinker *shrinker;
 /* The node that the shrinker looks at next; NULL for the first. */
 static struct ksm_node *shrink_next;
 
+/* The node that ksm_nodes_prune() looks at next; NULL at the end. */
+static struct ksm_node *prune_next;
+
+/* Nodes between two offers to let others have ksm_lock. */
+#define NODES_PER_HOLD	256
+
+/* What each merge under way adds to the count of items, in the private field of the kernel page. */
+#define HOLD		(1UL << 48)
+
 static size_t node_size(void)
 {
 	return offsetof(struct ksm_node, entry) + ksm_index_ops->entry_size;
@@ -32,7 +41,7 @@ static struct ksm_node *node_next(struct ksm_node *node)
 /* How many items were last seen mapping the page of a node. */
 static unsigned long nr_items(const struct ksm_node *node)
 {
-	return node->kpage ? page_private(node->kpage) : node->left;
+	return node->kpage ? page_private(node->kpage) % HOLD : node->left;
 }
 
 static struct ksm_key key_of(struct page *page, u64 *sample)
@@ -77,8 +86,9 @@ struct ksm_node *ksm_node_create(struct page *content, enum ksm_skip *why)
 	if (ksm_index_ops->insert_stable(ksm_index, &key, &node->entry))
 		goto free_page;
 	set_page_private(node->kpage, 0);
+	node->kpage->index = (unsigned long)node;
 	ksm_counters.kernel_pages++;
-	ksm_counters.metadata += node_size();
+	atomic_long_add(node_size(), &ksm_counters.metadata);
 	return node;
 
 free_page:
@@ -90,7 +100,7 @@ free_node:
 
 static void node_free(struct ksm_node *node)
 {
-	ksm_counters.metadata -= node_size();
+	atomic_long_sub(node_size(), &ksm_counters.metadata);
 	kmem_cache_free(node_cache, node);
 }
 
@@ -100,17 +110,63 @@ static void node_drop(struct ksm_node *node)
 	trace_devksm_node_dropped(page_to_pfn(node->kpage), ksm_mapcount(node->kpage));
 	if (node == shrink_next)
 		shrink_next = node_next(node);
+	if (node == prune_next)
+		prune_next = node_next(node);
 	ksm_index_ops->forget(ksm_index, &node->entry, KSM_STABLE);
 	ksm_counters.kernel_pages--;
 	node->left = nr_items(node);
 	/* Whoever maps it still, a forked child say, keeps it as an ordinary page. */
 	set_page_private(node->kpage, 0);
+	WRITE_ONCE(node->kpage->index, 0);
 	put_page(node->kpage);
 	node->kpage = NULL;
 	if (node->left)
 		ksm_counters.shared -= node->left - 1;
 	else
 		node_free(node);
+}
+
+/*
+ * Free a node whose kernel page nobody maps. A map count of zero stays zero: only
+ * ksm_merge() maps the page anew, and the node is held meanwhile; fork only copies a
+ * mapping that is there.
+ */
+static bool drop_if_unused(struct ksm_node *node)
+{
+	if (page_private(node->kpage) >= HOLD || ksm_mapcount(node->kpage))
+		return false;
+	node_drop(node);
+	return true;
+}
+
+/**
+ * ksm_node_hold - a page is about to give way to the one of a node
+ * @node: the node; it is not dropped before ksm_node_put()
+ */
+void ksm_node_hold(struct ksm_node *node)
+{
+	set_page_private(node->kpage, page_private(node->kpage) + HOLD);
+}
+
+/**
+ * ksm_node_put - it has, or it has not
+ * @node: the node; if nobody maps its page, nor holds it any more, it goes
+ */
+void ksm_node_put(struct ksm_node *node)
+{
+	set_page_private(node->kpage, page_private(node->kpage) - HOLD);
+	drop_if_unused(node);
+}
+
+/**
+ * ksm_node_is_single - does only one item map the page of a node?
+ * @node: the node, held once by the caller
+ *
+ * Return: whether it is so, as far as the driver knows, and no other is about to.
+ */
+bool ksm_node_is_single(const struct ksm_node *node)
+{
+	return page_private(node->kpage) == HOLD + 1;
 }
 
 /**
@@ -165,13 +221,13 @@ void ksm_node_link(struct ksm_node *node, struct ksm_item *item)
 	struct ksm_chunk *chunk = ksm_item_chunk(item);
 
 	item->state = KSM_ITEM_MERGED;
-	item->node = node;
+	WRITE_ONCE(item->node, node);
 	ksm_item_note(item);
 	chunk->merged++;
 	chunk->region->merged++;
 	if (nr_items(node))
 		ksm_counters.shared++;
-	set_page_private(node->kpage, nr_items(node) + 1);
+	set_page_private(node->kpage, page_private(node->kpage) + 1);
 }
 
 /**
@@ -220,51 +276,32 @@ void ksm_node_unlink(struct ksm_item *item)
 			node_free(node);
 		return;
 	}
-	set_page_private(node->kpage, nr_items(node) - 1);
+	set_page_private(node->kpage, page_private(node->kpage) - 1);
 	if (nr_items(node))
 		ksm_counters.shared--;
-	ksm_node_drop_if_unused(node);
-}
-
-/**
- * ksm_node_drop_if_unused - free a node whose kernel page nobody maps
- * @node: the node
- *
- * A map count of zero stays zero: only ksm_merge() maps the page anew, and that
- * takes ksm_lock; fork only copies a mapping that is there.
- *
- * Return: whether it was dropped.
- */
-bool ksm_node_drop_if_unused(struct ksm_node *node)
-{
-	if (ksm_mapcount(node->kpage))
-		return false;
-	node_drop(node);
-	return true;
-}
-
-/**
- * ksm_node_is_single - does only one item map the page of a node?
- * @node: the node, not dropped
- *
- * Return: whether it is so, as far as the driver knows.
- */
-bool ksm_node_is_single(const struct ksm_node *node)
-{
-	return nr_items(node) == 1;
+	drop_if_unused(node);
 }
 
 /**
  * ksm_nodes_prune - free all nodes whose kernel page nobody maps
+ *
+ * Lets go of ksm_lock now and then. What the index moves meanwhile may be missed.
  */
 void ksm_nodes_prune(void)
 {
-	struct ksm_node *node, *next;
+	unsigned int looked = 0;
+	struct ksm_node *node;
 
-	for (node = node_next(NULL); node; node = next) {
-		next = node_next(node);
-		ksm_node_drop_if_unused(node);
+	prune_next = node_next(NULL);
+	while (prune_next) {
+		node = prune_next;
+		prune_next = node_next(node);
+		drop_if_unused(node);
+		if (++looked % NODES_PER_HOLD)
+			continue;
+		mutex_unlock(&ksm_lock);
 		cond_resched();
+		mutex_lock(&ksm_lock);
 	}
 }
 
@@ -286,7 +323,7 @@ static unsigned long shrink_scan(struct shrinker *s, struct shrink_control *sc)
 	for (left = min(sc->nr_to_scan, ksm_counters.kernel_pages); left; left--) {
 		node = shrink_next ?: node_next(NULL);
 		shrink_next = node_next(node);
-		freed += ksm_node_drop_if_unused(node);
+		freed += drop_if_unused(node);
 	}
 	mutex_unlock(&ksm_lock);
 	return freed;

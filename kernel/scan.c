@@ -1,17 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * kksmd: the cursor, the pass, the pace.
+ * The scanners: kksmd, and as many more threads as "threads" says.
  *
- * The cursor goes through the regions in the order of their registration, and
- * through each region by address. When it has been everywhere a pass is over: an
- * unstable index that does not keep is thrown away, nodes that nobody maps are
- * dropped, and the figures of the pass become the figures that userspace reads.
+ * A scanner takes a piece of the pass (pass.c) and goes through it step by step. It
+ * looks at pages without ksm_lock, since reading them is most of the work of a
+ * pass; then it takes ksm_lock, and has done what there is to do about them.
  */
 #include <linux/freezer.h>
 #include <linux/kthread.h>
 #include <linux/mm.h>
 #include <linux/sched/mm.h>
-#include <linux/swap.h>
 #include <linux/wait.h>
 
 #include "ksm.h"
@@ -19,153 +17,63 @@
 #define CREATE_TRACE_POINTS
 #include "trace.h"
 
-/* Pages between two offers to let others have ksm_lock. */
-#define PAGES_PER_HOLD	KSM_BATCH
-
-/* After so many quiet passes a chunk is left out of one; after so many, of 2^(MAX - MIN). */
-#define QUIET_MIN	4
-#define QUIET_MAX	9
+/* Chunks that are left out of a pass, between two offers to let others have ksm_lock. */
+#define CHUNKS_PER_HOLD	256
 
 /* Jiffies between two looks at nodes that no region leads to. */
 #define PRUNE_INTERVAL	(HZ / 2)
 
-static DECLARE_WAIT_QUEUE_HEAD(wait);
-static struct task_struct *kksmd;
-
-/* What was found out about a chunk in an earlier one does not count. */
-static unsigned int scan_epoch;
-
-/* Where the pass stands: in @region at @addr. No region: the pass is over. */
-static struct {
-	struct ksm_region *region;
-	unsigned long addr;
-} cursor;
-
-static void pass_end(void)
-{
-	struct ksm_counters *c = &ksm_counters;
-
-	if (!ksm_index_ops->keeps)
-		ksm_index_ops->flush(ksm_index);
-	ksm_nodes_prune();
-	c->volatile_last = c->volatile_now;
-	c->volatile_now = 0;
-	memcpy(c->skipped_last, c->skipped_now, sizeof(c->skipped_last));
-	memset(c->skipped_now, 0, sizeof(c->skipped_now));
-	/* Last: who sees it counted reads the figures of this pass. */
-	smp_store_release(&c->full_scans, c->full_scans + 1);
-	trace_devksm_pass_end(c->full_scans, c->shared, c->kernel_pages);
-}
-
-/* To the first region after @region (NULL: of all) that is not being removed. */
-static void cursor_enter_next(struct ksm_region *region)
-{
-	struct list_head *pos = region ? &region->in_scan : &ksm_regions;
-
-	cursor.region = NULL;
-	for (pos = pos->next; pos != &ksm_regions; pos = pos->next) {
-		region = list_entry(pos, struct ksm_region, in_scan);
-		if (!region->leaving) {
-			cursor.region = region;
-			cursor.addr = region->start;
-			return;
-		}
-	}
-}
-
 /**
- * ksm_scan_leave - the cursor must not stand in a region any more
- * @region: the region, still in ksm_regions; ksm_lock is held
+ * struct ksm_scanner - a thread that scans
+ * @task: the thread
+ * @nr: which one it is, from 0
+ * @piece: what it has taken of the pass
+ * @spot: where it has looked last
+ * @finds: what it found there
+ * @jobs: what has to be merged for that
  */
-void ksm_scan_leave(struct ksm_region *region)
-{
-	if (cursor.region == region)
-		cursor_enter_next(region);
-}
+struct ksm_scanner {
+	struct task_struct *task;
+	unsigned int nr;
+	struct ksm_piece piece;
+	struct ksm_spot spot;
+	struct ksm_finds finds;
+	struct ksm_jobs jobs;
+};
 
-/* Has the cursor come to a chunk that this pass leaves out? */
-static bool chunk_rests(struct ksm_chunk *chunk)
-{
-	if (!chunk || !chunk->rest || chunk->epoch != scan_epoch ||
-	    cursor.addr != max(chunk->start, chunk->region->start))
-		return false;
-	chunk->rest--;
-	return true;
-}
+/* Scanners that sleep, and those that found nothing to do, since others have all that is left of a pass. */
+static DECLARE_WAIT_QUEUE_HEAD(asleep);
+static DECLARE_WAIT_QUEUE_HEAD(idle);
 
-/* Go past chunks that this pass leaves out, at most @left of them. Returns how many. */
-static unsigned int skip_resting(unsigned int left)
-{
-	struct ksm_region *region = cursor.region;
-	XA_STATE(xas, &region->chunks, cursor.addr / PMD_SIZE);
-	struct ksm_chunk *chunk;
-	unsigned int skipped = 0;
-
-	rcu_read_lock();
-	for (chunk = xas_load(&xas); skipped < left && chunk_rests(chunk);
-	     chunk = xas_next(&xas)) {
-		cursor.addr = chunk->start + PMD_SIZE;
-		skipped++;
-	}
-	rcu_read_unlock();
-	if (cursor.addr >= region->end)
-		cursor_enter_next(region);
-	return skipped;
-}
+/* As many as ksm_settings.threads says. Under ksm_run_lock. */
+static struct ksm_scanner *scanners[KSM_MAX_THREADS];
 
 /*
- * The cursor goes on from a chunk. One in which nothing is merged, and pass after
- * pass finds every page as it was, is left out of one pass, then of two, four, and
- * so on. In an index that keeps its entries little is lost by that: who comes to
- * be equal to one of its pages finds it there.
+ * Find out what is at the beginning of the piece, at most @left pages of it. Returns
+ * false when the mm is gone. ksm_lock is not held: nobody else makes or frees a chunk
+ * here, and of an item nothing is believed before ksm_visit() has looked again.
  */
-static void chunk_leave(struct ksm_chunk *chunk)
+static bool look(struct ksm_scanner *s, unsigned int left)
 {
-	if (chunk->busy || chunk->merged || chunk->epoch != scan_epoch)
-		chunk->quiet = 0;
-	else if (chunk->quiet < QUIET_MAX)
-		chunk->quiet++;
-	chunk->rest = chunk->quiet < QUIET_MIN ? 0 : 1 << (chunk->quiet - QUIET_MIN);
-	chunk->epoch = scan_epoch;
-	chunk->busy = false;
-}
-
-static void cursor_move(unsigned long next)
-{
-	struct ksm_region *region = cursor.region;
-	struct ksm_chunk *chunk = ksm_chunk_find(region, cursor.addr);
-
-	if (chunk && (next >= region->end || next >= chunk->start + PMD_SIZE))
-		chunk_leave(chunk);
-	cursor.addr = next;
-	if (next >= region->end)
-		cursor_enter_next(region);
-}
-
-/*
- * Find out what is at the cursor, at most @left pages of it. Returns false when the
- * mm is gone, and its region with it.
- */
-static bool look(struct ksm_spot *spot, struct ksm_finds *finds, unsigned int left)
-{
-	struct ksm_region *region = cursor.region;
+	struct ksm_region *region = s->piece.region;
 	struct mm_struct *mm = region->mm;
+	unsigned long addr = s->piece.addr;
+	struct ksm_finds *finds = &s->finds;
+	struct ksm_spot *spot = &s->spot;
 	struct ksm_chunk *chunk;
 
-	*spot = (struct ksm_spot){ .addr = cursor.addr, .next = cursor.addr };
+	*spot = (struct ksm_spot){ .addr = addr, .next = addr };
 	finds->looked = 0;
 	finds->nr = 0;
-	if (!mmget_not_zero(mm)) {
-		ksm_region_free(region);
+	if (!mmget_not_zero(mm))
 		return false;
-	}
 	mmap_read_lock(mm);
-	/* Where it has been before, there is more often than not nothing else to tell. */
-	chunk = ksm_chunk_find(region, cursor.addr);
+	/* Where somebody has been before, there is more often than not nothing else to tell. */
+	chunk = ksm_chunk_find(region, addr);
 	if (chunk)
 		ksm_glance(mm, chunk, left, region->end, spot, finds);
-	if (spot->next == cursor.addr)
-		ksm_look(mm, cursor.addr, region->end, spot);
+	if (spot->next == addr)
+		ksm_look(mm, addr, region->end, spot);
 	if (spot->page) {
 		chunk = ksm_chunk_get(region, spot->addr);
 		if (chunk) {
@@ -180,37 +88,70 @@ static bool look(struct ksm_spot *spot, struct ksm_finds *finds, unsigned int le
 	return true;
 }
 
-/*
- * One step of the cursor: the pages up to the first that is not ordinary, at most
- * KSM_BATCH and at most @left; or one hole; or one stretch that is left alone.
- * Returns how many pages were looked at, and at least 1.
- */
-static unsigned int step(unsigned int left)
+/* There are no pages in a range, or none that may be looked at. */
+static void pass_by(struct ksm_region *region, unsigned long start, unsigned long end,
+		    enum ksm_skip why)
 {
-	static struct ksm_finds finds;
-	struct ksm_region *region = cursor.region;
-	unsigned long addr = cursor.addr;
-	unsigned int skipped = skip_resting(left);
+	if (why)
+		ksm_skip(region->mm, start, (end - start) / PAGE_SIZE, why);
+	/* Merged pages stay merged when userfaultfd comes to their mapping. */
+	if (why != KSM_SKIP_UFFD)
+		ksm_items_forget(region, start, end, KSM_BREAK_UNMAPPED);
+}
+
+/* Do what there is to do about what look() has found. */
+static void act(struct ksm_scanner *s)
+{
+	struct ksm_piece *piece = &s->piece, more;
+	struct ksm_region *region = piece->region;
+	struct ksm_spot *spot = &s->spot;
 	struct ksm_chunk *chunk;
-	struct ksm_spot spot;
 
-	if (skipped)
-		return skipped;
-	if (!look(&spot, &finds, left))
-		return 1;
-
-	ksm_items_forget(region, addr, spot.addr, KSM_BREAK_UNMAPPED);
-	chunk = spot.why || finds.nr ? ksm_chunk_find(region, spot.addr) : NULL;
+	ksm_items_forget(region, piece->addr, spot->addr, KSM_BREAK_UNMAPPED);
+	chunk = spot->why || s->finds.nr ? ksm_chunk_find(region, spot->addr) : NULL;
 	if (chunk)
 		chunk->busy = true;
-	ksm_visit(&finds);
-	if (spot.why)
-		ksm_skip(region->mm, spot.addr, (spot.next - spot.addr) / PAGE_SIZE, spot.why);
-	/* Merged pages stay merged when userfaultfd comes to their mapping. */
-	if (!spot.page && !finds.looked && spot.why != KSM_SKIP_UFFD)
-		ksm_items_forget(region, spot.addr, spot.next, KSM_BREAK_UNMAPPED);
-	cursor_move(spot.next);
-	return max(finds.looked, 1U);
+	ksm_visit(&s->finds, &s->jobs);
+	if (!spot->page && !s->finds.looked) {
+		more = ksm_pass_stretch(piece, spot->next);
+		if (more.addr < more.end)
+			pass_by(region, more.addr, more.end, spot->why);
+		spot->next = min(spot->next, piece->end);
+		pass_by(region, spot->addr, spot->next, spot->why);
+	} else if (spot->why) {
+		ksm_skip(region->mm, spot->addr, 1, spot->why);
+	}
+	ksm_pass_move(piece, spot->next);
+}
+
+/*
+ * One step: the pages up to the first that is not ordinary, at most KSM_BATCH and at
+ * most @left; or one hole; or one stretch that is left alone. Returns how many pages
+ * were looked at, and at least 1. Lets go of ksm_lock.
+ */
+static unsigned int step(struct ksm_scanner *s, unsigned int left)
+{
+	bool alive;
+
+	mutex_unlock(&ksm_lock);
+	alive = look(s, left);
+	cond_resched();
+	try_to_freeze();
+	mutex_lock(&ksm_lock);
+	if (alive) {
+		act(s);
+	} else {
+		/* ksm_pass_release() frees it. */
+		ksm_pass_leave(s->piece.region);
+		s->piece.addr = s->piece.end;
+	}
+	return max(s->finds.looked, 1U);
+}
+
+/* Whoever sets "run" does so under ksm_lock, and then waits for scanners that are out. */
+static bool may_scan(void)
+{
+	return READ_ONCE(ksm_settings.run) == KSM_RUN_SCAN && !kthread_should_stop();
 }
 
 static bool should_scan(void)
@@ -223,48 +164,54 @@ static bool should_scan(void)
  * Nodes without regions: what mapped their pages is going, or was forked off. No
  * pass will come to drop them, so there is a look now and then.
  */
-static bool should_prune(void)
+static bool should_prune(const struct ksm_scanner *s)
 {
-	return list_empty(&ksm_regions) && READ_ONCE(ksm_counters.kernel_pages);
+	return !s->nr && list_empty(&ksm_regions) && READ_ONCE(ksm_counters.kernel_pages);
 }
 
-/* A batch: pages_to_scan steps, or less to the end of the pass. */
-static void scan_batch(void)
+/*
+ * A batch: pages_to_scan steps, or less to the end of the pass. Returns false when
+ * there was nothing to do, since others have all that is left of the pass.
+ */
+static bool scan_batch(struct ksm_scanner *s)
 {
-	unsigned int left = READ_ONCE(ksm_settings.pages_to_scan), pages, held = 0;
+	unsigned int all = READ_ONCE(ksm_settings.pages_to_scan), left = all;
+	unsigned int skipped, held = 0;
+	bool ended;
 
-	if (!cursor.region) {
-		/* Fresh pages wait in per-CPU batches that hold a reference to each. */
-		if (ksm_seen_fresh || ksm_counters.skipped_last[KSM_SKIP_PINNED])
-			lru_add_drain_all();
-		ksm_seen_fresh = false;
-		mutex_lock(&ksm_lock);
-		trace_devksm_pass_start(ksm_counters.full_scans + 1);
-		cursor_enter_next(NULL);
-	} else {
-		mutex_lock(&ksm_lock);
-	}
-	while (left && cursor.region) {
-		if (kthread_should_stop() || READ_ONCE(ksm_settings.run) != KSM_RUN_SCAN)
-			break;
-		pages = step(left);
-		left -= min(left, pages);
-		held += pages;
-		if (held < PAGES_PER_HOLD)
+	mutex_lock(&ksm_lock);
+	if (may_scan())
+		ksm_pass_begin();
+	while (left && may_scan()) {
+		skipped = ksm_pass_skip_resting(min(left, CHUNKS_PER_HOLD));
+		if (skipped) {
+			left -= skipped;
+			held += skipped;
+			if (held < CHUNKS_PER_HOLD)
+				continue;
+			held = 0;
+			mutex_unlock(&ksm_lock);
+			cond_resched();
+			mutex_lock(&ksm_lock);
 			continue;
+		}
+		if (!ksm_pass_claim(&s->piece))
+			break;
+		while (left && may_scan() && s->piece.addr < s->piece.end &&
+		       !s->piece.region->leaving)
+			left -= min(left, step(s, left));
+		ksm_pass_release(&s->piece);
 		held = 0;
-		mutex_unlock(&ksm_lock);
-		cond_resched();
-		try_to_freeze();
-		mutex_lock(&ksm_lock);
 	}
-	if (!cursor.region)
-		pass_end();
+	ended = ksm_pass_end();
 	mutex_unlock(&ksm_lock);
+	return ended || left < all;
 }
 
-static int kksmd_thread(void *unused)
+static int kksmd_thread(void *scanner)
 {
+	struct ksm_scanner *s = scanner;
+
 	set_freezable();
 	set_user_nice(current, 5);
 
@@ -273,23 +220,26 @@ static int kksmd_thread(void *unused)
 		if (should_scan()) {
 			unsigned int sleep = READ_ONCE(ksm_settings.sleep);
 
-			scan_batch();
+			if (!scan_batch(s))
+				wait_event_interruptible(idle, kthread_should_stop() ||
+							 freezing(current) || !should_scan() ||
+							 ksm_pass_has_work());
 			cond_resched();
 			if (sleep)
-				wait_event_interruptible_hrtimeout(wait,
+				wait_event_interruptible_hrtimeout(asleep,
 					kthread_should_stop() || freezing(current) ||
 					sleep != READ_ONCE(ksm_settings.sleep),
 					ns_to_ktime((u64)sleep * NSEC_PER_USEC));
 		} else {
-			bool prune = should_prune();
+			bool prune = should_prune(s);
 
-			wait_event_interruptible_timeout(wait, kthread_should_stop() ||
+			wait_event_interruptible_timeout(asleep, kthread_should_stop() ||
 							 freezing(current) || should_scan() ||
-							 prune != should_prune(),
+							 prune != should_prune(s),
 							 prune ? PRUNE_INTERVAL :
 							 MAX_SCHEDULE_TIMEOUT);
 			mutex_lock(&ksm_lock);
-			if (should_prune())
+			if (should_prune(s))
 				ksm_nodes_prune();
 			mutex_unlock(&ksm_lock);
 		}
@@ -302,30 +252,76 @@ static int kksmd_thread(void *unused)
  */
 void ksm_scan_wake(void)
 {
-	wake_up_interruptible(&wait);
+	wake_up_interruptible(&asleep);
+	wake_up_interruptible(&idle);
 }
 
 /**
- * ksm_scan_afresh - forget which chunks are left out of how many passes
+ * ksm_scan_join - there may be work for scanners that had none
  */
-void ksm_scan_afresh(void)
+void ksm_scan_join(void)
 {
-	mutex_lock(&ksm_lock);
-	scan_epoch++;
-	mutex_unlock(&ksm_lock);
+	if (wq_has_sleeper(&idle))
+		wake_up_interruptible(&idle);
+}
+
+static struct ksm_scanner *scanner_start(unsigned int nr)
+{
+	struct ksm_scanner *s = kvzalloc(sizeof(*s), GFP_KERNEL);
+	int err;
+
+	if (!s)
+		return ERR_PTR(-ENOMEM);
+	s->nr = nr;
+	s->task = nr ? kthread_run(kksmd_thread, s, "kksmd/%u", nr)
+		     : kthread_run(kksmd_thread, s, "kksmd");
+	if (!IS_ERR(s->task))
+		return s;
+	err = PTR_ERR(s->task);
+	kvfree(s);
+	return ERR_PTR(err);
+}
+
+/* What it had begun of the pass, the others take up. */
+static void scanner_stop(struct ksm_scanner *s)
+{
+	kthread_stop(s->task);
+	kvfree(s);
+}
+
+/**
+ * ksm_scan_set_threads - have so many threads scan
+ * @nr: how many, at most KSM_MAX_THREADS; ksm_run_lock is held, but at load and unload
+ *
+ * Return: 0; or an error, and there are as many as before.
+ */
+int ksm_scan_set_threads(unsigned int nr)
+{
+	unsigned int old = ksm_settings.threads, i;
+	struct ksm_scanner *s;
+
+	for (i = old; i < nr; i++) {
+		s = scanner_start(i);
+		if (IS_ERR(s))
+			goto stop;
+		scanners[i] = s;
+	}
+	for (i = nr; i < old; i++)
+		scanner_stop(scanners[i]);
+	WRITE_ONCE(ksm_settings.threads, nr);
+	return 0;
+stop:
+	while (i-- > old)
+		scanner_stop(scanners[i]);
+	return PTR_ERR(s);
 }
 
 int ksm_scan_init(void)
 {
-	struct task_struct *task = kthread_run(kksmd_thread, NULL, "kksmd");
-
-	if (IS_ERR(task))
-		return PTR_ERR(task);
-	kksmd = task;
-	return 0;
+	return ksm_scan_set_threads(1);
 }
 
 void ksm_scan_exit(void)
 {
-	kthread_stop(kksmd);
+	ksm_scan_set_threads(0);
 }

@@ -77,11 +77,13 @@ static ssize_t run_store(struct kobject *kobj, struct kobj_attribute *attr, cons
 	err = mutex_lock_interruptible(&ksm_run_lock);
 	if (err)
 		return -EINTR;
-	/* kksmd looks at it before each step: who has written 0 sees no further one. */
+	/* A scanner looks at it before each step: who has written 0 sees no further one. */
 	mutex_lock(&ksm_lock);
 	WRITE_ONCE(ksm_settings.run, run);
 	mutex_unlock(&ksm_lock);
-	ksm_scan_afresh();
+	if (run != KSM_RUN_SCAN)
+		ksm_pass_wait();
+	ksm_pass_afresh();
 	if (run == KSM_RUN_UNMERGE) {
 		err = ksm_unmerge_all();
 		if (err)
@@ -117,6 +119,28 @@ SETTING(pages_to_scan, UINT_MAX);
 SETTING(sleep, UINT_MAX);
 SETTING(max_kernel_pages, ULONG_MAX);
 
+static ssize_t threads_show(struct kobject *kobj, struct kobj_attribute *attr, char *buf)
+{
+	return sysfs_emit(buf, "%u\n", READ_ONCE(ksm_settings.threads));
+}
+
+static ssize_t threads_store(struct kobject *kobj, struct kobj_attribute *attr, const char *buf,
+			     size_t count)
+{
+	unsigned long threads;
+	int err;
+
+	if (parse(buf, KSM_MAX_THREADS, &threads) || !threads)
+		return -EINVAL;
+	if (mutex_lock_interruptible(&ksm_run_lock))
+		return -EINTR;
+	err = ksm_scan_set_threads(threads);
+	mutex_unlock(&ksm_run_lock);
+	return err ?: count;
+}
+
+static struct kobj_attribute threads_attr = __ATTR_RW(threads);
+
 /* A number that is only shown. */
 #define COUNTER(_name, _field)								\
 static ssize_t _name##_show(struct kobject *kobj, struct kobj_attribute *attr, char *buf) \
@@ -136,7 +160,7 @@ static ssize_t metadata_bytes_show(struct kobject *kobj, struct kobj_attribute *
 	unsigned long bytes;
 
 	mutex_lock(&ksm_lock);
-	bytes = ksm_counters.metadata + ksm_index_ops->bytes(ksm_index);
+	bytes = atomic_long_read(&ksm_counters.metadata) + ksm_index_ops->bytes(ksm_index);
 	mutex_unlock(&ksm_lock);
 	return sysfs_emit(buf, "%lu\n", bytes);
 }
@@ -147,6 +171,7 @@ static struct attribute *ksm_attrs[] = {
 	&pages_to_scan_attr.attr,
 	&sleep_attr.attr,
 	&max_kernel_pages_attr.attr,
+	&threads_attr.attr,
 	&pages_shared_attr.attr,
 	&kernel_pages_allocated_attr.attr,
 	&full_scans_attr.attr,

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * What is done about the pages of one glance: are they volatile, are there equal
- * ones, merge.
+ * ones, merge. The merge itself is done without ksm_lock, and what becomes of it is
+ * put down afterwards.
  *
  * Also the index's view of content: the index itself knows no pages.
  */
@@ -19,16 +20,8 @@ struct ksm_index *ksm_index;
 bool ksm_seen_fresh;
 
 static const struct ksm_index_ops *const indexes[] = { &ksm_index_hash, &ksm_index_tree };
-/* Whether the last entry that was compared with is of the very page that was looked for. */
+/* Whether the last entry that was compared with is of the very page that was looked for. Under ksm_lock. */
 static bool same_page;
-
-/* What is to be merged: pages of the glance itself; and pages, wherever they are, that waited for them. */
-static struct {
-	struct ksm_job here[KSM_BATCH];
-	unsigned int nr_here;
-	struct ksm_job there[KSM_BATCH];
-	unsigned int nr_there;
-} jobs;
 
 static char *index = "hash";
 module_param(index, charp, 0444);
@@ -100,10 +93,12 @@ static void job_add(struct ksm_job *list, unsigned int *nr, struct ksm_item *ite
 		.node = node,
 		.kind = kind,
 	};
+	item->state = KSM_ITEM_MERGING;
+	ksm_node_hold(node);
 }
 
 /* Two items of equal content, neither in the stable index. */
-static void pair(const struct ksm_find *find, struct ksm_item *other)
+static void pair(struct ksm_jobs *jobs, const struct ksm_find *find, struct ksm_item *other)
 {
 	enum ksm_skip why;
 	struct ksm_node *node;
@@ -117,8 +112,16 @@ static void pair(const struct ksm_find *find, struct ksm_item *other)
 		return;
 	}
 	ksm_item_forget(other, KSM_BREAK_UNMAPPED);
-	job_add(jobs.here, &jobs.nr_here, find->item, node, KSM_UNSTABLE);
-	job_add(jobs.there, &jobs.nr_there, other, node, KSM_UNSTABLE);
+	job_add(jobs->here, &jobs->nr_here, find->item, node, KSM_UNSTABLE);
+	job_add(jobs->there, &jobs->nr_there, other, node, KSM_UNSTABLE);
+	/* Of the other one nobody here has a piece. */
+	ksm_item_chunk(other)->region->users++;
+}
+
+/* Whether an item is as it was when its page was looked at: another scanner may have merged it meanwhile. */
+static bool untouched(const struct ksm_find *find)
+{
+	return find->item->word == find->word;
 }
 
 /* Return: whether there may be an equal page for this one, which is as it was at the last visit. */
@@ -142,7 +145,7 @@ static bool unchanged(const struct ksm_find *find)
 	return false;
 }
 
-static void look_up(const struct ksm_find *find)
+static void look_up(struct ksm_jobs *jobs, const struct ksm_find *find)
 {
 	struct ksm_key key = { .content = find->page, .hash = find->hash };
 	struct ksm_node *node = ksm_node_find(find->page, find->hash, find->sample);
@@ -150,28 +153,14 @@ static void look_up(const struct ksm_find *find)
 	struct ksm_entry *entry;
 
 	if (node) {
-		job_add(jobs.here, &jobs.nr_here, item, node, KSM_STABLE);
+		job_add(jobs->here, &jobs->nr_here, item, node, KSM_STABLE);
 		return;
 	}
 	entry = ksm_index_ops->find_or_insert_unstable(ksm_index, &key, &item->entry);
 	if (entry)
-		pair(find, container_of(entry, struct ksm_item, entry));
+		pair(jobs, find, container_of(entry, struct ksm_item, entry));
 	else
 		item->state = KSM_ITEM_UNSTABLE;
-}
-
-static void merge(struct ksm_job *job, unsigned int nr)
-{
-	ksm_merge(job, nr);
-	for (; nr; nr--, job++) {
-		if (job->lied)
-			ksm_node_crowded(job->node);
-		if (job->why)
-			skip_item(job->item, job->why);
-		else
-			trace_devksm_merge(job->kind, ksm_item_mm(job->item), job->addr,
-					   page_to_pfn(job->page), page_to_pfn(job->node->kpage));
-	}
 }
 
 static int by_place(const void *a, const void *b)
@@ -182,76 +171,122 @@ static int by_place(const void *a, const void *b)
 }
 
 /* Those that waited: sorted by their place, so that those of one chunk give way together. */
-static void merge_there(void)
+static void merge_there(struct ksm_jobs *jobs)
 {
-	struct ksm_job *job = jobs.there, *end = job + jobs.nr_there, *next;
+	struct ksm_job *job = jobs->there, *end = job + jobs->nr_there, *next;
 
 	/* More often than not they come as they lie. */
 	for (next = job + 1; next < end && by_place(next - 1, next) < 0; next++)
 		;
 	if (next < end)
-		sort(job, jobs.nr_there, sizeof(*job), by_place, NULL);
+		sort(job, jobs->nr_there, sizeof(*job), by_place, NULL);
 	for (; job < end; job = next) {
 		for (next = job + 1; next < end; next++)
 			if (ksm_item_chunk(next->item) != ksm_item_chunk(job->item))
 				break;
-		merge(job, next - job);
+		ksm_merge(job, next - job);
 	}
 }
 
-/* A node whose first page has stayed as it was: nobody else is to merge with it. */
-static void give_up(const struct ksm_job *there)
+/* A node whose first page has stayed as it was: nobody else of this glance is to merge with it. */
+static void give_up(struct ksm_jobs *jobs, const struct ksm_job *there)
 {
 	unsigned int i;
 
-	for (i = 0; i < jobs.nr_here; i++)
-		if (jobs.here[i].node == there->node)
-			jobs.here[i].why = there->why;
-	ksm_node_drop_if_unused(there->node);
+	for (i = 0; i < jobs->nr_here; i++)
+		if (jobs->here[i].node == there->node)
+			jobs->here[i].why = there->why;
 }
 
 /* Those of the glance that still have somebody to merge with. */
-static void merge_here(void)
+static void merge_here(struct ksm_jobs *jobs)
 {
-	unsigned int i, nr = 0;
+	struct ksm_job *job = jobs->here, *end = job + jobs->nr_here, *next;
 
-	for (i = 0; i < jobs.nr_here; i++) {
-		if (jobs.here[i].why)
-			skip_item(jobs.here[i].item, jobs.here[i].why);
-		else
-			jobs.here[nr++] = jobs.here[i];
+	for (; job < end; job = next + 1) {
+		for (next = job; next < end && !next->why; next++)
+			;
+		if (next > job)
+			ksm_merge(job, next - job);
 	}
-	if (nr)
-		merge(jobs.here, nr);
+}
+
+/* ksm_lock is not held: nobody else touches the items, nor frees what they lie in, nor drops the nodes. */
+static void merge(struct ksm_jobs *jobs)
+{
+	unsigned int i;
+
+	merge_there(jobs);
+	for (i = 0; i < jobs->nr_there; i++)
+		if (jobs->there[i].why)
+			give_up(jobs, &jobs->there[i]);
+	merge_here(jobs);
+}
+
+/* Put down what has become of a job. */
+static void finish(struct ksm_job *job)
+{
+	job->item->state = KSM_ITEM_PLAIN;
+	if (job->lied)
+		ksm_node_crowded(job->node);
+	if (job->why) {
+		skip_item(job->item, job->why);
+	} else {
+		ksm_node_link(job->node, job->item);
+		trace_devksm_merge(job->kind, ksm_item_mm(job->item), job->addr,
+				   page_to_pfn(job->page), page_to_pfn(job->node->kpage));
+	}
+}
+
+static void finish_all(struct ksm_jobs *jobs)
+{
+	struct ksm_job *job;
+	unsigned int i;
+
+	for (i = 0; i < jobs->nr_there; i++)
+		finish(&jobs->there[i]);
+	for (i = 0; i < jobs->nr_here; i++)
+		finish(&jobs->here[i]);
+	for (i = 0; i < jobs->nr_here; i++)
+		ksm_node_put(jobs->here[i].node);
+	for (i = 0; i < jobs->nr_there; i++) {
+		job = &jobs->there[i];
+		/* A kernel page for one mapping saves nothing; if memory is short it stays. */
+		if (!job->why && ksm_node_is_single(job->node))
+			ksm_unmerge(job->item);
+		ksm_node_put(job->node);
+	}
+	for (i = 0; i < jobs->nr_there; i++)
+		ksm_region_put(ksm_item_chunk(jobs->there[i].item)->region);
 }
 
 /**
  * ksm_visit - do what there is to do about the pages that ksm_glance() has found
  * @finds: they; the references to them are given back here
+ * @jobs: the scanner's room for what has to be merged
+ *
+ * Lets go of ksm_lock while it merges.
  */
-void ksm_visit(const struct ksm_finds *finds)
+void ksm_visit(const struct ksm_finds *finds, struct ksm_jobs *jobs)
 {
 	bool same[KSM_BATCH];
 	unsigned int i;
 
-	jobs.nr_here = jobs.nr_there = 0;
+	jobs->nr_here = jobs->nr_there = 0;
 	/* All that may drop a node comes before the first is looked up. */
 	for (i = 0; i < finds->nr; i++)
-		same[i] = unchanged(&finds->found[i]);
+		same[i] = untouched(&finds->found[i]) && unchanged(&finds->found[i]);
 	for (i = 0; i < finds->nr; i++)
 		if (same[i])
-			look_up(&finds->found[i]);
+			look_up(jobs, &finds->found[i]);
 	for (i = 0; i < finds->nr; i++)
 		put_page(finds->found[i].page);
-	merge_there();
-	for (i = 0; i < jobs.nr_there; i++)
-		if (jobs.there[i].why)
-			give_up(&jobs.there[i]);
-	merge_here();
-	/* A kernel page for one mapping saves nothing; if memory is short it stays. */
-	for (i = 0; i < jobs.nr_there; i++)
-		if (!jobs.there[i].why && ksm_node_is_single(jobs.there[i].node))
-			ksm_unmerge(jobs.there[i].item);
+	if (!jobs->nr_here)
+		return;
+	mutex_unlock(&ksm_lock);
+	merge(jobs);
+	mutex_lock(&ksm_lock);
+	finish_all(jobs);
 }
 
 int ksm_index_init(void)

@@ -115,9 +115,12 @@ class KsmSysfs:
     """The attributes of the driver, as Python attributes."""
 
     run = _Setting("0 stop, 1 scan, 2 unmerge everything and stop.")
-    pages_to_scan = _Setting("Pages that kksmd looks at before it sleeps.")
-    sleep = _Setting("Microseconds that kksmd sleeps between two batches.")
+    pages_to_scan = _Setting(
+        "Pages that kksmd, and each thread beside it, looks at before it sleeps."
+    )
+    sleep = _Setting("Microseconds that it sleeps between two batches.")
     max_kernel_pages = _Setting("The most kernel pages there may be; 0 is no limit.")
+    threads = _Setting("Threads that scan, from 1 to 16.")
     pages_shared = _Counter("Mappings beyond the first of each kernel page: the frames saved.")
     kernel_pages_allocated = _Counter("Kernel pages in use.")
     full_scans = _Counter("Passes over all regions that are complete.")
