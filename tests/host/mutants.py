@@ -130,15 +130,16 @@ MUTANTS = (
         test="tests/vm/test_lifetimes.py::test_an_open_descriptor_holds_no_memory",
         sign=r"assert \d+ > \(\(512 \* 9\)",
     ),
-    # The node whose page is compared is dropped by the compare itself.
+    # The node whose page is compared is dropped by the compare itself, though it is held.
     Mutant(
         name="a node is freed while its page is compared",
         edits=(
+            Edit("node.c", "page_private(node->kpage) >= HOLD || ksm_mapcount(", "ksm_mapcount("),
             Edit(
                 "merge.c",
                 "\tstruct page *kpage = job->node->kpage;\n",
                 "\tstruct page *kpage;\n\n"
-                "\tksm_node_drop_if_unused(job->node);\n"
+                "\tksm_node_put(job->node);\n"
                 "\tkpage = job->node->kpage;\n",
             ),
         ),

@@ -322,7 +322,7 @@ def turn_knobs(connection: Connection, seed: str) -> None:
     try:
         ksm = KsmSysfs.find()
         while not connection.poll(chance.uniform(0, 0.5)):
-            match chance.randrange(8):
+            match chance.randrange(9):
                 case 0:
                     ksm.run = 0
                 case 1:
@@ -339,6 +339,8 @@ def turn_knobs(connection: Connection, seed: str) -> None:
                     (vm / "drop_caches").write_text("2")
                 case 7:
                     ksm.full_scans, ksm.pages_shared, ksm.skipped()
+                case 8:
+                    ksm.threads = chance.randint(1, 4)
             ksm.run = 1
             turns += 1
         connection.send(turns)
