@@ -29,11 +29,11 @@ on = $(addprefix --kernel ,$(1))
 .DEFAULT_GOAL := help
 # VMs beside one another are what JOBS says, and no more.
 .NOTPARALLEL:
-.PHONY: help demo test test-debug test-all test-unit test-host mutants test-vm bench bench-check docs docs-check docs-live lesson exercise test-lessons lessons-record drawings images shell build kernels lint doctor clean
+.PHONY: help demo test test-debug test-all test-unit test-host mutants test-vm bench bench-check bench-latency docs docs-check docs-live lesson exercise test-lessons lessons-record drawings images shell build kernels lint doctor clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "Variables: KERNEL=$(KERNEL) (demo, shell), KDIR=a kernel build directory (build), TESTS=pytest arguments (test-vm), JOBS=$(JOBS) VMs side by side, MUTANTS=words or --help (mutants), N=the number of a lesson, BENCH=options or --help (bench, bench-check)"
+	@echo "Variables: KERNEL=$(KERNEL) (demo, shell), KDIR=a kernel build directory (build), TESTS=pytest arguments (test-vm), JOBS=$(JOBS) VMs side by side, MUTANTS=words or --help (mutants), N=the number of a lesson, BENCH=options or --help (bench, bench-check, bench-latency)"
 
 demo: $(STAMP) ## merge real pages in a VM, and prove it
 	@$(KSMLAB) demo --kernel $(KERNEL)
@@ -75,6 +75,9 @@ bench: $(STAMP) ## measure the driver beside the kernel's own KSM: build/bench/i
 
 bench-check: $(STAMP) ## count instructions: fail if a workload is over 5% dearer than its baseline (BENCH=--update)
 	@$(KSMLAB) bench --check $(BENCH)
+
+bench-latency: $(STAMP) ## trace how long the scanners keep others from the CPU, on a kernel built for it: build/bench/latency.json
+	@$(KSMLAB) bench --latency $(BENCH)
 
 drawings: $(STAMP) ## draw how the driver works: build/drawings/*.svg
 	@PYTHONPATH=docs $(BIN)/python -m drawings build/drawings

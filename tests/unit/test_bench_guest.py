@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from contextlib import contextmanager
@@ -12,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ksmlab.bench import figures, reality, runner
-from ksmlab.bench.engines import HASH_REST, NO_REST, Look, Rest, read_all
+from ksmlab.bench import engines, figures, reality, runner
+from ksmlab.bench.engines import HASH_REST, NO_REST, DriverEngine, Look, Rest, read_all
 from ksmlab.bench.guest import MARK, Modules, Session
 from ksmlab.bench.plan import ENGINES, HASH, IN_KERNEL, TREE, Plan
 from ksmlab.bench.probe import Probe
@@ -179,6 +180,9 @@ class FakeEngine:
     def run(self) -> None:
         pass
 
+    def wait(self, _seconds: float) -> None:
+        pass
+
     def look(self) -> Look:
         self.looks += 1
         return Look(self.looks * 1000, self.looks * 100, self.looks * self.pace, self.looks // 2)
@@ -202,6 +206,36 @@ def test_steady_passes_are_averaged() -> None:
     plan = replace(PLAN, steady_ns=0)
     cost, passes = figures.steady_pass(FakeEngine(0), plan)  # type: ignore[arg-type]
     assert (cost, passes) == (200, 10)
+
+
+@pytest.mark.parametrize(
+    ("counted", "woken", "used"),
+    [
+        # Woken when due, but for what a wake-up takes: what the kernel has counted.
+        (900, 1050, 900),
+        # It kept the CPU for 500 more, which the kernel has counted as the other's.
+        (900, 1550, 1400),
+        # The host kept the VM waiting before the timer came: that is counted already.
+        (1500, 1550, 1500),
+        # It slept for most of the time.
+        (10, 1052, 12),
+    ],
+)
+def test_what_a_scanner_runs_on_for_is_its_own(
+    counted: int, woken: int, used: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(engines.time, "sleep", lambda _seconds: None)
+    clock = iter([0, woken, 0])
+    monkeypatch.setattr(engines.time, "monotonic_ns", lambda: next(clock))
+    engine = DriverEngine.__new__(DriverEngine)
+    for name, value in (("cpu", counted), ("saved", 0), ("scans", 0)):
+        (tmp_path / name).write_text(f"{value}\n")
+    engine._files = [os.open(tmp_path / name, os.O_RDONLY) for name in ("cpu", "saved", "scans")]
+    engine._cpu = engine._counted = engine._kept = engine._elapsed = 0
+    engine._prompt = 50
+    engine.wait(1e-6)
+    assert engine.look().cpu_ns == used
+    engine.close()
 
 
 def test_steady_passes_are_whole_cycles_once_all_rests() -> None:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from ksmlab import lab as lab_module
 from ksmlab.bench import check as check_module
-from ksmlab.bench import host
+from ksmlab.bench import host, latency_host
 from ksmlab.bench.plan import ENGINES, HASH, IN_KERNEL, IN_KERNEL_PLAIN, TREE
 from ksmlab.bench.report import Report
 from ksmlab.bench.result import Guest, Results, Sample
@@ -95,6 +95,13 @@ def bench(
     update: Annotated[
         bool, typer.Option("--update", help="With --check: store what is measured as the baseline.")
     ] = False,
+    latency: Annotated[
+        bool,
+        typer.Option(
+            "--latency",
+            help="Trace how long the scanners keep others from the CPU, on a kernel built for it.",
+        ),
+    ] = False,
     render: Annotated[
         Path | None,
         typer.Option("--render", help="Measure nothing; write the report of this results.json."),
@@ -107,6 +114,15 @@ def bench(
         finish(read_results(render), out, console)
         return
     lab = lab_module.Lab(Progress())
+    if latency:
+        known = latency_host.WORKLOADS
+        what = latency_host.wanted(
+            kernel or [latency_host.KERNEL],
+            chosen(workload, known, known, "workload to trace"),
+            size or QUICK_SIZE,
+        )
+        trace(lab, what, out, console)
+        return
     workloads = chosen(workload, tuple(CHECKED if check else WORKLOADS), WORKLOADS, "workload")
     indexes = chosen(index, (TREE, HASH), (TREE, HASH), "index")
     if check:
@@ -183,6 +199,20 @@ def gather(lab: lab_module.Lab, wanted: Wanted, out: Path | None = None) -> Resu
         vm = measure_in(lab, name, wanted, how, keep)
         results = host.add(results, vm, samples)
     return results
+
+
+def trace(lab: lab_module.Lab, what: Wanted, out: Path, console: Console) -> None:
+    """Trace on each kernel, show the longest sections, and write them down.
+
+    Raises:
+        VmError: A VM failed.
+    """
+    how = accel.probe()
+    described = host.describe(lab.checkout, command_line())
+    found = tuple(latency_host.measure(lab, name, what, how) for name in what.kernels)
+    for one in found:
+        console.print(latency_host.table(one).rich())
+    console.print(f"all of it: {latency_host.write(found, described, out)}")
 
 
 def command_line() -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,7 +93,7 @@ def watch(engine: Engine, done: Callable[[Look], bool], interval: float) -> list
     looks = [engine.look()]
     moved = looks[0]
     while not done(looks[-1]):
-        time.sleep(interval)
+        engine.wait(interval)
         looks.append(engine.look())
         if looks[-1].scans != moved.scans:
             moved = looks[-1]

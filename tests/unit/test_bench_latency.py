@@ -1,0 +1,80 @@
+"""The longest sections: a trace's header, the tracer's files, and whose the longest are."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from ksmlab.bench import host, latency, latency_host
+from ksmlab.bench.latency import Longest, longest
+from ksmlab.bench.latency_host import Latencies
+from ksmlab.bench.tracer import Section, Tracer, TracerError, parse
+
+TRACE = (Path(__file__).with_name("data") / "preemptoff-trace.txt").read_text()
+ONE = Section(56196, "python3", "p9_virtio_zc_request", "p9_virtio_zc_request")
+TWO = Section(70, "python", "do_wp_page", "finish_fault")
+
+
+def test_the_header_of_a_trace() -> None:
+    assert parse(TRACE) == ONE
+    assert str(TWO) == "python in do_wp_page to finish_fault"
+    assert str(ONE) == "python3 in p9_virtio_zc_request"
+
+
+def test_a_name_with_a_dash_is_of_one_task() -> None:
+    found = parse(TRACE.replace("task: python3-", "task: kworker/0:1-events-"))
+    assert found is not None
+    assert found.task == "kworker/0:1-events"
+
+
+def test_a_trace_of_nothing_yet() -> None:
+    head = [line for line in TRACE.splitlines() if "=> " not in line]
+    assert parse("\n".join(head)) is None
+    assert parse("# tracer: preemptoff\n#\n") is None
+
+
+def test_a_tracer_begins_anew_each_time_it_is_asked(tmp_path: Path) -> None:
+    (tmp_path / "available_tracers").write_text("preemptoff irqsoff nop\n")
+    (tmp_path / "options").mkdir()
+    (tmp_path / "options/function-trace").write_text("1")
+    longest_file = tmp_path / "tracing_max_latency"
+    with Tracer("preemptoff", tmp_path) as tracer:
+        assert (tmp_path / "current_tracer").read_text() == "preemptoff"
+        assert (tmp_path / "options/function-trace").read_text() == "0"
+        (tmp_path / "trace").write_text(TRACE)
+        longest_file.write_text("56196")
+        assert tracer.take() == ONE
+        assert longest_file.read_text() == "0"
+    assert (tmp_path / "current_tracer").read_text() == "nop"
+
+
+def test_a_kernel_without_the_tracer(tmp_path: Path) -> None:
+    (tmp_path / "available_tracers").write_text("function nop\n")
+    with pytest.raises(TracerError, match=r"no tracer preemptoff.*boot latency-6\.12"):
+        Tracer("preemptoff", tmp_path)
+
+
+def test_the_longest_of_the_windows() -> None:
+    assert longest([TWO, ONE, TWO]) == ONE
+    assert longest([]) is None
+
+
+def test_every_workload_that_is_traced_exists() -> None:
+    assert set(latency_host.WORKLOADS) <= set(latency.WORKLOADS)
+
+
+def test_what_was_traced_is_shown_and_written(tmp_path: Path) -> None:
+    both = Longest("hash", "sparse", "preemptoff", 9, ONE, TWO)
+    none = Longest("in_kernel", "sparse", "irqsoff", 9, None, TWO)
+    assert Longest.from_data(json.loads(json.dumps(asdict(none)))) == none
+    found = Latencies("6.12-latency", (both, none))
+    first, second = latency_host.table(found).rows
+    assert first[2:] == ("preemptoff", "56196 µs", str(ONE), "70 µs", str(TWO))
+    assert second[3:5] == ("-", "-")
+    path = latency_host.write([found], host.describe(tmp_path, "ksmlab bench --latency"), tmp_path)
+    data = json.loads(path.read_text())
+    assert data["command"] == "ksmlab bench --latency"
+    assert data["kernels"][0]["longest"][0]["scanner"]["us"] == ONE.us
