@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from ksmlab.sysfs import KsmSysfs
 
-SWITCHES = 20
+SWITCHES = 10
 #: Each takes two passes of kksmd, which has to share its CPUs.
 DEADLINE = 180.0
 
