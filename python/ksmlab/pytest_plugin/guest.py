@@ -81,9 +81,9 @@ class Guest:
         self.watch = Watch(self.setup)
         config.pluginmanager.register(self.watch, "vm-watch")
         if self.setup["keep"]:
-            # It outlives this pytest.
             argv = [sys.executable, "-m", "ksmlab.vm.guest_shell", SHELL]
-            subprocess.Popen(argv, start_new_session=True)
+            # It outlives this pytest: without a name for it, Python would warn that it still runs.
+            self.shell = subprocess.Popen(argv, start_new_session=True)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Pass on that a file could not be collected here, though it could on the host."""
