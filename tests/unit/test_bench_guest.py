@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import subprocess
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from ksmlab.bench import engines, figures, reality, runner
-from ksmlab.bench.engines import HASH_REST, NO_REST, DriverEngine, Look, Rest, read_all
+from ksmlab.bench import figures, reality, runner
+from ksmlab.bench.engines import NO_REST, Look, Rest
 from ksmlab.bench.guest import MARK, Modules, Session
 from ksmlab.bench.plan import ENGINES, HASH, IN_KERNEL, TREE, Plan
 from ksmlab.bench.probe import Probe
@@ -35,6 +32,7 @@ from ksmlab.vm.build import BuiltModules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 PLAN = Plan(
     engines=("in_kernel", "tree"),
@@ -208,36 +206,6 @@ def test_steady_passes_are_averaged() -> None:
     assert (cost, passes) == (200, 10)
 
 
-@pytest.mark.parametrize(
-    ("counted", "woken", "used"),
-    [
-        # Woken when due, but for what a wake-up takes: what the kernel has counted.
-        (900, 1050, 900),
-        # It kept the CPU for 500 more, which the kernel has counted as the other's.
-        (900, 1550, 1400),
-        # The host kept the VM waiting before the timer came: that is counted already.
-        (1500, 1550, 1500),
-        # It slept for most of the time.
-        (10, 1052, 12),
-    ],
-)
-def test_what_a_scanner_runs_on_for_is_its_own(
-    counted: int, woken: int, used: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(engines.time, "sleep", lambda _seconds: None)
-    clock = iter([0, woken, 0])
-    monkeypatch.setattr(engines.time, "monotonic_ns", lambda: next(clock))
-    engine = DriverEngine.__new__(DriverEngine)
-    for name, value in (("cpu", counted), ("saved", 0), ("scans", 0)):
-        (tmp_path / name).write_text(f"{value}\n")
-    engine._files = [os.open(tmp_path / name, os.O_RDONLY) for name in ("cpu", "saved", "scans")]
-    engine._cpu = engine._counted = engine._kept = engine._elapsed = 0
-    engine._prompt = 50
-    engine.wait(1e-6)
-    assert engine.look().cpu_ns == used
-    engine.close()
-
-
 def test_steady_passes_are_whole_cycles_once_all_rests() -> None:
     plan = replace(PLAN, steady_ns=0)
     engine = FakeEngine(0, Rest(settle=50, cycle=9))
@@ -257,24 +225,6 @@ def test_a_look_at_everything_lasts_three_passes() -> None:
     engine.look_at_all = lambda: True  # type: ignore[attr-defined]
     assert figures.full_pass(engine, PLAN) == 200  # type: ignore[arg-type]
     assert engine.looks // 2 == 2 + figures.FULL_PASSES
-
-
-def test_what_rests_is_what_the_driver_has_rest() -> None:
-    source = (Path(__file__).resolve().parents[2] / "kernel/pass.c").read_text()
-    least, most = (
-        int(re.findall(rf"#define QUIET_{end}\s+(\d+)", source)[0]) for end in ("MIN", "MAX")
-    )
-    longest = 1 << (most - least)
-    assert HASH_REST.cycle == longest + 1
-    # One busy pass, a look for each further step of quiet, and the rests of 1, 2, 4 ... between them.
-    assert HASH_REST.settle >= 1 + most + (longest - 1)
-    # The three that are measured come after one that has begun before, and one more.
-    assert 1 + least >= 2 + figures.FULL_PASSES
-
-
-def test_settings_that_a_kernel_lacks_are_left_out(tmp_path: Path) -> None:
-    (tmp_path / "sleep").write_text("20\n")
-    assert read_all(tmp_path, ("sleep", "advisor_mode")) == {"sleep": "20"}
 
 
 def test_a_scanner_that_stands_still_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:

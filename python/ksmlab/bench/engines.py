@@ -4,10 +4,10 @@ The scanner's thread and whoever looks at it are bound to one CPU. So a look alw
 CPU time up to date, and what the look costs is not counted as the scanner's, even when one thread of the host emulates
 both CPUs. Source: Documentation/admin-guide/mm/ksm.rst, Documentation/scheduler/sched-stats.rst.
 
-Up to date but for one thing: a thread that is to give way, and holds a lock, runs on until it lets go of it. The
-scheduler has looked at its clock when the other one woke up, and does not do so again when it switches
-(rq_clock_skip_update() in kernel/sched/core.c), so the time in between is counted as the other's. Whoever looks knows
-how long it was kept waiting, and gives it back.
+Up to date but for one thing: a kernel thread that is to give way runs on until it offers to, or on a kernel that can be
+preempted, until it lets go of its locks. The scheduler has looked at its clock when the other one woke up, and does not
+do so again when it switches (rq_clock_skip_update() in kernel/sched/core.c), so the time in between is counted as the
+other's. Whoever looks knows how long it was kept waiting, and gives it back.
 """
 
 from __future__ import annotations
