@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
 #: Where a mutant is run, unless it says otherwise.
 STOCK = ("debian-6.1", "debian-6.12")
-#: Freed frames and freed objects of the driver's get a content that nobody expects of them.
-ZERO_FRAMES = "init_on_free=1"
+#: Freed objects of the driver's get a content that nobody expects of them.
 POISON_NODES = "slub_debug=P,devksm_node"
 #: In the place of giving back the pages of some jobs: those that were replaced stay, full of zeros.
 KEEP_FRAMES = """
