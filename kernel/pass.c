@@ -306,7 +306,14 @@ void ksm_pass_leave(struct ksm_region *region)
  */
 void ksm_pass_wait(void)
 {
-	wait_event(back, !READ_ONCE(pass.out));
+	mutex_lock(&ksm_lock);
+	/* Whoever brings the last piece back may have to end the pass: then he is out again. */
+	while (pass.out) {
+		mutex_unlock(&ksm_lock);
+		wait_event(back, !READ_ONCE(pass.out));
+		mutex_lock(&ksm_lock);
+	}
+	mutex_unlock(&ksm_lock);
 }
 
 /**
