@@ -163,18 +163,18 @@ void ksm_look(struct mm_struct *mm, unsigned long addr, unsigned long end,
 
 /*
  * Look at one page under the page-table lock. Return: true if something is to be done
- * about it. Another scanner may be about to merge it, and a node may go at any moment,
- * so the item's is only compared with what the page says.
+ * about it. A node may go at any moment, so the item's is only compared with what the
+ * page says; and another scanner may be about to merge the page.
  */
 static bool glance_at(struct ksm_item *item, struct page *page, struct ksm_find *find)
 {
 	const struct ksm_item now = { .word = READ_ONCE(item->word) };
 	u64 hash = 0, sample = 0;
 
+	if (now.state == KSM_ITEM_MERGED && READ_ONCE(item->node) == ksm_page_node(page))
+		return false;
 	/* A reference would only be in the way of that. */
 	if (now.state == KSM_ITEM_MERGING)
-		return false;
-	if (now.state == KSM_ITEM_MERGED && READ_ONCE(item->node) == ksm_page_node(page))
 		return false;
 	if (PageAnon(page)) {
 		hash = ksm_page_hash(page, &sample);
