@@ -21,7 +21,7 @@
 
 #include "index.h"
 
-#define MIN_BUCKETS	1024UL
+#define MIN_BUCKETS	256UL
 
 /* Entries a bucket, on average, above which a table grows, and below one in so many it shrinks. */
 #define FULL		4
