@@ -64,7 +64,8 @@ def test_m_chooses_and_a_lost_vm_stops_x_and_is_tried_again_by_lf(project: Proje
     assert f"::test_sysrq[{KERNEL}]" in first.output
     assert "::test_passes" not in first.output
     assert "::test_oops_in_a_module" not in first.output
-    again = project.run("--lf")
+    # What failed in runs before, and is not lost, is remembered, too.
+    again = project.run("--lf", "-m", "lost")
     assert re.search(r"= (?:\d+ deselected, )?1 lost in ", again.output.splitlines()[-1])
     assert f"LOST tests/test_crash.py::test_sysrq[{KERNEL}]" in again.output
 
