@@ -74,9 +74,11 @@ def test_every_tracepoint_is_there() -> None:
 def test_each_setting_has_a_default_and_a_range_and_run_its_errnos() -> None:
     found = {each.name: (each.default, each.most) for each in definitions.attributes()}
     assert found["run"] == ("0", "2")
-    assert found["pages_to_scan"] == ("512", str(2**32 - 1))
-    assert found["max_kernel_pages"] == ("totalram_pages() / 4", str(2**64 - 1))
+    assert found["pages_to_scan"] == ("512", "2^32 - 1")
+    assert found["max_kernel_pages"] == ("totalram_pages() / 4", "2^64 - 1")
     assert found["pages_shared"] == ("", "")
+    assert found["threads"] == ("1", "16")
+    assert {each.name for each in definitions.attributes() if each.least == "1"} == {"threads"}
     assert set(dict(definitions.run_errors())) == {"EINVAL", "EINTR", "ENOMEM", "EFAULT"}
 
 

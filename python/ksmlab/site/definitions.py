@@ -14,7 +14,9 @@ HEADER = "kernel/include/uapi/linux/ksm.h"
 ATTRIBUTE = re.compile(r"&(\w+)_attr\.attr")
 SETTING = re.compile(r"^SETTING\((\w+), (\w+)\);", re.MULTILINE)
 COUNTER = re.compile(r"^COUNTER\((\w+), (\w+)\);", re.MULTILINE)
-MACRO_MAXIMA = {"UINT_MAX": "4294967295", "ULONG_MAX": "18446744073709551615"}
+MACRO_MAXIMA = {"UINT_MAX": "2^32 - 1", "ULONG_MAX": "2^64 - 1"}
+#: Who refuses a zero as well.
+NOT_ZERO = re.compile(r"\|\| !(\w+)\)")
 INITIAL = re.compile(r"^\t\.(\w+) = (\w+),$", re.MULTILINE)
 STARTED = re.compile(r"int ksm_scan_init\(void\)\n\{\n\treturn ksm_scan_set_(threads)\((\d+)\);")
 MOST_THREADS = re.compile(r"^#define KSM_MAX_THREADS\s+(\d+)$", re.MULTILINE)
@@ -51,6 +53,7 @@ class Attribute:
         meaning: What its number is.
         default: What it is when the driver is loaded; empty for a counter.
         most: The largest number that is taken; empty for a counter.
+        least: The smallest.
     """
 
     name: str
@@ -58,6 +61,7 @@ class Attribute:
     meaning: str
     default: str = ""
     most: str = ""
+    least: str = "0"
 
 
 @dataclass(frozen=True)
@@ -176,7 +180,14 @@ def attributes() -> list[Attribute]:
             before = counters[names[name].replace("_last", "_now")]
             meaning = before.replace("this pass", same[1]).replace("the last one", "the one before")
         result.append(
-            Attribute(name, name in writable, meaning, defaults.get(name, ""), most.get(name, ""))
+            Attribute(
+                name,
+                name in writable,
+                meaning,
+                defaults.get(name, ""),
+                most.get(name, ""),
+                "1" if name in NOT_ZERO.findall(text) else "0",
+            )
         )
     if unknown := [
         each.name for each in result if each.writable and not (each.default and each.most)
