@@ -6,8 +6,8 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from harness import CHECKOUT
 
+from ksmlab.lab import CHECKOUT
 from ksmlab.lessons import exercise
 
 if TYPE_CHECKING:
