@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ksmlab.closing import Closing
 from ksmlab.sysfs import KsmSysfs
 
 if TYPE_CHECKING:
@@ -47,15 +48,21 @@ def test_the_session_by_hand(stopped: KsmSysfs, pytestconfig: pytest.Config) -> 
     parser, runner = doctest.DocTestParser(), doctest.DocTestRunner(verbose=False)
     said: list[str] = []
     typed = 0
-    for number, block in enumerate(blocks(readme.read_text())):
-        commands = [each for each in PROMPT.findall(block) if each != "python"]
-        subprocess.run(["bash", "-e", "-c", "\n".join(commands)], check=True)
-        if names:
-            # The reader has read a sentence, and the scan has gone round.
-            stopped.wait_full_scans(2, PATIENCE)
-        test = parser.get_doctest(block, names, f"block {number}", str(readme), 0)
-        runner.run(test, out=said.append, clear_globs=False)
-        names = test.globs
-        typed += len(test.examples)
+    try:
+        for number, block in enumerate(blocks(readme.read_text())):
+            commands = [each for each in PROMPT.findall(block) if each != "python"]
+            subprocess.run(["bash", "-e", "-c", "\n".join(commands)], check=True)
+            if names:
+                # The reader has read a sentence, and the scan has gone round.
+                stopped.wait_full_scans(2, PATIENCE)
+            test = parser.get_doctest(block, names, f"block {number}", str(readme), 0)
+            runner.run(test, out=said.append, clear_globs=False)
+            names = test.globs
+            typed += len(test.examples)
+    finally:
+        # The reader's Python ends, and everything that it had open with it.
+        for each in names.values():
+            if isinstance(each, Closing):
+                each.close()
     assert not runner.failures, "".join(said)
     assert typed >= 10, "README.md's session is not found any more"
