@@ -22,6 +22,20 @@ KERNEL = os.environ.get("KERNEL", "debian-6.1")
 RUN_SECONDS = 2400.0
 
 
+def environment() -> dict[str, str]:
+    """Give the environment of a pytest of its own: what is meant for the one around it is not in it.
+
+    With one of CI or BUILD_NUMBER set, pytest prints each failure a second time, at full length.
+    """
+    keep_out = ("PYTEST_", "COV_", "KSMLAB_MODULE")
+    for_servers = ("CI", "BUILD_NUMBER")
+    return {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(keep_out) and key not in for_servers
+    }
+
+
 @dataclass(frozen=True)
 class Run:
     """A pytest that has ended.
@@ -74,10 +88,9 @@ class Project:
         argv += ["-p", "no:hypothesispytest", "-p", "no:anyio"]
         argv += ["-o", f"vm_kernels={self._kernels_toml}", "--vm-memory=1G", *arguments]
         argv += [part for kernel in kernels for part in ("--kernel", kernel)]
-        keep_out = ("PYTEST_", "COV_", "KSMLAB_MODULE")
-        env = {key: value for key, value in os.environ.items() if not key.startswith(keep_out)}
+        env = environment() | {"PYTHONUNBUFFERED": "1", "COLUMNS": "120"}
         process = subprocess.Popen(
-            argv, cwd=self.root, env=env | {"PYTHONUNBUFFERED": "1", "COLUMNS": "120"}, text=True,
+            argv, cwd=self.root, env=env, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace",
         )  # fmt: skip
         overdue = threading.Timer(RUN_SECONDS, lambda: process.send_signal(signal.SIGINT))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import subprocess
 import sys
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from outside import environment
 
 from ksmlab.pytest_plugin.host import HOPELESS, Host
 from ksmlab.pytest_plugin.setup import Setup
@@ -55,11 +55,14 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run_pytest(project: Path, *arguments: str) -> tuple[int, str]:
-    keep_out = ("PYTEST_", "COV_")
-    env = {key: value for key, value in os.environ.items() if not key.startswith(keep_out)}
     argv = [sys.executable, "-m", "pytest", "-p", "no:hypothesispytest", "-p", "no:anyio"]
     done = subprocess.run(
-        [*argv, *arguments], cwd=project, env=env, capture_output=True, text=True, check=False
+        [*argv, *arguments],
+        cwd=project,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     output = done.stdout + done.stderr
     assert "INTERNALERROR" not in output
