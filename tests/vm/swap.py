@@ -27,13 +27,16 @@ def disk(image: Path) -> Iterator[Path]:
 
 @contextmanager
 def swap(tmp_path: Path) -> Iterator[None]:
-    """64 MiB of swap on a RAM disk: a loop device over a file in /tmp."""
+    """64 MiB of swap on a RAM disk: a loop device over a file in /tmp, which gets its memory back."""
     image = tmp_path / "swap"
     image.write_bytes(bytes(64 << 20))
-    with disk(image) as loop:
-        subprocess.run(["mkswap", loop], check=True, capture_output=True)
-        subprocess.run(["swapon", loop], check=True)
-        try:
-            yield
-        finally:
-            subprocess.run(["swapoff", loop], check=True)
+    try:
+        with disk(image) as loop:
+            subprocess.run(["mkswap", loop], check=True, capture_output=True)
+            subprocess.run(["swapon", loop], check=True)
+            try:
+                yield
+            finally:
+                subprocess.run(["swapoff", loop], check=True)
+    finally:
+        image.unlink()
