@@ -223,8 +223,9 @@ struct ksm_region {
  * struct ksm_node - a stable node: one kernel page, which items map
  * @kpage: the kernel page, to which the node holds one reference, and whose private
  *	field says how many items were last seen mapping it, and how many merges with
- *	it are under way; its index field points back here. NULL once the node has
- *	been dropped, and waits for its items to notice
+ *	it are under way; its index field points back here. It is up to date once it
+ *	has its content, which never changes then. NULL once the node has been
+ *	dropped, and waits for its items to notice
  * @entry: its place in the stable index
  * @left: of a node that has been dropped: how many items are yet to notice
  *
@@ -351,7 +352,8 @@ static inline struct mm_struct *ksm_item_mm(const struct ksm_item *item)
 /* node.c */
 int ksm_node_init(void);
 void ksm_node_exit(void);
-struct ksm_node *ksm_node_create(struct page *content, enum ksm_skip *why);
+struct ksm_node *ksm_node_create(struct page *content, u64 hash, enum ksm_skip *why);
+bool ksm_node_fill(struct ksm_node *node, struct page *content);
 void ksm_node_link(struct ksm_node *node, struct ksm_item *item);
 bool ksm_node_adopt(struct ksm_item *item, struct page *page);
 void ksm_node_unlink(struct ksm_item *item);

@@ -2,12 +2,12 @@
 /*
  * From two equal pages to one, and back.
  *
- * Neither page that is found equal becomes the shared one. The driver copies the
- * content into a page of its own, which nobody can write, and then puts that page
- * in place of each of the others. Each switch stands by itself: it compares the
- * page with the copy once more, while nobody can write it. What is dear about it,
- * the locks and the flush of the TLBs, is done once for all pages of one page
- * table that give way together.
+ * Neither page that is found equal becomes the shared one. The driver has a page of
+ * its own, which nobody can write, and puts it in place of each of the others. Each
+ * switch stands by itself: while nobody can write the page that gives way, the first
+ * is copied, and every other is compared with the copy. What is dear about it, the
+ * locks and the flush of the TLBs, is done once for all pages of one page table that
+ * give way together.
  */
 #include <linux/highmem.h>
 #include <linux/huge_mm.h>
@@ -96,21 +96,32 @@ static bool take(struct vm_area_struct *vma, pte_t *ptep, struct ksm_job *job)
 	return true;
 }
 
-/* Nobody can write the page any more: put the kernel page in its place, or put it back. */
-static void replace(struct vm_area_struct *vma, pte_t *ptep, struct ksm_job *job)
+/* The page is as it will stay: is it as the kernel page is, or made to be now? */
+static enum ksm_skip match(struct ksm_job *job)
 {
 	struct page *kpage = job->node->kpage;
 
-	if (page_is_held(job->page)) {
-		job->why = KSM_SKIP_PINNED;
-	} else if (!ksm_pages_equal(job->page, kpage)) {
-		job->why = KSM_SKIP_CHANGED;
-		/* A guess: what a node is known by may change. ksm_node_crowded() looks again. */
-		job->lied = ksm_index_ops->hashes &&
-			    ksm_page_sample(job->page) == job->node->entry.hash;
-	} else if (replace_page(vma, job->addr, ptep, job->orig, job->page, kpage)) {
-		job->why = KSM_SKIP_PINNED;
+	if (!PageUptodate(kpage)) {
+		/* Who made the node is at it: what waited for its first page gives way first. */
+		if (job->kind == KSM_STABLE)
+			return KSM_SKIP_BUSY;
+		return ksm_node_fill(job->node, job->page) ? KSM_SKIP_NONE : KSM_SKIP_CHANGED;
 	}
+	if (ksm_pages_equal(job->page, kpage))
+		return KSM_SKIP_NONE;
+	/* A guess: what a node is known by may change. ksm_node_crowded() looks again. */
+	job->lied = ksm_index_ops->hashes &&
+		    ksm_page_sample(job->page) == job->node->entry.hash;
+	return KSM_SKIP_CHANGED;
+}
+
+/* Nobody can write the page any more: put the kernel page in its place, or put it back. */
+static void replace(struct vm_area_struct *vma, pte_t *ptep, struct ksm_job *job)
+{
+	job->why = page_is_held(job->page) ? KSM_SKIP_PINNED : match(job);
+	if (!job->why &&
+	    replace_page(vma, job->addr, ptep, job->orig, job->page, job->node->kpage))
+		job->why = KSM_SKIP_PINNED;
 	if (job->why)
 		set_pte_at(vma->vm_mm, job->addr, ptep, job->orig);
 }

@@ -44,6 +44,13 @@ static unsigned long nr_items(const struct ksm_node *node)
 	return node->kpage ? page_private(node->kpage) % HOLD : node->left;
 }
 
+/* From here on pages are compared with the kernel page, and give way to it. */
+static void fill(struct ksm_node *node, struct page *content)
+{
+	copy_highpage(node->kpage, content);
+	SetPageUptodate(node->kpage);
+}
+
 static struct ksm_key key_of(struct page *page, u64 *sample)
 {
 	struct ksm_key key = { .content = page };
@@ -54,19 +61,22 @@ static struct ksm_key key_of(struct page *page, u64 *sample)
 }
 
 /**
- * ksm_node_create - a stable node with a copy of a page
- * @content: the page to copy; it may be written meanwhile, so whoever merges a
- *	page with the copy compares again
+ * ksm_node_create - a stable node for the content of a page
+ * @content: the page; it may be written meanwhile, so whoever merges a page with the
+ *	kernel page compares again
+ * @hash: what it is known by; no node is
  * @why: set to the reason when there is no node
+ *
+ * An index that finds by hash can wait for the content until the first page gives way
+ * (ksm_node_fill()); one that compares cannot.
  *
  * Return: the node, in the stable index and mapped by nobody yet; or NULL.
  */
-struct ksm_node *ksm_node_create(struct page *content, enum ksm_skip *why)
+struct ksm_node *ksm_node_create(struct page *content, u64 hash, enum ksm_skip *why)
 {
 	unsigned long limit = READ_ONCE(ksm_settings.max_kernel_pages);
+	struct ksm_key key = { .hash = hash };
 	struct ksm_node *node;
-	struct ksm_key key;
-	u64 sample;
 
 	*why = KSM_SKIP_LIMIT;
 	if (limit && ksm_counters.kernel_pages >= limit)
@@ -79,10 +89,11 @@ struct ksm_node *ksm_node_create(struct page *content, enum ksm_skip *why)
 	node->kpage = alloc_pages_node(page_to_nid(content), GFP_HIGHUSER | __GFP_NOWARN, 0);
 	if (!node->kpage)
 		goto free_node;
-	copy_highpage(node->kpage, content);
+	if (!ksm_index_ops->hashes)
+		fill(node, content);
 	/* What was copied may not be what was searched for, and be there already. */
 	*why = KSM_SKIP_CHANGED;
-	key = key_of(node->kpage, &sample);
+	key.content = node->kpage;
 	if (ksm_index_ops->insert_stable(ksm_index, &key, &node->entry))
 		goto free_page;
 	set_page_private(node->kpage, 0);
@@ -96,6 +107,24 @@ free_page:
 free_node:
 	kmem_cache_free(node_cache, node);
 	return NULL;
+}
+
+/**
+ * ksm_node_fill - copy the content of the first page that gives way
+ * @node: the node, held, with a kernel page that is not up to date
+ * @content: the page; nobody can write it. It is not slept on: a page-table lock may
+ *	be held.
+ *
+ * Return: whether it is what the node is known by; if not, there is still no content.
+ */
+bool ksm_node_fill(struct ksm_node *node, struct page *content)
+{
+	u64 sample;
+
+	if (ksm_page_hash(content, &sample) != node->entry.hash && sample != node->entry.hash)
+		return false;
+	fill(node, content);
+	return true;
 }
 
 static void node_free(struct ksm_node *node)

@@ -45,7 +45,16 @@ static void skip_item(struct ksm_item *item, enum ksm_skip why)
 	ksm_skip(ksm_item_mm(item), ksm_item_addr(item), 1, why);
 }
 
-/* Where the index finds by hash, one that is the same is enough: the merge compares. */
+/* Only a page that has several mappings can wait in an index for itself: fork has shared it. */
+static bool may_wait_for_itself(struct page *page)
+{
+	return PageCompound(page) || ksm_mapcount(page) > 1;
+}
+
+/*
+ * Where the index finds by hash, one that is the same is enough: the merge compares,
+ * and finds out whether the other page is still there.
+ */
 static bool index_order(const void *content, struct ksm_entry *entry, enum ksm_kind kind,
 			int *order)
 {
@@ -63,6 +72,9 @@ static bool index_order(const void *content, struct ksm_entry *entry, enum ksm_k
 	/* What is being removed has perhaps been unmerged already, and must not merge again. */
 	if (ksm_item_chunk(item)->region->leaving)
 		return false;
+	same_page = false;
+	if (ksm_index_ops->hashes && !may_wait_for_itself(key))
+		return true;
 	page = ksm_item_page(item);
 	if (!page)
 		return false;
@@ -110,7 +122,7 @@ static void pair(struct ksm_jobs *jobs, const struct ksm_find *find, struct ksm_
 	/* One page that two processes share since fork: nothing to save. */
 	if (same_page)
 		return;
-	node = ksm_node_create(find->page, &why);
+	node = ksm_node_create(find->page, find->hash, &why);
 	if (!node) {
 		skip_item(find->item, why);
 		return;

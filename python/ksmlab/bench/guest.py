@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 #: What a line for the host begins with; the rest of it is JSON.
 MARK = "ksmlab-bench "
+#: The workloads of so many pages that an engine warms up on: who meets a kernel page, and who meets another page.
+WARMING = ("all_equal", "each_twice")
+WARMING_PAGES = 512
 #: The figures that the plain loop of hashing is the limit of.
 PASSES = ("steady_pass_ns", "full_pass_ns")
 
@@ -153,11 +156,26 @@ class Session:
         return replace(blank, figures=dict.fromkeys(PASSES, float(nanoseconds)))
 
     def engine(self, name: str) -> Engine:
-        """Give an engine, with the driver loaded if it is ours."""
+        """Give an engine that is warm, with the driver loaded if it is ours."""
         if name in (TREE, HASH):
             self.modules.load(name)
-            return DriverEngine(name)
-        return KernelEngine(name)
+            engine: Engine = DriverEngine(name)
+        else:
+            engine = KernelEngine(name)
+        self._warm_up(engine)
+        return engine
+
+    def _warm_up(self, engine: Engine) -> None:
+        """Have an engine merge a little before it is measured.
+
+        QEMU translates code when it first runs, and our module is new code each time it is loaded. Pages that are merged
+        here differ in every line, or not at all, so nothing is learnt about samples.
+        """
+        for name in WARMING:
+            with WORKLOADS[name].make(WARMING_PAGES, self.plan.seed + 1) as memory:
+                engine.add(memory)
+                figures.merge(engine, memory.possible, self.plan)
+                engine.drop(memory)
 
     def _measure(self, workload: Workload, name: str, factor: int, run: int) -> Sample:
         with self.engine(name) as engine, self.memory(workload, factor) as memory:
