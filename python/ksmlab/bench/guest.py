@@ -168,8 +168,8 @@ class Session:
     def _warm_up(self, engine: Engine) -> None:
         """Have an engine merge a little before it is measured.
 
-        QEMU translates code when it first runs, and our module is new code each time it is loaded. Pages that are merged
-        here differ in every line, or not at all, so nothing is learnt about samples.
+        QEMU translates code when it first runs, and our module is new code each time it is loaded. The pages differ in
+        every line, or not at all, so nothing is learnt about samples.
         """
         for name in WARMING:
             with WORKLOADS[name].make(WARMING_PAGES, self.plan.seed + 1) as memory:
