@@ -46,7 +46,7 @@ test-debug: $(STAMP) ## the VM tests on a kernel that finds errors where they ar
 	@$(PYTEST) tests/vm -n $(JOBS) $(call on,debug-6.1)
 	@$(PYTEST) tests/host/test_kernel_configs.py --built debug-6.1
 
-test-all: test test-debug ## and the built kernels, leaks, the other index, the long stress and fuzzing, the lessons, the mutants: hours
+test-all: test ## and the built kernels, leaks, the other index, the long stress and fuzzing, the lessons, the mutants: hours
 	@$(PYTEST) tests/vm -n $(JOBS) $(call on,classic-6.1)
 	@$(PYTEST) tests/vm -n $(JOBS) $(call on,$(DEBUG)) --vm-boot kmemleak=on
 	@KERNEL=debug-6.1 $(PYTEST) tests/plugin/test_leaks.py

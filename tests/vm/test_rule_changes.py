@@ -133,6 +133,45 @@ def test_mremap_of_merged_pages_over_pages_that_wait_in_the_index(
         assert other.verify(half) == []
 
 
+@pytest.mark.parametrize("gone", [False, True], ids=["written", "gone"])
+def test_what_waits_in_the_index_is_not_what_it_was(
+    area: Area, scanning: KsmSysfs, gone: bool
+) -> None:
+    """By hash its equal finds it all the same, and there is a kernel page for both that nobody gives way to."""
+    wait, meet = content.unique(NPAGES), content.unique(NPAGES, first=500)
+    with (
+        Arena(NPAGES, huge=False, words=content.EVERY_LINE) as waiting,
+        Arena(NPAGES, huge=False, words=content.EVERY_LINE) as meeting,
+    ):
+        waiting.fill(wait)
+        meeting.fill(meet)
+        area.register(waiting)
+        area.register(meeting)
+        scanning.wait_full_scans(2)
+        # Each batch is one of the regions, since nothing rests; a pass ends with that of the second.
+        with scanning.settings(pages_to_scan=NPAGES, sleep=kksmd.LONG, run=1):
+            kksmd.one_batch(scanning)
+            passes = scanning.full_scans
+            while scanning.full_scans == passes:
+                kksmd.one_batch(scanning)
+            meeting.fill(wait)
+            for _ in range(3):
+                kksmd.one_batch(scanning)
+            if gone:
+                waiting.discard()
+            else:
+                waiting.fill(content.unique(NPAGES, first=1000))
+            kksmd.one_batch(scanning)
+            assert scanning.full_scans == passes + 3
+            assert (scanning.pages_shared, scanning.kernel_pages_allocated) == (0, 0)
+            # The tree has looked at the page behind the entry.
+            by_hash = Path("/sys/module/ksm/parameters/index").read_text() == "hash\n"
+            assert scanning.skipped()["changed"] == (2 * NPAGES if by_hash else 0)
+        waiting.fill(wait)
+        scanning.wait_until(lambda s: s.pages_shared == NPAGES, 60, "all pairs to merge")
+        assert waiting.verify() == meeting.verify() == []
+
+
 def test_mprotect_while_scanning(area: Area, arena: Arena, scanning: KsmSysfs) -> None:
     area.register(arena)
     for prot in (mmap.PROT_READ, libc.PROT_NONE, mmap.PROT_READ | mmap.PROT_WRITE) * 3:
