@@ -24,7 +24,8 @@
  *	a chunk is made and freed by nobody but the scanner whose piece it is in,
  *	as long as there is such a piece, and not freed while an item of it merges;
  *	an item that is KSM_ITEM_MERGING is left as it is by all but the one who
- *	made it so, and a node that is held is not dropped.
+ *	made it so, a node that is held is not dropped, and a kernel page that has
+ *	no content yet gets it from the one who made its node.
  */
 #ifndef KSM_DRIVER_H
 #define KSM_DRIVER_H

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Stable nodes: a kernel page each, and the items that map it. All under ksm_lock.
+ * Stable nodes: a kernel page each, and the items that map it. All under ksm_lock, but
+ * for the content of a page that is new.
  */
 #include <linux/highmem.h>
 #include <linux/sched.h>
