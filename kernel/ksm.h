@@ -59,7 +59,8 @@
  * @KSM_SKIP_ZERO_PAGE: it is the zero page, which costs nothing already
  * @KSM_SKIP_NOT_ANON: another driver put a page of its own here
  * @KSM_SKIP_PINNED: somebody holds a reference (O_DIRECT, vmsplice, VFIO, ...)
- * @KSM_SKIP_BUSY: the page lock was taken, or the page is on its way elsewhere
+ * @KSM_SKIP_BUSY: the page lock was taken, the page is on its way elsewhere, or another
+ *	scanner is about to fill the kernel page
  * @KSM_SKIP_CHANGED: it was written, moved or unmapped between two looks
  * @KSM_SKIP_THP_SPLIT: it is part of a huge page that would not split
  * @KSM_SKIP_LIMIT: it has a match, but max_kernel_pages is reached
