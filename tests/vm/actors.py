@@ -24,6 +24,7 @@ from ksmlab import content
 from ksmlab.device import KsmDevice
 from ksmlab.libc import PAGE_SIZE
 from ksmlab.memory import MADV_COLLAPSE, MADV_PAGEOUT, Arena
+from ksmlab.patience import patient
 from ksmlab.sysfs import KsmSysfs
 
 if TYPE_CHECKING:
@@ -43,8 +44,8 @@ REFUSALS = {errno.EAGAIN, errno.EBUSY, errno.EINVAL, errno.EIO, errno.ENOMEM, er
 SHORTEST_LIFE, LONGEST_LIFE = 2.0, 12.0
 #: Steps that a life has at least, however slow the machine. In one without any, death may come at birth.
 FEWEST_STEPS = (0, 3, 6)
-#: Seconds that a process gets to answer, over and above what it was told to do.
-PATIENCE = 120.0
+#: Seconds that a process gets to answer, over and above what it was told to do, beside ten others who want the CPU.
+PATIENCE = patient(60.0)
 
 
 @contextlib.contextmanager
@@ -282,8 +283,8 @@ def _life(stage: Stage, seed: str, until: float, at_least: int) -> int:
             left = until - time.monotonic()
             try:
                 said = process.receive(PATIENCE if steps < at_least else max(left, 0))
-            except TimeoutError:
-                assert steps >= at_least, f"seed {seed}: no step in {PATIENCE:.0f} s"
+            except TimeoutError as error:
+                assert steps >= at_least, f"seed {seed}, after step {steps}: {error}"
                 break
             assert isinstance(said, int), said
             steps = said

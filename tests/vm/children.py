@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import signal
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ksmlab.patience import patient
@@ -47,8 +48,20 @@ class Child:
             EOFError: it has ended.
         """
         if not self._here.poll(deadline):
-            raise TimeoutError(f"child {self.pid} said nothing for {deadline} s")
+            raise TimeoutError(f"child {self.pid} said nothing for {deadline} s: {self.plight()}")
         return self._here.recv()
+
+    def plight(self) -> str:
+        """Say what it is at, for a person: whether it waits, and for what, or has got no CPU. Source: proc(5)."""
+        here = Path("/proc") / str(self.pid)
+        state, *rest = here.joinpath("stat").read_text().rsplit(")", 1)[1].split()
+        ticks = int(rest[10]) + int(rest[11])
+        ran, waited, _ = map(int, here.joinpath("schedstat").read_text().split())
+        stack = here.joinpath("stack").read_text()
+        return (
+            f"state {state}, {ticks} ticks of CPU, {ran / 1e9:.1f} s on a CPU "
+            f"and {waited / 1e9:.1f} s waiting for one, in the kernel at\n{stack}"
+        )
 
     def send(self, value: object = None) -> None:
         """Send a value, and expect no answer."""
