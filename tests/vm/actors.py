@@ -284,7 +284,8 @@ def _life(stage: Stage, seed: str, until: float, at_least: int) -> int:
             try:
                 said = process.receive(PATIENCE if steps < at_least else max(left, 0))
             except TimeoutError as error:
-                assert steps >= at_least, f"seed {seed}, after step {steps}: {error}"
+                if steps < at_least:
+                    raise AssertionError(f"seed {seed}, after step {steps}: {error}") from error
                 break
             assert isinstance(said, int), said
             steps = said
