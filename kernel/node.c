@@ -65,7 +65,7 @@ static struct ksm_key key_of(struct page *page, u64 *sample)
  * ksm_node_create - a stable node for the content of a page
  * @content: the page; it may be written meanwhile, so whoever merges a page with the
  *	kernel page compares again
- * @hash: what it is known by; no node is
+ * @hash: what it is known by, and no node yet
  * @why: set to the reason when there is no node
  *
  * An index that finds by hash can wait for the content until the first page gives way
