@@ -280,13 +280,14 @@ def _life(stage: Stage, seed: str, until: float, at_least: int) -> int:
     steps = 0
     with child(body) as process:
         while steps < at_least or time.monotonic() < until:
-            left = until - time.monotonic()
-            try:
-                said = process.receive(PATIENCE if steps < at_least else max(left, 0))
-            except TimeoutError as error:
-                if steps < at_least:
-                    raise AssertionError(f"seed {seed}, after step {steps}: {error}") from error
-                break
+            if steps >= at_least:
+                if not process.speaks(max(until - time.monotonic(), 0)):
+                    break
+            elif not process.speaks(PATIENCE):
+                raise AssertionError(
+                    f"seed {seed}: no step in {PATIENCE:.0f} s after {steps}: {process.plight()}"
+                )
+            said = process.receive()
             assert isinstance(said, int), said
             steps = said
     return steps

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import proc
+
 from ksmlab.patience import patient
 
 if TYPE_CHECKING:
@@ -47,20 +49,21 @@ class Child:
             TimeoutError: it sends nothing in time.
             EOFError: it has ended.
         """
-        if not self._here.poll(deadline):
+        if not self.speaks(deadline):
             raise TimeoutError(f"child {self.pid} said nothing for {deadline} s: {self.plight()}")
         return self._here.recv()
 
+    def speaks(self, deadline: float) -> bool:
+        """Wait until it has sent a value, or ended, and say whether it has; the deadline is in seconds from now."""
+        return self._here.poll(deadline)
+
     def plight(self) -> str:
-        """Say what it is at, for a person: whether it waits, and for what, or has got no CPU. Source: proc(5)."""
-        here = Path("/proc") / str(self.pid)
-        state, *rest = here.joinpath("stat").read_text().rsplit(")", 1)[1].split()
-        ticks = int(rest[10]) + int(rest[11])
-        ran, waited, _ = map(int, here.joinpath("schedstat").read_text().split())
-        stack = here.joinpath("stack").read_text()
+        """Say what it is at, for a person: whether it waits, and for what, or has got no CPU."""
+        task = Path("/proc") / str(self.pid)
+        ran, waited = proc.cpu_seconds(task)
         return (
-            f"state {state}, {ticks} ticks of CPU, {ran / 1e9:.1f} s on a CPU "
-            f"and {waited / 1e9:.1f} s waiting for one, in the kernel at\n{stack}"
+            f"state {proc.state(task)}, {ran:.1f} s on a CPU and {waited:.1f} s waiting for one, "
+            f"in the kernel at\n{task.joinpath('stack').read_text()}"
         )
 
     def send(self, value: object = None) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import proc
+
 from ksmlab.bench import engines
 
 if TYPE_CHECKING:
@@ -15,19 +17,19 @@ LONG = 0xFFFFFFF0
 SECONDS = 60.0
 
 
-def tid() -> int:
-    """Return its thread number."""
-    return engines.thread_id("kksmd")
+def tid(name: str = "kksmd") -> int:
+    """Return its thread number, or that of another scanner."""
+    return engines.thread_id(name)
 
 
-def find() -> Path:
-    """Give its directory in /proc."""
-    return Path("/proc") / str(tid())
+def find(name: str = "kksmd") -> Path:
+    """Give its directory in /proc, or that of another scanner."""
+    return Path("/proc") / str(tid(name))
 
 
-def runtime() -> float:
-    """Return the CPU seconds that kksmd has used."""
-    return int(find().joinpath("schedstat").read_text().split()[0]) / 1e9
+def runtime(name: str = "kksmd") -> float:
+    """Return the CPU seconds that it has used, or another scanner."""
+    return proc.cpu_seconds(find(name))[0]
 
 
 def asleep(thread: Path) -> bool:
@@ -36,10 +38,7 @@ def asleep(thread: Path) -> bool:
     A thread has its sleeping state (S) before it has looked a last time whether to sleep at all;
     only once it is off the CPU is there something to read in wchan.
     """
-    return (
-        thread.joinpath("wchan").read_text() != "0"
-        and thread.joinpath("stat").read_text().rsplit(")", 1)[1].split()[0] == "S"
-    )
+    return thread.joinpath("wchan").read_text() != "0" and proc.state(thread) == "S"
 
 
 def one_batch(scanning: KsmSysfs) -> None:

@@ -30,13 +30,12 @@ def swap(tmp_path: Path) -> Iterator[None]:
     """64 MiB of swap on a RAM disk: a loop device over a file in /tmp, which gets its memory back."""
     image = tmp_path / "swap"
     image.write_bytes(bytes(64 << 20))
-    try:
-        with disk(image) as loop:
-            subprocess.run(["mkswap", loop], check=True, capture_output=True)
-            subprocess.run(["swapon", loop], check=True)
-            try:
-                yield
-            finally:
-                subprocess.run(["swapoff", loop], check=True)
-    finally:
+    with disk(image) as loop:
+        # The device holds the file, and is the last to.
         image.unlink()
+        subprocess.run(["mkswap", loop], check=True, capture_output=True)
+        subprocess.run(["swapon", loop], check=True)
+        try:
+            yield
+        finally:
+            subprocess.run(["swapoff", loop], check=True)
