@@ -1,7 +1,8 @@
 """The driver's kernel-doc as Markdown: what stands above each function and type of kernel/.
 
-linuxdoc and hawkmoth do more, and want more: the one makes two targets of one name where a function and an enum share
-theirs, the other the headers of a configured kernel.
+Of the two extensions that do this, neither can here. linuxdoc (20260504) knows the width of a bit-field only as a
+number, and takes ``hash : KSM_HASH_BITS`` for a member of that name; and it makes two targets of one where a function
+and an enum, or the types of two indexes, share a name. hawkmoth wants the headers of a configured kernel.
 """
 
 from __future__ import annotations
