@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import errno
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -17,9 +17,7 @@ from ksmlab.pytest_plugin.kernel_log import (
     slice_of,
 )
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
+ALLOWED = Path(__file__).resolve().parents[2] / "vm" / "allow.toml"
 WARNING = "WARNING: CPU: 0 PID: 1 at mm/foo.c:12 foo+0x1/0x2 [foo]"
 ENTRY = """
 [[allow]]
@@ -116,6 +114,27 @@ def test_an_excuse_has_a_reason_and_a_date(tmp_path: Path, entry: str, message: 
     path.write_text(entry)
     with pytest.raises(ValueError, match=message):
         load_excuses(path)
+
+
+LEAK = """unreferenced object 0xffff88800bf9ef80 (size 16):
+  comm "python", pid 58, jiffies 4294991319
+  backtrace:
+    {}kstrdup_const+0x4e/0x80
+    {}kvasprintf_const+0x93/0xd0
+    {}kobject_set_name_vargs+0x32/0xb0
+    {}kobject_init_and_add+0x9d/0xf0
+    {}sysfs_slab_add+0x1a5/0x220
+    {}ksm_node_init+0x40/0x100 [ksm]
+"""
+
+
+@pytest.mark.parametrize("frame", ["[<0000000057eb4a66>] ", ""], ids=["6.1", "6.12"])
+def test_a_name_that_the_kernel_loses_is_excused(frame: str) -> None:
+    leak = LEAK.replace("{}", frame)
+    ours = leak.replace("kobject_init_and_add", "ksm_node_create")
+    (excuse,) = load_excuses(ALLOWED)
+    assert excuse.pattern.search(leak)
+    assert not excuse.pattern.search(ours)
 
 
 def test_the_slice_of_the_console_begins_at_the_last_mark() -> None:

@@ -39,6 +39,11 @@ SETTINGS = {
     "fail_page_alloc/verbose": "1",
 }
 KINDS = ("failslab", "fail_page_alloc")
+#: kmemleak, when it lacks memory for a note of its own, says so with a lock held under which the console frees memory
+#: (mm/kmemleak.c, kmemleak_scan_area(), 6.1). lockdep reports that as a deadlock, and then looks at nothing any more.
+#: Only emergencies reach the console meanwhile; the log has all of it, and whoever oopses turns the console up again.
+QUIET = {Path("/proc/sys/kernel/printk"): "1"}
+CMDLINE = Path("/proc/cmdline")
 
 
 def enable() -> Iterator[None]:
@@ -49,7 +54,8 @@ def enable() -> Iterator[None]:
     needed = [*(DEBUGFS / kind for kind in KINDS), Path("/proc/self/fail-nth")]
     options = ("CONFIG_FAULT_INJECTION_DEBUG_FS", "CONFIG_FAILSLAB", "CONFIG_FAIL_PAGE_ALLOC")
     need("fault injection", all(path.exists() for path in needed), *options)
-    with written({DEBUGFS / name: value for name, value in SETTINGS.items()}):
+    quiet = QUIET if "kmemleak=on" in CMDLINE.read_text().split() else {}
+    with written({DEBUGFS / name: value for name, value in SETTINGS.items()} | quiet):
         yield
 
 

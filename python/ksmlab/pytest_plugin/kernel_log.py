@@ -77,7 +77,7 @@ class Excuse:
     """An entry of the allow-list.
 
     Attributes:
-        pattern: A regular expression, searched in every line of a report.
+        pattern: A regular expression, searched in each line of a splat, and in a leak that kmemleak reports as a whole.
         reason: Why it is no failure.
         since: The day on which somebody looked at it.
     """
