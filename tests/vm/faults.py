@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from kernel_config import need
 from written import written
 
+from ksmlab.pytest_plugin.watch import kmemleak_wanted
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Self
@@ -43,7 +45,6 @@ KINDS = ("failslab", "fail_page_alloc")
 #: (mm/kmemleak.c, kmemleak_scan_area(), 6.1). lockdep reports that as a deadlock, and then looks at nothing any more.
 #: Only emergencies reach the console meanwhile; the log has all of it, and whoever oopses turns the console up again.
 QUIET = {Path("/proc/sys/kernel/printk"): "1"}
-CMDLINE = Path("/proc/cmdline")
 
 
 def enable() -> Iterator[None]:
@@ -54,7 +55,7 @@ def enable() -> Iterator[None]:
     needed = [*(DEBUGFS / kind for kind in KINDS), Path("/proc/self/fail-nth")]
     options = ("CONFIG_FAULT_INJECTION_DEBUG_FS", "CONFIG_FAILSLAB", "CONFIG_FAIL_PAGE_ALLOC")
     need("fault injection", all(path.exists() for path in needed), *options)
-    quiet = QUIET if "kmemleak=on" in CMDLINE.read_text().split() else {}
+    quiet = QUIET if kmemleak_wanted() else {}
     with written({DEBUGFS / name: value for name, value in SETTINGS.items()} | quiet):
         yield
 

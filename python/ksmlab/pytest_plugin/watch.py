@@ -31,6 +31,11 @@ LEAK_INTERVAL = 300.0
 LEAK = re.compile(r"^(?=unreferenced object)", re.MULTILINE)
 
 
+def kmemleak_wanted() -> bool:
+    """Say whether this kernel was booted with kmemleak=on."""
+    return "kmemleak=on" in CMDLINE.read_text().split()
+
+
 def kmemleak_on() -> bool:
     """Say whether this kernel has kmemleak and it is on; it then scans when it is told to, and not by itself.
 
@@ -40,7 +45,7 @@ def kmemleak_on() -> bool:
     try:
         KMEMLEAK.write_text("scan=off")
     except (FileNotFoundError, PermissionError):
-        if "kmemleak=on" in CMDLINE.read_text().split():
+        if kmemleak_wanted():
             raise
         return False
     return True
