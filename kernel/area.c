@@ -133,6 +133,7 @@ int ksm_area_register(struct ksm_area *area, unsigned long addr, unsigned long n
 	list_add_tail(&region->in_area, &area->regions);
 	list_add_tail(&region->in_scan, &ksm_regions);
 	area->nr_regions++;
+	ksm_seen_fresh = true;
 unlock:
 	mutex_unlock(&ksm_lock);
 	mutex_unlock(&area->lock);

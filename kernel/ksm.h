@@ -294,7 +294,7 @@ extern struct ksm_settings ksm_settings;
 extern const struct ksm_index_ops *ksm_index_ops;
 extern struct ksm_index *ksm_index;
 extern unsigned int ksm_scan_epoch;	/* chunks rest for as long as it is the same, at most */
-extern bool ksm_seen_fresh;	/* a page that is new, or was written, since the pass began; under ksm_lock */
+extern bool ksm_seen_fresh;	/* a page or region that is new, or was written, since the pass began; under ksm_lock */
 
 /* dev.c */
 int ksm_dev_init(void);

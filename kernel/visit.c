@@ -142,10 +142,16 @@ static bool untouched(const struct ksm_find *find)
 	return find->item->word == find->word;
 }
 
-/* Return: whether there may be an equal page for this one, which is as it was at the last visit. */
-static bool unchanged(const struct ksm_find *find)
+/*
+ * Whether to look for an equal of a page. One that has changed since the last visit is
+ * volatile, and waits. One that is new has not shown itself to be so: it waits for the
+ * tree alone, which a page that changes leads astray; by hash, whoever looks for another
+ * page never meets it.
+ */
+static bool holds_still(const struct ksm_find *find)
 {
 	struct ksm_item *item = find->item;
+	bool new = !item->seen;
 
 	if (ksm_node_adopt(item, find->page))
 		return false;
@@ -153,14 +159,14 @@ static bool unchanged(const struct ksm_find *find)
 		skip_item(item, KSM_SKIP_NOT_ANON);
 		return false;
 	}
-	if (item->seen && item->hash == find->hash)
+	if (!new && item->hash == find->hash)
 		return true;
 	ksm_seen_fresh = true;
-	ksm_counters.volatile_now += item->seen;
+	ksm_counters.volatile_now += !new;
 	item->hash = find->hash;
 	item->seen = 1;
 	ksm_item_note(item);
-	return false;
+	return new && ksm_index_ops->hashes;
 }
 
 static void look_up(struct ksm_jobs *jobs, const struct ksm_find *find)
@@ -287,15 +293,15 @@ static void finish_all(struct ksm_jobs *jobs)
  */
 void ksm_visit(const struct ksm_finds *finds, struct ksm_jobs *jobs)
 {
-	bool same[KSM_BATCH];
+	bool still[KSM_BATCH];
 	unsigned int i;
 
 	jobs->nr_here = jobs->nr_there = 0;
 	/* All that may drop a node comes before the first is looked up. */
 	for (i = 0; i < finds->nr; i++)
-		same[i] = untouched(&finds->found[i]) && unchanged(&finds->found[i]);
+		still[i] = untouched(&finds->found[i]) && holds_still(&finds->found[i]);
 	for (i = 0; i < finds->nr; i++)
-		if (same[i])
+		if (still[i])
 			look_up(jobs, &finds->found[i]);
 	for (i = 0; i < finds->nr; i++)
 		put_page(finds->found[i].page);

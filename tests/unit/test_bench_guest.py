@@ -311,6 +311,7 @@ def test_a_machine_that_counts_has_one_emulated_cpu(tmp_path: Path) -> None:
     kvm = Accel(kvm=True, why="fast")
     config, accel = config_for(wanted, tmp_path, kvm)
     assert (config.cpus, accel) == (2, kvm)
+    assert "-mem-prealloc" in config.qemu_options
     config, accel = config_for(replace(wanted, counted=True), tmp_path, kvm)
     assert config.cpus == 1
     assert "-icount" in config.qemu_options

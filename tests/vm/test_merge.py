@@ -138,6 +138,7 @@ def test_the_first_and_the_last_page_of_a_region(area: Area, scanning: KsmSysfs)
 def test_a_volatile_page_waits(area: Area, scanning: KsmSysfs) -> None:
     """Pages that differ at every visit are counted, and never merge, equal or not."""
     with Arena(64, huge=False) as arena, scanning.settings(sleep=kksmd.LONG):
+        arena.fill(content.unique(64))
         passes = scanning.full_scans
         area.register(arena)
         scanning.wait_until(lambda s: s.full_scans > passes, 60, "the first pass")
@@ -145,13 +146,25 @@ def test_a_volatile_page_waits(area: Area, scanning: KsmSysfs) -> None:
             arena.fill(content.equal(64, key=turn))
             kksmd.one_batch(scanning)
             assert distinct(arena) == 64
-            if turn > 1:
-                assert scanning.pages_volatile == 64
+            assert scanning.pages_volatile == 64
         # Once they rest, they merge.
         kksmd.one_batch(scanning)
         assert scanning.pages_volatile == 0
         assert scanning.pages_shared == 63
         assert arena.verify() == []
+
+
+def test_a_new_page_waits_for_the_tree_alone(area: Area, scanning: KsmSysfs) -> None:
+    """By hash all is merged in the pass that sees it first; the tree takes in what has held still."""
+    by_hash = Path("/sys/module/ksm/parameters/index").read_text() == "hash\n"
+    with Arena(64, huge=False) as arena, scanning.settings(sleep=kksmd.LONG):
+        arena.fill(content.equal(64))
+        passes = scanning.full_scans
+        area.register(arena)
+        scanning.wait_until(lambda s: s.full_scans > passes, 60, "the first pass")
+        assert scanning.pages_shared == (63 if by_hash else 0)
+        kksmd.one_batch(scanning)
+        assert scanning.pages_shared == 63
 
 
 def test_a_write_makes_the_page_private_and_equal_again_it_merges(
