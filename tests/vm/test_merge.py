@@ -138,7 +138,7 @@ def test_the_first_and_the_last_page_of_a_region(area: Area, scanning: KsmSysfs)
 def test_a_volatile_page_waits(area: Area, scanning: KsmSysfs) -> None:
     """Pages that differ at every visit are counted, and never merge, equal or not."""
     with Arena(64, huge=False) as arena, scanning.settings(sleep=kksmd.LONG):
-        arena.fill(content.unique(64))
+        arena.fill(content.unique(64, first=100))
         passes = scanning.full_scans
         area.register(arena)
         scanning.wait_until(lambda s: s.full_scans > passes, 60, "the first pass")
