@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 PROBE = Path(__file__).with_name("probe.c")
 #: Without it the slab caches of several users are one, and /proc/slabinfo cannot tell them apart.
 BOOT = ("slab_nomerge", "norandmaps", "clearcpuid=erms,rep_good")
-#: All memory of the VM from the start: to get it from the host at the first touch takes up to 30 ms for 2 MiB, which would
-#: count as the CPU time of whoever happens to touch it.
+#: All memory of the VM from the start: the host takes up to 30 ms for 2 MiB at the first touch, which would
+#: count as the CPU time of whoever touches it.
 PREALLOCATED = ("-mem-prealloc",)
 #: Seconds between two looks where a look costs no time of anybody else's, and a figure has to be the same twice.
 COUNTED_INTERVAL = 0.0002
