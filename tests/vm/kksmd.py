@@ -32,6 +32,11 @@ def runtime(name: str = "kksmd") -> float:
     return proc.cpu_seconds(find(name))[0]
 
 
+def finds_by_hash() -> bool:
+    """Say whether the driver was loaded with the hash index."""
+    return Path("/sys/module/ksm/parameters/index").read_text() == "hash\n"
+
+
 def asleep(thread: Path) -> bool:
     """Say whether a thread sleeps, and is not just about to.
 

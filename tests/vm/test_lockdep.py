@@ -110,10 +110,9 @@ def test_lockdep_has_seen_the_order_that_is_drawn(seen: Seen) -> None:
 def test_lockdep_has_seen_none_the_other_way_round(seen: Seen) -> None:
     order = [each.name for each in lock_order.locks()]
     for depth, inner in enumerate(order):
+        after = seen.under(inner)
         for outer in order[:depth]:
-            assert not named(seen.under(inner), outer), (
-                f"lockdep has seen {outer} taken under {inner}"
-            )
+            assert not named(after, outer), f"lockdep has seen {outer} taken under {inner}"
 
 
 def test_only_what_is_drawn_is_taken_within_each_other(seen: Seen) -> None:

@@ -165,8 +165,7 @@ def test_what_waits_in_the_index_is_not_what_it_was(
             assert scanning.full_scans == passes + 3
             assert (scanning.pages_shared, scanning.kernel_pages_allocated) == (0, 0)
             # The tree has looked at the page behind the entry.
-            by_hash = Path("/sys/module/ksm/parameters/index").read_text() == "hash\n"
-            assert scanning.skipped()["changed"] == (2 * NPAGES if by_hash else 0)
+            assert scanning.skipped()["changed"] == (2 * NPAGES if kksmd.finds_by_hash() else 0)
         waiting.fill(wait)
         scanning.wait_until(lambda s: s.pages_shared == NPAGES, 60, "all pairs to merge")
         assert waiting.verify() == meeting.verify() == []
