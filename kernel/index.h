@@ -2,11 +2,12 @@
 /*
  * What an index of pages must answer.
  *
- * An index finds, for the content of one page, an entry whose page has the same
- * content. It holds two kinds of entries. Stable ones are of kernel pages, which
- * nobody can write: they stand until they are forgotten. Unstable ones are of
- * ordinary pages, which may change at any time: a find among them may miss, and
- * what it finds is a suggestion that the merge has to prove.
+ * An index finds, for the content of one page, an entry whose page probably has
+ * the same content. It holds two kinds of entries. Stable entries are kernel pages,
+ * which nobody can write: they stay until they are forgotten. Unstable entries are
+ * ordinary pages, which may change at any time, so a search among them may miss.
+ * The tree compares contents; the hash table compares hashes only. In both cases
+ * the merge compares the pages again, while nobody can write them.
  *
  * An implementation knows no mm: it compares by calling back, so the same file
  * is compiled for the kernel and, by the tests, for the host. It takes no lock;
@@ -82,11 +83,12 @@ struct ksm_index;
  *	flushed at the end of each
  * @create: an empty index that asks through @cb; NULL when there is no memory
  * @destroy: free an index that holds no entry
- * @find_stable: the stable entry with the content of @key, or NULL
+ * @find_stable: the stable entry that matches @key (by content, or by hash if
+ *	@hashes), or NULL
  * @insert_stable: add @entry, whose content is that of @key; NULL, or the stable
- *	entry that has this content already, and then @entry has not been added
- * @find_or_insert_unstable: the unstable entry with the content of @key, or
- *	NULL, and then @entry has been added
+ *	entry that matches @key already, and then @entry has not been added
+ * @find_or_insert_unstable: the unstable entry that matches @key, or NULL, and
+ *	then @entry has been added
  * @forget: take @entry out
  * @flush: take every unstable entry out, with a call of @dropped for each
  * @bytes: how much memory the index takes, without its entries

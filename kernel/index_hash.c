@@ -2,18 +2,19 @@
 /*
  * An index by hash: two tables of chains, for stable and for unstable entries.
  *
- * An entry stands under the hash that its content had when it was added. A search
- * looks at one chain, and asks about pages only where the whole hash is the same:
- * about once for each page that has an equal, and never for the others.
+ * Each entry is in the chain of the hash that its content had when it was added.
+ * A search walks one chain and returns the first entry with the same whole hash.
+ * It compares no pages: the merge does that, while nobody can write them.
  *
- * Nothing is thrown away at the end of a pass. An unstable entry whose page has
- * been written since then lies: it stands under a hash that its page no longer
- * has. Who looks for the old content finds it, and finds out when the pages are
- * compared; who looks for the new content misses the page until whoever added it
- * adds it anew. Both cost a merge for a while, never more.
+ * Unstable entries stay from pass to pass. If the page of an entry is written,
+ * the entry remains under its old hash until a scan reaches the page. A search for
+ * the old content still returns it; the merge then fails, because the page has
+ * another hash by now, and the entry is removed. A search for the new content
+ * misses the page until a scan adds it under its new hash. Either way a merge comes
+ * later, and nothing else happens.
  *
- * The hash has a seed that is drawn when the driver is loaded, so nobody can
- * choose pages that meet in one chain. Should they meet all the same, a search
+ * The seed of the hash is drawn when the driver is loaded, so no process can
+ * choose pages that fall into one chain. If chains grow long nevertheless, a search
  * gives up after CHAIN_LIMIT entries: that costs merges, not time.
  */
 #include <linux/sched.h>
@@ -144,7 +145,7 @@ static struct ksm_index *hash_create(const struct ksm_index_callbacks *cb)
 	return index;
 }
 
-/* The entry that has the content of @key; those with its hash and no page are dropped on the way. */
+/* The first entry with the hash of @key. Entries with this hash but without a page are dropped on the way. */
 static struct ksm_entry *hash_find(struct ksm_index *index, const struct ksm_key *key,
 				   enum ksm_kind kind)
 {

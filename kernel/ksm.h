@@ -246,8 +246,10 @@ struct ksm_node {
 
 /**
  * struct ksm_counters - what /sys/kernel/mm/ksm shows (under ksm_lock)
- * @shared: items beyond the first of each node: the frames saved
- * @kernel_pages: stable nodes, each with one kernel page
+ * @shared: items beyond the first of each node: the frames saved. Mainline KSM calls
+ *	this pages_sharing
+ * @kernel_pages: stable nodes, each with one kernel page. Mainline KSM calls their
+ *	number pages_shared
  * @metadata: bytes that chunks, items and nodes take (needs no lock)
  * @full_scans: passes completed since the module was loaded
  * @volatile_now: pages of this pass whose content had changed since the last one

@@ -3,14 +3,14 @@
  * /dev/ksm: merging identical pages of memory that applications have registered.
  *
  * A program opens /dev/ksm, creates an area, and registers ranges of its memory
- * in it (dev.c, area.c). A kernel thread, kksmd, or several of them, go round all
- * registered pages (pass.c, scan.c, walk.c). A page whose content has not changed
- * since the last round is looked up among the kernel pages that exist (the stable
- * index), and then among the other unchanged pages of this round (the unstable
- * index; index.h). Where an equal one is found, a kernel page with this content
- * takes the place of both (merge.c, pte.c), read-only. The first write to it makes
- * the kernel's ordinary copy-on-write fault, and the writer has a page of its own
- * again.
+ * in it (dev.c, area.c). One or more kernel threads, kksmd, scan all registered
+ * pages, pass after pass (pass.c, scan.c, walk.c). A page that has changed since
+ * the last pass waits for the next one; with index=tree, so does a new page.
+ * Every other page is looked up among the kernel pages (the stable index), then
+ * among the pages that have no match yet (the unstable index; visit.c, index.h).
+ * If there is a match, a kernel page with this content replaces both pages
+ * (merge.c, pte.c). It is mapped read-only: the first write takes the kernel's
+ * ordinary copy-on-write fault, which gives the writer a page of its own again.
  *
  * The driver of April 2009 worked like this, and its programs run on this one.
  * Here: init and exit, nothing else.

@@ -8,7 +8,8 @@
  * What stands in a line:
  *
  * @pass: which pass, from 1; as full_scans counts them
- * @pages_shared: frames saved, as in the file of this name
+ * @pages_shared: frames saved, as in the file of this name; mainline KSM calls this
+ *	pages_sharing
  * @kernel_pages: kernel pages in use
  * @kind: among which pages the equal one was found
  * @how: how the page came to be private

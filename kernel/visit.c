@@ -52,8 +52,9 @@ static bool may_wait_for_itself(struct page *page)
 }
 
 /*
- * Where the index finds by hash, one that is the same is enough: the merge compares,
- * and finds out whether the other page is still there.
+ * With the hash index, an equal hash is a match: the merge compares the pages, and
+ * notices if the other page has changed or is gone. The other page is looked up only
+ * if it may be the very page that is looked for.
  */
 static bool index_order(const void *content, struct ksm_entry *entry, enum ksm_kind kind,
 			int *order)
@@ -143,10 +144,10 @@ static bool untouched(const struct ksm_find *find)
 }
 
 /*
- * Whether to look for an equal of a page. One that has changed since the last visit is
- * volatile, and waits. One that is new has not shown itself to be so: it waits for the
- * tree alone, which a page that changes leads astray; by hash, whoever looks for another
- * page never meets it.
+ * Decide whether to look for a match of a page now. A page that has changed since the
+ * last visit is volatile: it waits for the next pass. A new page is looked up at once,
+ * except with index=tree: a misplaced page misleads other searches in the tree, but in
+ * the hash table only a search for its own hash can meet it.
  */
 static bool holds_still(const struct ksm_find *find)
 {
