@@ -28,6 +28,34 @@ def test_the_skeleton_fails_and_the_answer_passes(number: int, tmp_path: Path) -
         assert "error" not in done.stdout.splitlines()[-1]
 
 
+#: Changes to the answer of exercise 5, each of which the driver contradicts (kernel/visit.c, kernel/index_hash.c).
+AGAINST_THE_DRIVER = {
+    "new pages wait": ("last not in (None, content)", "last != content"),
+    "changed pages do not wait": ("last not in (None, content)", "False"),
+    "changed page stays merged": ("self.merged.discard(name)", "pass"),
+    "changed page stays in the index": ("            if self.unstable.get(last) == name:\n"
+                                        "                del self.unstable[last]\n", ""),
+    "stale entry stays in the index": ("        del self.unstable[content]\n        if", "        if"),
+    "stale entry is replaced": ("            return Result.FAILED", "            self.unstable[content] = name\n"
+                                                                    "            return Result.UNSTABLE"),
+    "merge trusts the index": ("self.read(other) != content", "False"),
+    "only one of the two pages is merged": ("{name, other}", "{name}"),
+    "page merges with itself": ("other in (None, name)", "other is None"),
+    "stable index is not searched": ("if content in self.stable", "if False"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", AGAINST_THE_DRIVER)
+def test_answer_5_that_contradicts_the_driver_fails(change: str, tmp_path: Path) -> None:
+    old, new = AGAINST_THE_DRIVER[change]
+    found = EXERCISES[5]
+    (path,) = exercise.copy(found.answer, found, tmp_path)
+    assert path.read_text().count(old) == 1
+    path.write_text(path.read_text().replace(old, new))
+    exercise.build(tmp_path)
+    assert exercise.run_tests(tmp_path).returncode == 1
+
+
 @pytest.mark.parametrize("number", EXERCISES)
 def test_its_page_tells_of_it(number: int) -> None:
     text = source.find(number).path.read_text()
