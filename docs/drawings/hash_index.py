@@ -1,4 +1,4 @@
-"""The index by hash: two tables of chains, and an entry that lies."""
+"""The index by hash: two tables of chains, and an entry whose page was written since it was added."""
 
 from __future__ import annotations
 
@@ -10,13 +10,33 @@ from drawings.canvas import Canvas
 NAME = "hash-index"
 SOURCE = Path(__file__).resolve().parents[2] / "kernel/index_hash.c"
 _ROW = 36
+#: What the drawing says of a search, as lines of hash_find(): another hash is passed over, and the first
+#: entry that the callback does not turn down is returned.
+SEARCH = ("if (entry->hash != key->hash)", "continue;", "} else if (!order) {", "return entry;")
+
+
+def check_search(source: Path = SOURCE) -> None:
+    """Check that a search of the driver still does what the drawing says.
+
+    Raises:
+        ValueError: the lines of hash_find() are others, so the drawing may be wrong.
+    """
+    found = re.search(
+        r"^static struct ksm_entry \*hash_find\(.*?^}", source.read_text(), re.MULTILINE | re.DOTALL
+    )
+    lines = [line.strip() for line in found[0].splitlines()] if found else []
+    if [line for line in lines if line in SEARCH] != list(SEARCH):
+        raise ValueError(
+            f"{source}: hash_find() does not return the first entry with the same hash any more. "
+            "Correct the words of docs/drawings/hash_index.py, then SEARCH. Nothing was drawn"
+        )
 
 
 def chain_limit(source: Path = SOURCE) -> int:
-    """Read from the driver how many entries of a chain a search looks at.
+    """Read from the driver after how many entries of a chain a search gives up.
 
     Raises:
-        ValueError: it is not there.
+        ValueError: the source defines no CHAIN_LIMIT.
     """
     found = re.search(r"^#define CHAIN_LIMIT\s+(\d+)$", source.read_text(), re.MULTILINE)
     if found is None:
@@ -38,14 +58,15 @@ def _table(sheet: Canvas, x: float, chains: dict[int, list[tuple[str, str]]]) ->
 
 def draw() -> str:
     """Return the SVG."""
+    check_search()
     sheet = Canvas(
         NAME,
         756,
         444,
         "The hash index",
         "Two tables of chains, by the lowest bits of the hash. The stable one holds kernel pages. The unstable one "
-        "holds pages that wait; one of them was written since it was added, so it stands under a hash that its page "
-        "no longer has.",
+        "holds pages that wait; one of them was written since it was added, so it is in the chain of a hash that its "
+        "page no longer has. A search returns the first entry with the same hash, and compares no pages.",
     )
     sheet.text(20, 40, "stable table: kernel pages", "head")
     sheet.lines(20, 64, "a hash with a seed of this load says which chain", "dim small")
@@ -73,10 +94,10 @@ def draw() -> str:
     sheet.lines(
         20,
         356,
-        "Two pages are compared only where the whole hash is the same: about one comparison for each page\n"
-        "that has an equal. The red entry lies: its page was written since. A search for the old content\n"
-        "learns that by comparing, and goes on.\n"
-        f"A chain is followed for {chain_limit()} entries at most, so a collision costs merges, never time.",
+        "A search walks one chain and returns the first entry with the same whole hash. It compares no pages;\n"
+        "the merge does. The page of the red entry was written since the entry was added. A search for its old\n"
+        "content still returns the entry; the merge finds that the page has changed, fails, and the entry leaves.\n"
+        f"A search gives up after {chain_limit()} entries of a chain, so a collision costs merges, never time.",
         "dim small",
         21,
     )

@@ -61,7 +61,7 @@ def draw() -> str:
     sheet.lines(
         24,
         378,
-        "A visit looks in the stable tree first, then in the unstable one: "
+        "The scanner searches the stable tree first, then the unstable one: "
         "one comparison of two pages for each level.\n"
         "The search for B turns left at D and misses the page that holds B now.\n"
         "That costs a merge until the next pass, never more.",

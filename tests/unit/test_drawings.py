@@ -105,10 +105,26 @@ def test_the_chain_limit_is_that_of_the_driver(tmp_path: Path) -> None:
     source = tmp_path / "index_hash.c"
     source.write_text("#define CHAIN_LIMIT\t7\n")
     assert hash_index.chain_limit(source) == 7
-    assert f"for {hash_index.chain_limit()} entries at most" in hash_index.draw()
+    assert f"gives up after {hash_index.chain_limit()} entries" in hash_index.draw()
     source.write_text("")
     with pytest.raises(ValueError, match="no CHAIN_LIMIT"):
         hash_index.chain_limit(source)
+
+
+def test_hash_drawing_is_refused_if_a_search_does_something_else(tmp_path: Path) -> None:
+    source = tmp_path / "index_hash.c"
+    driver = hash_index.SOURCE.read_text()
+    source.write_text(driver)
+    hash_index.check_search(source)
+    for line in hash_index.SEARCH:
+        start = driver.index("*hash_find(")
+        assert line in driver[start:]
+        source.write_text(driver[:start] + driver[start:].replace(line, "something_else();", 1))
+        with pytest.raises(ValueError, match="hash_find"):
+            hash_index.check_search(source)
+    source.write_text("/* no search at all */")
+    with pytest.raises(ValueError, match="hash_find"):
+        hash_index.check_search(source)
 
 
 @pytest.mark.parametrize(
