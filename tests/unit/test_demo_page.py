@@ -14,6 +14,7 @@ from ksmlab.demo import curves, page, sample, trace
 from ksmlab.demo.plan import Plan
 from ksmlab.demo.record import Line, RunRecord, Sample
 from ksmlab.demo.sorter import Sorter
+from ksmlab.pictures import layout
 from ksmlab.pictures.look import Place
 from ksmlab.pictures.model import Moment, Square, Strip
 from ksmlab.stored import FormatError
@@ -144,6 +145,15 @@ def test_the_page_is_whole(record: RunRecord) -> None:
     assert len(cells) == 3 * 144
     rows = [one for tag, one in found.tags if tag == "tr" and "data-name" in one]
     assert len(rows) == len(record.events)
+
+
+def test_page_says_that_colours_repeat(record: RunRecord) -> None:
+    assert record.picture
+    frames = len(record.picture.colours())
+    assert frames > layout.COLOURS
+    text = page.html(record)
+    assert text.count(f"{layout.COLOURS} colours, which repeat, for {frames} frames") == 2
+    assert "one colour for each frame" not in text
 
 
 def test_the_page_needs_nothing_from_elsewhere(record: RunRecord) -> None:

@@ -140,6 +140,28 @@ def test_more_frames_than_colours() -> None:
     assert used == {f"c{number}" for number in range(layout.COLOURS)} | {"kernel"}
 
 
+@pytest.mark.parametrize(
+    ("frames", "words"),
+    [
+        (layout.COLOURS, "one colour for each frame"),
+        (
+            layout.COLOURS + 1,
+            f"{layout.COLOURS} colours, which repeat, for {layout.COLOURS + 1} frames",
+        ),
+    ],
+)
+def test_legend_promises_one_colour_a_frame_only_if_no_colour_repeats(
+    frames: int, words: str
+) -> None:
+    pairs = [Square(2 * n + i, n + 1, 2, kernel=True) for n in range(frames) for i in range(2)]
+    made = Picture("", "", (moment(*pairs),))
+    used = {cell.css: cell.square.pfn for cell in layout.panels(made)[0].cells}
+    assert (len(used) == frames) == words.startswith("one colour")
+    root = ET.fromstring(svg(made))
+    assert any(words in (text.text or "") for text in root.iter(f"{SVG}text"))
+    assert words in (root.findtext(f"{SVG}desc") or "")
+
+
 def luminance(colour: str) -> float:
     parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
     linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]

@@ -18,7 +18,7 @@ _CLOSE = 16
 
 #: What is drawn, with what it counts.
 COUNTERS = {
-    "pages_shared": "frames saved",
+    "pages_shared": "frames saved (mainline: pages_sharing)",
     "kernel_pages_allocated": "kernel pages in use",
     "full_scans": "passes completed",
     "pages_volatile": "pages that had changed, in the last pass",

@@ -60,6 +60,7 @@ def html(record: RunRecord) -> str:
             failed=any(line.kind == "failure" for line in record.lines),
             panels=layout.panels(record.picture) if record.picture else [],
             side=layout.SIDE,
+            colours=layout.colour_words(record.picture) if record.picture else "",
             columns=layout.columns_for(1),
             arena_style=style(),
             plots=plots(record.samples, record.lines),

@@ -36,7 +36,7 @@ def picture(
         typer.Option("--render", help="Boot nothing; draw what an earlier run has stored (JSON)."),
     ] = None,
 ) -> None:
-    """Draw an arena before it merges, merged, and after a write: a square for each page, a colour for each frame."""
+    """Draw an arena before it merges, merged, and after a write: a square for each page, coloured by shared frame."""
     out = out or OUT
     made = stored(render) if render else photograph(kernel, pages, out.with_suffix(".json"))
     make_directory(out.parent)

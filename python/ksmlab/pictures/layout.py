@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from ksmlab.pictures.model import Moment, Picture, Square
 
-#: Colours for shared frames in templates/arena.css; with more frames they come round again.
+#: Colours for shared frames in templates/arena.css; with more frames the colours repeat.
 COLOURS = 7
 #: A square, and from one to the next, in SVG user units.
 SIDE = 22
@@ -87,6 +87,17 @@ def classes(square: Square, colours: Mapping[int, int], shared: frozenset[int]) 
     if square.written:
         found.append("written")
     return " ".join(found)
+
+
+def colour_words(picture: Picture) -> str:
+    """Say how shared frames and colours correspond, for a legend.
+
+    Two squares of one colour are in one frame only if there are no more shared frames than colours.
+    """
+    frames = len(picture.colours())
+    if frames <= COLOURS:
+        return "one colour for each frame"
+    return f"{COLOURS} colours, which repeat, for {frames} frames"
 
 
 def panel(moment: Moment, colours: Mapping[int, int], columns: int) -> Panel:

@@ -39,6 +39,7 @@ def svg(picture: Picture) -> str:
             picture=picture,
             panels=layout.panels(picture),
             side=layout.SIDE,
+            colours=layout.colour_words(picture),
             style=style(),
         )
     )
