@@ -3,10 +3,11 @@
  * Areas, their regions, and how long an mm is held.
  *
  * An area belongs to a descriptor, a region to the mm that registered it. The
- * region holds the mm_struct (mm_count), not the memory (mm_users): whoever keeps
- * the descriptor open, after exec or in another process, keeps no memory alive.
- * When the mm dies, the next step of a scanner into the region finds out, and the
- * last one to come out frees it.
+ * region holds the mm_struct (mm_count), not the memory (mm_users). So a descriptor
+ * that is open after exec or in another process does not keep the mm mapped. When
+ * the mm dies, the next scanner to step into the region notices, and the last one
+ * to leave it frees it. Until then the region's metadata and the kernel pages of
+ * its merged pages stay allocated, though no process maps them.
  */
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>

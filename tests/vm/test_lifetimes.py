@@ -229,6 +229,33 @@ def test_an_open_descriptor_holds_no_memory(scanning: KsmSysfs) -> None:
         assert len(freed) > NPAGES * 9 // 10
 
 
+def test_kernel_pages_of_a_dead_process_stay_until_a_scan(scanning: KsmSysfs) -> None:
+    """No process maps them, but their nodes hold them; with run=0 no scan finds out that the process is dead."""
+    pairs = NPAGES // 2
+
+    def body(connection: Connection) -> None:
+        with Arena(NPAGES, huge=False) as arena:
+            arena.fill(content.groups(NPAGES, 2))
+            area.register(arena)
+            connection.send(arena.address)
+            connection.recv()
+
+    with (
+        KsmDevice() as device,
+        device.create_area() as area,
+        child(body) as process,
+    ):
+        address = process.receive()
+        scanning.wait_until(lambda s: s.pages_shared == pairs, 60, f"{pairs} pairs to merge")
+        with scanning.settings(run=0):
+            kernel_pages = set(pagemap.frames(process.pid, address, NPAGES))
+            assert len(kernel_pages) == scanning.kernel_pages_allocated == pairs
+            process.kill()
+            assert set(pagemap.map_counts(kernel_pages).values()) == {0}
+            assert scanning.kernel_pages_allocated == pairs
+        scanning.wait_until(lambda s: s.kernel_pages_allocated == 0, 60, "a scan to free them")
+
+
 def test_no_unload_while_an_area_is_open(unloaded: Modules) -> None:
     """The device may be closed: it is the area that holds the module."""
     unloaded.load_usual("ksm")
