@@ -53,7 +53,8 @@ class Counters:
     """All attributes at (nearly) one moment.
 
     ``pages_*`` count pages, ``sleep`` is in microseconds, ``skipped`` counts pages by the reason
-    why the last full pass left them alone.
+    why the last full pass left them alone. ``pages_shared`` is what mainline KSM calls
+    ``pages_sharing``: frames saved.
     """
 
     run: int
@@ -123,8 +124,13 @@ class KsmSysfs:
     sleep = _Setting("Microseconds that it sleeps between two batches.")
     max_kernel_pages = _Setting("The most kernel pages there may be; 0 is no limit.")
     threads = _Setting("Threads that scan, from 1 to 16.")
-    pages_shared = _Counter("Mappings beyond the first of each kernel page: the frames saved.")
-    kernel_pages_allocated = _Counter("Kernel pages in use.")
+    pages_shared = _Counter(
+        "Mappings beyond the first of each kernel page: the frames saved. "
+        "Mainline KSM calls this pages_sharing."
+    )
+    kernel_pages_allocated = _Counter(
+        "Kernel pages in use. Mainline KSM calls their number pages_shared."
+    )
     full_scans = _Counter("Passes over all regions that are complete.")
     pages_volatile = _Counter("Pages of the last full pass whose content had changed.")
 

@@ -7,5 +7,5 @@ def frames_left(contents: list[bytes]) -> int:
 
 
 def pages_shared(contents: list[bytes]) -> int:
-    """What the driver's pages_shared says then: the frames that are saved."""
+    """Return what the driver's pages_shared says then: the frames saved (mainline's pages_sharing)."""
     raise NotImplementedError

@@ -7,7 +7,7 @@ import math
 
 
 def saved(mappings: list[int]) -> int:
-    """How many frames are saved: what the driver calls pages_shared."""
+    """Return how many frames are saved: pages_shared of the driver, pages_sharing of mainline KSM."""
     return sum(count - 1 for count in mappings)
 
 

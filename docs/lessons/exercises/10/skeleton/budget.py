@@ -5,7 +5,7 @@ Sharing is given as a list: how many pages map each kernel page.
 
 
 def saved(mappings: list[int]) -> int:
-    """How many frames are saved: what the driver calls pages_shared."""
+    """Return how many frames are saved: pages_shared of the driver, pages_sharing of mainline KSM."""
     raise NotImplementedError
 
 
