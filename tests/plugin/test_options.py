@@ -79,6 +79,13 @@ def test_what_breaks_after_the_last_test_is_not_passed_over(project: Project) ->
     assert "test_is_never_run" not in run.output
 
 
+def test_options_that_need_a_terminal_beside_the_test_change_nothing(project: Project) -> None:
+    run = project.run("-k", "test_passes", "-s", "--setup-show", "--pdb", "--trace")
+    assert run.status == 0, run.output
+    assert re.search(r"= 1 passed, \d+ deselected", run.output.splitlines()[-1])
+    assert "Pdb" not in run.output
+
+
 def test_workers_have_a_vm_each(project: Project) -> None:
     run = project.run("-n2", "-k", QUICK)
     assert re.search(r"1 failed, 3 passed, 1 skipped.*1 error", run.output.splitlines()[-1])
