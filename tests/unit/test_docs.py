@@ -7,6 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from ksmlab.demo import curves
+from ksmlab.pytest_plugin.guest import LOCAL_OPTIONS
+from ksmlab.site import definitions
+from ksmlab.sysfs import Counters, KsmSysfs
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("docs/how-to/*.md"), *ROOT.glob("docs/explanation/*.md")])
 TEST = re.compile(r"`(test_\w+)`")
@@ -46,3 +51,60 @@ def test_every_page_is_in_the_table_of_its_part() -> None:
         if page.stem != "index":
             index = page.with_name("index.md").read_text()
             assert re.search(rf"^{page.stem}$", index, re.MULTILINE), page
+
+
+def prose(text: str) -> str:
+    """Return the text of a page without its code blocks."""
+    return re.sub(r"^(`{3,}).*?^\1$", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=lambda page: page.stem)
+def test_page_that_names_pages_shared_gives_the_name_that_mainline_has(page: Path) -> None:
+    text = prose(page.read_text())
+    if re.search(r"\bpages_shared\b", text):
+        assert "pages_sharing" in text or "{term}`pages_shared`" in text
+
+
+def test_every_definition_of_pages_shared_gives_the_name_that_mainline_has() -> None:
+    (attribute,) = (each for each in definitions.attributes() if each.name == "pages_shared")
+    fields = [dict(event.fields) for event in definitions.tracepoints()]
+    said = [found["pages_shared"] for found in fields if "pages_shared" in found]
+    assert said
+    said += [attribute.meaning, curves.COUNTERS["pages_shared"]]
+    said += [KsmSysfs.pages_shared.__doc__ or "", Counters.__doc__ or ""]
+    paths = list((ROOT / "docs/lessons/exercises").rglob("*.py"))
+    said += [
+        line
+        for path in paths
+        for line in path.read_text().splitlines()
+        if '"""' in line and "pages_shared" in line
+    ]
+    assert len(said) >= 9
+    assert [one for one in said if "pages_sharing" not in one] == []
+
+
+def test_no_source_file_is_longer_than_lesson_14_says() -> None:
+    text = (ROOT / "docs/lessons/14-from-2009-to-today.md").read_text()
+    (most,) = re.findall(r"no source file has more than (\d+) lines", text)
+    long = {
+        path.name: lines
+        for path in (ROOT / "kernel").glob("*.c")
+        if (lines := len(path.read_text().splitlines())) > int(most)
+    }
+    assert not long
+
+
+def test_options_that_a_page_calls_ignored_are_reset_in_the_guest() -> None:
+    names = {
+        "--pdb": "usepdb", "--trace": "trace", "--setup-show": "setupshow",
+        "--setup-only": "setuponly", "--setup-plan": "setupplan",
+    }  # fmt: skip
+    page = (ROOT / "docs/how-to/testing-your-module.md").read_text()
+    ignored = [
+        option
+        for row in re.findall(r"^\| (`--.*?) \| ignored", page, re.MULTILINE)
+        for option in re.findall(r"`(--[\w-]+)`", row)
+    ]
+    assert sorted(ignored) == sorted(names)
+    for option in ignored:
+        assert LOCAL_OPTIONS[names[option]] is False
