@@ -108,3 +108,10 @@ def test_options_that_a_page_calls_ignored_are_reset_in_the_guest() -> None:
     assert sorted(ignored) == sorted(names)
     for option in ignored:
         assert LOCAL_OPTIONS[names[option]] is False
+
+
+def test_listing_in_install_has_every_sysfs_file() -> None:
+    page = (ROOT / "docs/how-to/install.md").read_text()
+    listing = page.partition("$ ls /sys/kernel/mm/ksm_dev\n")[2].partition("```")[0]
+    files = {each.name for each in definitions.attributes()}
+    assert sorted(listing.split()) == sorted(files | {"skipped"})

@@ -256,6 +256,16 @@ def test_kernel_pages_of_a_dead_process_stay_until_a_scan(scanning: KsmSysfs) ->
         scanning.wait_until(lambda s: s.kernel_pages_allocated == 0, 60, "a scan to free them")
 
 
+def test_kernel_pages_are_freed_without_a_scan_if_the_descriptor_dies_with_the_process(
+    scanning: KsmSysfs,
+) -> None:
+    with child(merged_worker) as process:
+        scanning.wait_until(lambda s: s.pages_shared == NPAGES - 1, 60, "all pages to merge")
+        with scanning.settings(run=0):
+            process.kill()
+            scanning.wait_until(lambda s: s.kernel_pages_allocated == 0, 60, "the area to end")
+
+
 def test_no_unload_while_an_area_is_open(unloaded: Modules) -> None:
     """The device may be closed: it is the area that holds the module."""
     unloaded.load_usual("ksm")

@@ -1,4 +1,4 @@
-"""Pages of real memory: of two Python processes, and of files.
+"""Pages of real memory: anonymous memory of two Python processes, and files.
 
 Read once in each boot, for every engine gets the same. A process is run with its address space laid out the same way
 each time, so that the same pages come out: what is measured is an engine, not the layout.
@@ -50,7 +50,7 @@ def _pages_of(pid: int, npages: int) -> bytes:
 
 @functools.cache
 def two_pythons(npages: int) -> bytes:
-    """Give pages of two Python processes that have imported the same things, half from each.
+    """Give anonymous pages of two Python processes that have imported the same modules, half from each.
 
     Args:
         npages: How many, at most.

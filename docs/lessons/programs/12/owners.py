@@ -28,7 +28,7 @@ def saved(*owners: bytes) -> int:
 
 
 def main() -> None:
-    """Take the memory of two Python processes, half of the pages from each."""
+    """Take anonymous memory of two Python processes, half of the pages from each."""
     content = two_pythons(PAGES)
     half = len(content) // 2
     one, other = content[:half], content[half:]
