@@ -137,7 +137,7 @@ MUTANTS = (
             Edit("area.c", "mmgrab(region->mm);", "mmget(region->mm);"),
             Edit("area.c", "mmdrop(region->mm);", "mmput_async(region->mm);"),
         ),
-        test="tests/vm/test_lifetimes.py::test_an_open_descriptor_holds_no_memory",
+        test="tests/vm/test_lifetimes.py::test_private_pages_of_a_dead_process_are_free_at_once",
         sign=r"assert \d+ > \(\(512 \* 9\)",
     ),
     # The node whose page is compared is dropped by the compare itself, though it is held.

@@ -204,8 +204,8 @@ def test_register_while_another_process_removes(scanning: KsmSysfs) -> None:
         assert arena.verify() == []
 
 
-def test_an_open_descriptor_holds_no_memory(scanning: KsmSysfs) -> None:
-    """The pages of a dead process are free at once, though nobody scans."""
+def test_private_pages_of_a_dead_process_are_free_at_once(scanning: KsmSysfs) -> None:
+    """No scan and no close is needed, though another process has the descriptor."""
 
     def body(connection: Connection) -> None:
         with Arena(NPAGES, huge=False) as arena:
