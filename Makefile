@@ -58,7 +58,7 @@ test-all: test ## and the built kernels, leaks, the other index, the long stress
 	@$(PYTEST) tests/vm -n $(JOBS) $(call on,$(DEBUG)) -m fuzz --fuzz-examples 100
 	@$(MAKE) --no-print-directory mutants
 
-test-unit: $(STAMP) ## the unit tests, and the indexes compiled for the host (two minutes)
+test-unit: $(STAMP) ## the unit tests, and the indexes compiled for the host (a few minutes)
 	@$(PYTEST) tests/unit tests/index
 
 test-host: host-tests ## the tests of the VM harness only
