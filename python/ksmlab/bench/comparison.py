@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import math
 import re
+import sys
+import textwrap
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -38,6 +40,9 @@ TITLE = "CPU time of in-kernel KSM divided by CPU time of this driver, Linux 6.1
 _WIDTH, _MARGIN, _VALUE = 420, 14, 56
 _TOP, _LABEL, _BAR, _GAP, _AXIS = 100, 19, 11, 10, 24
 _LARGEST = 200
+
+# Columns of a line of README.md.
+_LINE = 120
 
 
 @dataclass(frozen=True)
@@ -76,10 +81,10 @@ ROWS = (
 )
 #: How the sentence below the table calls targets that are missed, by metric and what they are compared with.
 KINDS = {
-    ("cpu_to_goal_ns", IN_KERNEL): "CPU time to merge",
-    ("wall_to_goal_ns", IN_KERNEL): "wall-clock time to merge",
-    ("metadata_per_page", IN_KERNEL): "metadata per page",
-    ("steady_pass_ns", "growth"): "growth of an idle pass with 16 times the memory",
+    ("cpu_to_goal_ns", IN_KERNEL): "in CPU time",
+    ("wall_to_goal_ns", IN_KERNEL): "in wall-clock time",
+    ("metadata_per_page", IN_KERNEL): "in metadata",
+    ("steady_pass_ns", "growth"): "in growth with memory",
 }
 
 
@@ -135,17 +140,16 @@ def block(counted: Measured, timed: Measured) -> str:
             "yes" if one.timed.met else "no",
         )
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*lines, "", *_missed(timed)]) + "\n"
+    return "\n".join([*lines, "", _missed(timed)]) + "\n"
 
 
-def _missed(timed: Measured) -> Iterator[str]:
+def _missed(timed: Measured) -> str:
     verdicts = [one for one in timed.verdicts if one.kernel == KERNEL]
     kinds = Counter((one.metric, one.versus) for one in verdicts if not one.met)
-    yield f"In time, the driver misses {kinds.total()} of its {len(verdicts)} targets on 6.12:"
-    named = [
-        f"{KINDS.get(kind, METRICS[kind[0]].title)} ({count})" for kind, count in kinds.items()
-    ]
-    yield "; ".join(named) + "."
+    named = [f"{count} {KINDS.get(kind, METRICS[kind[0]].title)}" for kind, count in kinds.items()]
+    return textwrap.fill(
+        f"Of {len(verdicts)} targets, {kinds.total()} are missed: {', '.join(named)}.", _LINE
+    )
 
 
 def chart(counted: Measured, timed: Measured) -> Plot:
@@ -217,12 +221,18 @@ def readme(text: str, counted: Measured, timed: Measured) -> str:
     return replaced
 
 
-def main() -> None:
-    """Write both files."""
-    counted, timed = Measured.read(COUNTED), Measured.read(DATA)
-    README.write_text(readme(README.read_text(), counted, timed))
+def main() -> int:
+    """Write both files, and return the exit status."""
+    try:
+        counted, timed = Measured.read(COUNTED), Measured.read(DATA)
+        text = readme(README.read_text(), counted, timed)
+    except KeptError as error:
+        print(error, file=sys.stderr)
+        return 1
+    README.write_text(text)
     CHART.write_text(svg(counted, timed))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
