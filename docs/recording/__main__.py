@@ -27,7 +27,9 @@ def main() -> int:
     drawing = actions.add_parser("draw", help="draw a stored recording")
     drawing.add_argument("cast", type=Path, help="what record has stored")
     drawing.add_argument("svg", type=Path, help="where the drawing goes")
-    drawing.add_argument("--since", default="", help="drop the output before this regular expression")
+    drawing.add_argument(
+        "--since", default="", help="drop the output before this regular expression"
+    )
     arguments = parser.parse_args()
     try:
         if arguments.action == "record":

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted([*ROOT.glob("docs/how-to/*.md"), *ROOT.glob("docs/explanation/*.md")])
+PAGES = sorted(
+    [
+        *ROOT.glob("docs/how-to/*.md"),
+        *ROOT.glob("docs/explanation/*.md"),
+        *ROOT.glob("docs/reference/*.md"),
+    ]
+)
 TEST = re.compile(r"`(test_\w+)`")
 MUTANT = re.compile(r"[Mm]utant \*([^*]+)\*")
 
@@ -46,3 +53,22 @@ def test_every_page_is_in_the_table_of_its_part() -> None:
         if page.stem != "index":
             index = page.with_name("index.md").read_text()
             assert re.search(rf"^{page.stem}$", index, re.MULTILINE), page
+
+
+def test_every_kernel_is_on_the_page_of_kernels() -> None:
+    page = (ROOT / "docs/reference/kernels.md").read_text()
+    named = re.findall(r"^\| (.*?) \|", page, re.MULTILINE)[1:]
+    listed = [name for cell in named for name in re.findall(r"`([\w.-]+)`", cell)]
+    assert sorted(listed) == sorted(tomllib.loads((ROOT / "vm/kernels.toml").read_text()))
+
+
+def test_layout_lists_every_directory_of_code_and_nothing_else() -> None:
+    page = (ROOT / "docs/reference/layout.md").read_text()
+    listed = set(re.findall(r"^\| `([\w/]+)` \|", page, re.MULTILINE))
+    assert not [path for path in listed if not (ROOT / path).is_dir()]
+    code = {
+        path.parent.relative_to(ROOT).as_posix()
+        for pattern in ("python/ksmlab/*/__init__.py", "tests/*/test_*.py", "docs/*/__init__.py")
+        for path in ROOT.glob(pattern)
+    }
+    assert code <= listed
