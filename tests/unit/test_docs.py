@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from ksmlab.lessons import source
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(
     [
@@ -48,11 +50,22 @@ def test_each_reason_to_leave_a_page_alone_has_an_advice() -> None:
     assert sorted(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == sorted(reasons)
 
 
-def test_every_page_is_in_the_table_of_its_part() -> None:
+def test_every_page_is_in_the_table_and_in_the_links_of_its_part() -> None:
+    """The table is for the site; without it, a reader has the links only."""
     for page in PAGES:
         if page.stem != "index":
             index = page.with_name("index.md").read_text()
             assert re.search(rf"^{page.stem}$", index, re.MULTILINE), page
+            assert re.search(rf"^- \[.*\]\({page.name}\)$", index, re.MULTILINE), page
+
+
+def test_tutorial_links_every_lesson_with_its_title_and_minutes() -> None:
+    index = (ROOT / "docs/lessons/index.md").read_text()
+    links = [
+        f"- [{lesson.title}]({lesson.path.name}) ({lesson.minutes} minutes)"
+        for lesson in source.read_all().values()
+    ]
+    assert re.findall(r"^- .*$", index, re.MULTILINE) == links
 
 
 def test_every_kernel_is_on_the_page_of_kernels() -> None:

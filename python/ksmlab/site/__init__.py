@@ -15,7 +15,6 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     """Add the directives; Sphinx calls it."""
     app.add_directive("lesson", lesson_pages.LessonHead)
     app.add_directive("run", lesson_pages.Run)
-    app.add_directive("lessons", lesson_pages.LessonList)
     app.add_directive("excerpt", excerpts.ExcerptDirective)
     app.add_directive("targets", tables.TargetsDirective)
     app.add_directive("reference", tables.ReferenceDirective)
