@@ -82,15 +82,19 @@ bench-latency: $(STAMP) ## trace how long the scanners keep others from the CPU,
 drawings: $(STAMP) ## draw how the driver works: build/drawings/*.svg
 	@PYTHONPATH=docs $(BIN)/python -m drawings build/drawings
 
-# What README.md shows, and what the tests of the pages read, is of the same runs.
-images: $(STAMP) ## record the images of README.md anew, from runs in a VM: docs/images (minutes)
+# The box around the first heading of the merge: fetching, building and booting come before it.
+MERGE := ╭[^\n]*\n[^\n]*/dev/ksm:
+
+# The images of README.md and the data of the unit tests come from the same runs.
+images: $(STAMP) ## draw the images of README.md again, from runs in a VM: docs/images (minutes)
 	@$(KSMLAB) picture --kernel $(KERNEL) --out build/picture/merge.svg
 	@PYTHONPATH=docs $(BIN)/python -m recording record build/demo.cast --title 'make demo' \
 		-- env -u MAKEFLAGS -u MAKELEVEL make demo KERNEL=$(KERNEL)
-	@PYTHONPATH=docs $(BIN)/python -m recording draw build/demo.cast docs/images/demo.svg
+	@PYTHONPATH=docs $(BIN)/python -m recording draw --since '$(MERGE)' build/demo.cast docs/images/demo.svg
 	@cp build/picture/merge.svg docs/images/merge.svg
 	@cp build/picture/merge.json tests/unit/data/picture.json
 	@cp build/demo/run.json tests/unit/data/demo-run.json
+	@$(BIN)/python -m ksmlab.bench.comparison
 
 docs: $(STAMP) ## make the documentation: build/docs/html/index.html
 	@$(SPHINX) --fresh-env -b html docs build/docs/html

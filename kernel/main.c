@@ -12,8 +12,12 @@
  * (merge.c, pte.c). It is mapped read-only: the first write takes the kernel's
  * ordinary copy-on-write fault, which gives the writer a page of its own again.
  *
- * The driver of April 2009 worked like this, and its programs run on this one.
- * Here: init and exit, nothing else.
+ * The design and the interface are those of the KSM series that Izik Eidus
+ * posted in 2009 (version 4, April), with Andrea Arcangeli, Chris Wright and
+ * others; programs written for it run on this driver. Version 4 was not merged:
+ * Linux 2.6.32 has KSM as reworked by them and Hugh Dickins (mm/ksm.c).
+ *
+ * This file has the module's init and exit functions only.
  */
 #include <linux/init.h>
 #include <linux/module.h>

@@ -11,7 +11,7 @@ from recording.cast import Cast, RecordingError, record
 
 #: Seconds that a recorded command may take.
 DEADLINE = 900.0
-WIDTH, HEIGHT = 84, 30
+WIDTH, HEIGHT = 84, 20
 
 
 def main() -> int:
@@ -27,6 +27,9 @@ def main() -> int:
     drawing = actions.add_parser("draw", help="draw a stored recording")
     drawing.add_argument("cast", type=Path, help="what record has stored")
     drawing.add_argument("svg", type=Path, help="where the drawing goes")
+    drawing.add_argument(
+        "--since", default="", help="drop the output before this regular expression"
+    )
     arguments = parser.parse_args()
     try:
         if arguments.action == "record":
@@ -36,7 +39,7 @@ def main() -> int:
             # Here alone: recording wants no terminal emulator.
             from recording.film import svg  # noqa: PLC0415
 
-            arguments.svg.write_text(svg(Cast.read(arguments.cast)))
+            arguments.svg.write_text(svg(Cast.read(arguments.cast).since(arguments.since)))
     except RecordingError as error:
         print(error, file=sys.stderr)
         return 1

@@ -6,8 +6,9 @@ Source: https://docs.asciinema.org/manual/asciicast/v2/
 from __future__ import annotations
 
 import json
+import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
 import pexpect
@@ -47,6 +48,29 @@ class Cast:
         lines = [json.dumps(head)]
         lines += [json.dumps([round(seconds, 3), "o", text]) for seconds, text in self.pieces]
         path.write_text("\n".join(lines) + "\n")
+
+    def since(self, pattern: str) -> Self:
+        """Drop everything that was printed before the first match of a pattern.
+
+        Args:
+            pattern: a regular expression, which may match across lines and pieces. What it matches is kept.
+
+        Raises:
+            RecordingError: nothing that was printed matches.
+        """
+        found = re.search(pattern, "".join(text for _, text in self.pieces))
+        if found is None:
+            raise RecordingError(
+                f"`{self.title}` printed nothing that matches {pattern!r}. Nothing was drawn"
+            )
+        kept: list[tuple[float, str]] = []
+        left = found.start()
+        for seconds, text in self.pieces:
+            if left < len(text):
+                kept.append((seconds, text[left:]))
+            left = max(0, left - len(text))
+        start = kept[0][0]
+        return replace(self, pieces=tuple((seconds - start, text) for seconds, text in kept))
 
     @classmethod
     def read(cls, path: Path) -> Self:

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from ksmlab.demo import curves
+from ksmlab.lessons import source
 from ksmlab.pytest_plugin.guest import LOCAL_OPTIONS
 from ksmlab.site import definitions
 from ksmlab.sysfs import Counters, KsmSysfs
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted([*ROOT.glob("docs/how-to/*.md"), *ROOT.glob("docs/explanation/*.md")])
+PAGES = sorted(
+    [
+        *ROOT.glob("docs/how-to/*.md"),
+        *ROOT.glob("docs/explanation/*.md"),
+        *ROOT.glob("docs/reference/*.md"),
+    ]
+)
 TEST = re.compile(r"`(test_\w+)`")
 MUTANT = re.compile(r"[Mm]utant \*([^*]+)\*")
 
@@ -46,11 +54,41 @@ def test_each_reason_to_leave_a_page_alone_has_an_advice() -> None:
     assert sorted(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == sorted(reasons)
 
 
-def test_every_page_is_in_the_table_of_its_part() -> None:
+def test_every_page_is_in_the_table_and_in_the_links_of_its_part() -> None:
+    """The table is for the site; without it, a reader has the links only."""
     for page in PAGES:
         if page.stem != "index":
             index = page.with_name("index.md").read_text()
             assert re.search(rf"^{page.stem}$", index, re.MULTILINE), page
+            assert re.search(rf"^- \[.*\]\({page.name}\)$", index, re.MULTILINE), page
+
+
+def test_tutorial_links_every_lesson_with_its_title_and_minutes() -> None:
+    index = (ROOT / "docs/lessons/index.md").read_text()
+    links = [
+        f"- [{lesson.title}]({lesson.path.name}) ({lesson.minutes} minutes)"
+        for lesson in source.read_all().values()
+    ]
+    assert re.findall(r"^- .*$", index, re.MULTILINE) == links
+
+
+def test_every_kernel_is_on_the_page_of_kernels() -> None:
+    page = (ROOT / "docs/reference/kernels.md").read_text()
+    named = re.findall(r"^\| (.*?) \|", page, re.MULTILINE)[1:]
+    listed = [name for cell in named for name in re.findall(r"`([\w.-]+)`", cell)]
+    assert sorted(listed) == sorted(tomllib.loads((ROOT / "vm/kernels.toml").read_text()))
+
+
+def test_layout_lists_every_directory_of_code_and_nothing_else() -> None:
+    page = (ROOT / "docs/reference/layout.md").read_text()
+    listed = set(re.findall(r"^\| `([\w/]+)` \|", page, re.MULTILINE))
+    assert not [path for path in listed if not (ROOT / path).is_dir()]
+    code = {
+        path.parent.relative_to(ROOT).as_posix()
+        for pattern in ("python/ksmlab/*/__init__.py", "tests/*/test_*.py", "docs/*/__init__.py")
+        for path in ROOT.glob(pattern)
+    }
+    assert code <= listed
 
 
 def prose(text: str) -> str:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import sys
 import xml.etree.ElementTree as ET
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from recording import film
 from recording.cast import Cast, RecordingError, record
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
+DEMO = Path(__file__).resolve().parents[2] / "docs/images/demo.svg"
+ROWS = 20
 SVG = "{http://www.w3.org/2000/svg}"
 CAST = Cast(
     20,
@@ -78,3 +78,44 @@ def test_it_is_drawn() -> None:
     assert "prefers-color-scheme: dark" in text
     known = {one.get("id") for one in root.iter() if one.get("id", "").startswith("r")}
     assert {(one.get("href") or "")[1:] for one in root.iter(f"{SVG}use")} == known
+
+
+def test_since_drops_everything_before_the_match_and_starts_at_zero() -> None:
+    cast = replace(
+        CAST, pieces=((1.0, "boot\r\n"), (3.0, "ready\r\n-me"), (4.0, "rge-\r\n"), (5.0, "done"))
+    )
+    cut = cast.since(r"-m\w+-")
+    assert cut.pieces == ((0.0, "-me"), (1.0, "rge-\r\n"), (2.0, "done"))
+    assert replace(cut, pieces=cast.pieces) == cast
+    assert cast.since("").pieces[0] == (0.0, "boot\r\n")
+    with pytest.raises(RecordingError, match="nothing that matches 'never'"):
+        cast.since("never")
+
+
+def screens(svg: ET.Element) -> list[list[tuple[float, str]]]:
+    """Return the states of a drawing, each as rows with their place and their text."""
+    rows = {
+        one.get("id"): "".join(text.text or "" for text in one)
+        for one in svg.iter(f"{SVG}g")
+        if one.get("id")
+    }
+    return [
+        [(float(use.get("y", "nan")), rows[use.get("href", "")[1:]]) for use in state]
+        for state in svg.iter(f"{SVG}g")
+        if state.get("transform")
+    ]
+
+
+def test_recording_in_the_readme_starts_at_the_merge_and_has_20_rows() -> None:
+    """If it does not: make images."""
+    root = ET.fromstring(DEMO.read_text())
+    window = root.find(f"{SVG}svg")
+    assert window is not None
+    states = screens(root)
+    row = states[0][1][0] - states[0][0][0]
+    assert float(window.get("height", "0")) == ROWS * row
+    first = [text for _, text in states[0]]
+    assert "/dev/ksm: 3 processes" in first[1]
+    assert first[0].startswith("╭")
+    assert not [text for state in states for _, text in state if "booting" in text]
+    assert "checks hold" in "".join(text for _, text in states[-1])

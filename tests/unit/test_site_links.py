@@ -59,6 +59,7 @@ def test_the_command_fails(tmp_path: Path) -> None:
     "words",
     [
         "[x](none.md)",
+        "[x](../none.md)",
         "[x](#none)",
         "[x](other.md#none)",
         "{ref}`none`",
@@ -70,7 +71,7 @@ def test_sphinx_refuses_it_with_the_settings_of_the_site(tmp_path: Path, words: 
     settings = (CHECKOUT / "docs/conf.py").read_text()
     assert "nitpicky = True" in settings
     (tmp_path / "conf.py").write_text(
-        "extensions = ['myst_parser']\nmyst_heading_anchors = 3\nnitpicky = True\n"
+        "extensions = ['myst_parser', 'ksmlab.site']\nmyst_heading_anchors = 3\nnitpicky = True\n"
     )
     (tmp_path / "index.md").write_text(f"# A\n\n{words}\n\n```{{toctree}}\nother\n```\n")
     (tmp_path / "other.md").write_text("# B\n")
@@ -80,3 +81,19 @@ def test_sphinx_refuses_it_with_the_settings_of_the_site(tmp_path: Path, words: 
     )  # fmt: skip
     assert done.returncode != 0, words
     assert "index.md" in done.stderr
+
+
+def test_link_to_markdown_outside_the_site_is_a_download(tmp_path: Path) -> None:
+    docs = tmp_path / "docs"
+    (docs / "deep").mkdir(parents=True)
+    (tmp_path / "README.md").write_text("# Read me\n")
+    (docs / "conf.py").write_text("extensions = ['myst_parser', 'ksmlab.site']\nnitpicky = True\n")
+    (docs / "index.md").write_text("# A\n\n[x](../README.md)\n\n```{toctree}\ndeep/page\n```\n")
+    (docs / "deep/page.md").write_text("# B\n\n[y](../../README.md)\n")
+    subprocess.run(
+        [sys.executable, "-m", "sphinx", "-q", "--fail-on-warning", "-b", "html", ".", "out"],
+        cwd=docs, check=True,
+    )  # fmt: skip
+    assert links.broken(docs / "out") == []
+    for page in ("index.html", "deep/page.html"):
+        assert "README.md" in (docs / "out" / page).read_text()

@@ -1,8 +1,9 @@
-"""The results that pages of the documentation show: docs/data/bench-results.json.
+"""Store the benchmark results that the documentation shows, without their samples.
 
     python -m ksmlab.bench.kept build/bench/results.json
 
-makes it of what `make bench` has written; samples are left out.
+stores the result of `make bench` in docs/data/bench-results.json. With a second argument it stores them elsewhere;
+docs/data/bench-counted.json has the result of `ksmlab bench --counted`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
 DATA = CHECKOUT / "docs/data/bench-results.json"
+COUNTED = CHECKOUT / "docs/data/bench-counted.json"
 #: Of a file that says no more of a target than its row in the table does.
 USUAL = {"kernel": "", "engine": "hash", "versus": "in_kernel", "least": None, "most": None}
 ABOUT = ("command", "commit", "machine", "when")
@@ -128,4 +130,4 @@ def keep(source: Path, target: Path = DATA) -> None:
 
 
 if __name__ == "__main__":
-    keep(Path(sys.argv[1]))
+    keep(*(Path(argument) for argument in sys.argv[1:3]))

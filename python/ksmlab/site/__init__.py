@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ksmlab.site import excerpts, lesson_pages, tables
+from ksmlab.site import excerpts, lesson_pages, outside, tables
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -15,8 +15,8 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     """Add the directives; Sphinx calls it."""
     app.add_directive("lesson", lesson_pages.LessonHead)
     app.add_directive("run", lesson_pages.Run)
-    app.add_directive("lessons", lesson_pages.LessonList)
     app.add_directive("excerpt", excerpts.ExcerptDirective)
     app.add_directive("targets", tables.TargetsDirective)
     app.add_directive("reference", tables.ReferenceDirective)
+    app.add_transform(outside.OutsideLinks)
     return {"parallel_read_safe": True, "parallel_write_safe": True, "version": "1"}

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from docutils import nodes
-from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective
 
 from ksmlab.lessons import recorded, source, varying
@@ -93,17 +92,3 @@ def _shown(step: Step, exchange: Exchange) -> list[nodes.Node]:
         done = span.end
     parts.append(nodes.Text(exchange.output[done:]))
     return [part for part in parts if part.astext()]
-
-
-class LessonList(SphinxDirective):
-    """``{lessons}``: the lessons there are, each with its title and its minutes."""
-
-    def run(self) -> list[nodes.Node]:
-        """Make a list of links."""
-        lines = [
-            f"- [{lesson.title}]({lesson.path.stem}.md) ({lesson.minutes} minutes)"
-            for lesson in source.read_all().values()
-        ]
-        node = nodes.container()
-        self.state.nested_parse(StringList(lines, "lessons"), self.content_offset, node)
-        return list(node.children)
