@@ -45,7 +45,7 @@ PASSED = {
     "test_runs_in_the_vm",
     "test_parametrised",
     "test_leaks",
-    "test_excused_warning",
+    "test_waived_warning",
     "test_warns",
     "test_after_a_crash",
 }

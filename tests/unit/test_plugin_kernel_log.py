@@ -1,21 +1,15 @@
-"""The slices of the kernel's log, and the allow-list."""
+"""The slices of the kernel's log, and the waivers of reports in them."""
 
 from __future__ import annotations
 
-import datetime as dt
 import errno
 from pathlib import Path
 
 import pytest
 
 from ksmlab.pytest_plugin import kernel_log
-from ksmlab.pytest_plugin.kernel_log import (
-    MARK,
-    KernelLog,
-    complaints,
-    load_excuses,
-    slice_of,
-)
+from ksmlab.pytest_plugin.kernel_log import MARK, KernelLog, complaints, slice_of
+from ksmlab.vm.waivers import load_waivers
 
 ALLOWED = Path(__file__).resolve().parents[2] / "vm" / "allow.toml"
 WARNING = "WARNING: CPU: 0 PID: 1 at mm/foo.c:12 foo+0x1/0x2 [foo]"
@@ -75,6 +69,13 @@ def test_the_marks_are_not_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert log.take() == ["more"]
 
 
+def test_newline_that_the_kernel_escaped_in_a_record_separates_lines(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Device(monkeypatch, b"6,1,10,-;\\x0abut task holds \\xc3\\xa9\\x5cx0a:\n SUBSYSTEM=x\n")
+    assert KernelLog().take() == ["", "but task holds é\\x0a:"]
+
+
 def test_records_that_were_lost_are_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     Device(monkeypatch, b"6,1,10,-;first\n", errno.EPIPE, b"6,9,90,-;later\n")
     with pytest.raises(RuntimeError, match="overwrote"):
@@ -87,33 +88,14 @@ def test_a_log_that_cannot_be_read_is_a_failure(monkeypatch: pytest.MonkeyPatch)
         KernelLog().take()
 
 
-def test_an_excuse_excuses_its_pattern_only(tmp_path: Path) -> None:
+def test_waiver_covers_only_reports_that_match(tmp_path: Path) -> None:
     path = tmp_path / "allow.toml"
     path.write_text(ENTRY)
-    excuses = load_excuses(path)
     other = WARNING.replace("foo.c", "bar.c")
-    counted, excused = complaints([WARNING, "---[ end trace 0 ]---", other], excuses)
+    log = [WARNING, "---[ end trace 0 ]---", other]
+    counted, waived = complaints(log, load_waivers(path))
     assert [splat.headline for splat in counted] == [other]
-    assert [(splat.headline, excuse.reason) for splat, excuse in excused] == [(WARNING, "known")]
-    assert excuses[0].since == dt.date(2026, 1, 31)
-
-
-@pytest.mark.parametrize(
-    ("entry", "message"),
-    [
-        (ENTRY.replace('reason = "known"\n', ""), "wants pattern, reason and since"),
-        (ENTRY.replace("since = 2026-01-31\n", ""), "wants pattern, reason and since"),
-        (ENTRY + "until = 1\n", "wants pattern, reason and since"),
-        (ENTRY.replace('"known"', '" "'), "reason is not empty"),
-        (ENTRY.replace("2026-01-31", "'soon'"), "since is a date"),
-        (ENTRY.replace("mm/foo", "mm/(foo"), "pattern: "),
-    ],
-)
-def test_an_excuse_has_a_reason_and_a_date(tmp_path: Path, entry: str, message: str) -> None:
-    path = tmp_path / "allow.toml"
-    path.write_text(entry)
-    with pytest.raises(ValueError, match=message):
-        load_excuses(path)
+    assert [(splat.headline, waiver.reason) for splat, waiver in waived] == [(WARNING, "known")]
 
 
 LEAK = """unreferenced object 0xffff88800bf9ef80 (size 16):
@@ -129,12 +111,12 @@ LEAK = """unreferenced object 0xffff88800bf9ef80 (size 16):
 
 
 @pytest.mark.parametrize("frame", ["[<0000000057eb4a66>] ", ""], ids=["6.1", "6.12"])
-def test_a_name_that_the_kernel_loses_is_excused(frame: str) -> None:
+def test_waiver_covers_the_name_that_slub_leaks_but_no_other_leak(frame: str) -> None:
     leak = LEAK.replace("{}", frame)
     ours = leak.replace("kobject_init_and_add", "ksm_node_create")
-    (excuse,) = load_excuses(ALLOWED)
-    assert excuse.pattern.search(leak)
-    assert not excuse.pattern.search(ours)
+    (waiver,) = load_waivers(ALLOWED)
+    assert waiver.pattern.search(leak)
+    assert not waiver.pattern.search(ours)
 
 
 def test_the_slice_of_the_console_begins_at_the_last_mark() -> None:

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 pytest_plugins = ["pytester"]
 
 LEAK = "unreferenced object 0xffff888000000000 (size 8):\n"
-EXCUSED_LEAK = "unreferenced object 0xffff888000000008 (size 8):\n    at the excused place\n"
+WAIVED_LEAK = "unreferenced object 0xffff888000000008 (size 8):\n    at the waived place\n"
 SPLAT = "WARNING: CPU: 0 PID: 1 at mm/foo.c:12 foo+0x1/0x2"
-EXCUSES = """
+WAIVERS = """
 [[allow]]
-pattern = "at the excused place"
+pattern = "at the waived place"
 reason = "known"
 since = 2026-01-31
 """
@@ -187,15 +187,15 @@ def test_a_boot_without_complaints_is_in_no_report(
     assert "kernel log" not in "".join(outcomes(pytester, "def test_x(): pass")["test_x"])
 
 
-def test_an_excused_complaint_is_shown_and_fails_nothing(
+def test_waived_report_is_shown_and_the_test_passes(
     pytester: pytest.Pytester, tmp_path: Path
 ) -> None:
     allow = tmp_path / "allow.toml"
-    allow.write_text(EXCUSES)
-    source = "def test_x(warning): warning('WARNING: at the excused place')"
+    allow.write_text(WAIVERS)
+    source = "def test_x(warning): warning('WARNING: at the waived place')"
     _, call, _ = outcomes(pytester, source, str(allow))["test_x"]
     assert call.startswith("passed")
-    assert "kernel log, excused" in call
+    assert "kernel log, waived" in call
 
 
 def test_a_log_that_cannot_be_read_fails_a_test_that_skips(pytester: pytest.Pytester) -> None:
@@ -238,14 +238,14 @@ def test_and_after_a_file_when_the_last_look_was_long_ago(
     assert "what a.py left behind" in second
 
 
-def test_an_excuse_is_for_its_own_leak_only(kmemleak: Kmemleak, tmp_path: Path) -> None:
+def test_waiver_covers_its_own_leak_only(kmemleak: Kmemleak, tmp_path: Path) -> None:
     allow = tmp_path / "allow.toml"
-    allow.write_text(EXCUSES)
-    kmemleak.report = EXCUSED_LEAK + LEAK
+    allow.write_text(WAIVERS)
+    kmemleak.report = WAIVED_LEAK + LEAK
     (said,) = tear_down(["a.py"], str(allow))
     assert "0xffff888000000000" in said
     assert "0xffff888000000008" not in said
-    kmemleak.report = EXCUSED_LEAK
+    kmemleak.report = WAIVED_LEAK
     assert tear_down(["a.py"], str(allow)) == [""]
 
 

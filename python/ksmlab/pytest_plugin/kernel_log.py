@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
-import re
-import tomllib
-from dataclasses import dataclass
-from datetime import date
 from typing import TYPE_CHECKING
 
 from ksmlab.vm.splat import Splat, parse_kmsg, scan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
+
+    from ksmlab.vm.waivers import Waiver
 
 RECORD_BYTES = 8192
 KMSG = "/dev/kmsg"
@@ -27,10 +24,10 @@ MARK_LEVEL = 4
 
 
 class KernelLog:
-    """Everything that the kernel has logged since the last look.
+    """Read the kernel's log piece by piece.
 
     Args:
-        path: A device that gives one record a read.
+        path: A device that returns one record per read.
     """
 
     def __init__(self, path: str = KMSG) -> None:
@@ -42,7 +39,7 @@ class KernelLog:
         os.write(self._descriptor, f"<{MARK_LEVEL}>{mark_of(nodeid)}\n".encode())
 
     def take(self) -> list[str]:
-        """Give the new lines, without the marks.
+        """Return the lines logged since the last call, without the marks.
 
         Raises:
             RuntimeError: The kernel overwrote records before they were read.
@@ -62,7 +59,8 @@ class KernelLog:
             if not record:
                 break
             text = parse_kmsg(record.decode(errors="replace")).text
-            lines += [line for line in text.split("\n") if not line.startswith(MARK)]
+            if not text.startswith(MARK):
+                lines += text.split("\n")
         if lost:
             raise RuntimeError("the kernel overwrote records of its log before they were read")
         return lines
@@ -72,65 +70,29 @@ class KernelLog:
         os.close(self._descriptor)
 
 
-@dataclass(frozen=True)
-class Excuse:
-    """An entry of the allow-list.
-
-    Attributes:
-        pattern: A regular expression, searched in each line of a splat, and in a leak that kmemleak reports as a whole.
-        reason: Why it is no failure.
-        since: The day on which somebody looked at it.
-    """
-
-    pattern: re.Pattern[str]
-    reason: str
-    since: date
-
-
-def load_excuses(path: Path) -> tuple[Excuse, ...]:
-    """Read an allow-list: tables [[allow]] with `pattern`, `reason` and `since`.
-
-    Raises:
-        ValueError: An entry lacks one of them, or has something else.
-    """
-    excuses = []
-    for number, table in enumerate(tomllib.loads(path.read_text()).get("allow", []), 1):
-        where = f"{path}: entry {number}"
-        if set(table) != {"pattern", "reason", "since"}:
-            raise ValueError(f"{where}: it wants pattern, reason and since, and has {[*table]}")
-        if not isinstance(table["since"], date) or not str(table["reason"]).strip():
-            raise ValueError(f"{where}: since is a date (2026-01-31), and reason is not empty")
-        try:
-            pattern = re.compile(table["pattern"])
-        except re.error as error:
-            raise ValueError(f"{where}: pattern: {error}") from error
-        excuses.append(Excuse(pattern, table["reason"], table["since"]))
-    return tuple(excuses)
-
-
 def complaints(
-    lines: Iterable[str], excuses: Sequence[Excuse] = ()
-) -> tuple[list[Splat], list[tuple[Splat, Excuse]]]:
-    """Find what the kernel complained about.
+    lines: Iterable[str], waivers: Sequence[Waiver] = ()
+) -> tuple[list[Splat], list[tuple[Splat, Waiver]]]:
+    """Find the kernel's reports in a slice of its log.
 
     Args:
-        lines: A slice of its log.
-        excuses: The allow-list.
+        lines: The slice.
+        waivers: The allow-list. A pattern is searched in each line of a report.
 
     Returns:
-        The splats that count, and those that are excused, each with its excuse.
+        The splats that fail a test, and those that are waived, each with its waiver.
     """
     counted: list[Splat] = []
-    excused: list[tuple[Splat, Excuse]] = []
+    waived: list[tuple[Splat, Waiver]] = []
     for splat in scan(lines):
-        excuse = next(
-            (each for each in excuses if any(map(each.pattern.search, splat.lines))), None
+        waiver = next(
+            (each for each in waivers if any(map(each.pattern.search, splat.lines))), None
         )
-        if excuse is None:
+        if waiver is None:
             counted.append(splat)
         else:
-            excused.append((splat, excuse))
-    return counted, excused
+            waived.append((splat, waiver))
+    return counted, waived
 
 
 def mark_of(nodeid: str) -> str:

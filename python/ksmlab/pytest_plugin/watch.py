@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ksmlab.pytest_plugin.kernel_log import Excuse, KernelLog, complaints, load_excuses
+from ksmlab.pytest_plugin.kernel_log import KernelLog, complaints
 from ksmlab.vm.decode import decode
+from ksmlab.vm.waivers import Waiver, load_waivers
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -66,12 +67,12 @@ class Watch:
             ValueError: The allow-list is not one.
         """
         allow = setup["allow"]
-        self._excuses: tuple[Excuse, ...] = load_excuses(Path(allow)) if allow else ()
+        self._waivers: tuple[Waiver, ...] = load_waivers(Path(allow)) if allow else ()
         self._objects = {name: Path(path) for name, path in setup["objects"].items()}
         self._log = KernelLog()
         # The first report is charged with what came before it, which is nobody's.
         self._before = self._log.take()
-        if not complaints(self._before, self._excuses)[0]:
+        if not complaints(self._before, self._waivers)[0]:
             self._before.clear()
         # What is wrong and is in no report yet.
         self._wrong: list[str] = []
@@ -149,22 +150,22 @@ class Watch:
             return []
 
     def _check(self, item: pytest.Item | None, when: str, lines: list[str]) -> None:
-        """Look for complaints in these lines."""
+        """Record the reports in these lines; those that no waiver covers fail the test."""
         if item is not None and lines:
             item.add_report_section(when, "kernel log", "\n".join(lines))
-        counted, excused = complaints(lines, self._excuses)
-        for splat, excuse in excused:
-            self._excused(item, when, str(splat), excuse)
+        counted, waived = complaints(lines, self._waivers)
+        for splat, waiver in waived:
+            self._show_waived(item, when, str(splat), waiver)
         if counted:
             headlines = "; ".join(map(str, counted))
             shown = "\n\n".join(self._decoded(splat.lines) for splat in counted)
             self._wrong.append(f"the kernel complained: {headlines}\n\n{shown}")
 
     @staticmethod
-    def _excused(item: pytest.Item | None, when: str, what: str, excuse: Excuse) -> None:
+    def _show_waived(item: pytest.Item | None, when: str, what: str, waiver: Waiver) -> None:
         if item is not None:
-            text = f"{what}\nexcused on {excuse.since}: {excuse.reason}"
-            item.add_report_section(when, "kernel log, excused", text)
+            text = f"{what}\nwaived on {waiver.since}: {waiver.reason}"
+            item.add_report_section(when, "kernel log, waived", text)
 
     def _check_leaks(self, item: pytest.Item) -> None:
         """Have kmemleak look, if it is on, once it may see all that this test left."""
@@ -191,11 +192,11 @@ class Watch:
         self._check(item, "teardown", [line for line in said if "kmemleak: " not in line])
         leaked = []
         for leak in filter(str.strip, LEAK.split(found)):
-            excuse = next((each for each in self._excuses if each.pattern.search(leak)), None)
-            if excuse is None:
+            waiver = next((each for each in self._waivers if each.pattern.search(leak)), None)
+            if waiver is None:
                 leaked.append(self._decoded(leak.splitlines()))
             else:
-                self._excused(item, "teardown", leak, excuse)
+                self._show_waived(item, "teardown", leak, waiver)
         if leaked:
             shown = "\n".join(leaked)
             self._wrong.append(f"kmemleak found what {files} left behind:\n\n{shown}")

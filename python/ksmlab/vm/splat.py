@@ -1,110 +1,135 @@
-"""Find what went wrong in a kernel log.
+"""Find the kernel's reports of errors in its log.
 
-A "splat" is the kernel's own report that something is wrong with it: from a warning to a panic. The forms are those
-that the kernel's sources print (kernel/panic.c, lib/bug.c, mm/kasan/report.c, kernel/locking/lockdep.c, and so on).
+A "splat" is a report by the kernel that something is wrong with it, from a warning to a panic. A line that has
+`WARNING:`, `BUG:` or `INFO:` where the kernel's reports have it begins a splat, unless harmless.toml covers the line.
+KINDS gives most splats a better name and adds the reports that have none of the three words. Its patterns follow the
+sources of Linux 5.10 to 7.x (kernel/panic.c, lib/bug.c, mm/kasan/report.c, kernel/locking/lockdep.c and others).
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from ksmlab.vm.waivers import load_waivers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# A report that has no end of its own is cut after so many lines.
+# A report without an end marker is cut after this many lines.
 MAX_LINES = 120
 BEFORE_HEADLINE = 8
 
-# The first match of a line names it, so the narrow ones come first.
-KINDS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
-    (kind, re.compile(pattern))
-    for kind, pattern in (
-        ("panic", r"Kernel panic - not syncing"),
-        ("KASAN", r"BUG: KASAN: |KASAN: (?:null-ptr-deref|maybe wild-memory-access|probably)"),
-        ("KFENCE", r"BUG: KFENCE: "),
-        ("UBSAN", r"UBSAN: "),
-        ("KCSAN", r"BUG: KCSAN: "),
-        ("soft lockup", r"BUG: soft lockup"),
-        ("hard lockup", r"[Hh]ard LOCKUP|BUG: workqueue lockup"),
-        (
-            "RCU stall",
-            r"rcu: .*(?:detected (?:expedited )?stalls?|kthread (?:starved|timer wakeup)|stall ended)",
-        ),
-        ("RCU stall", r"rcu_\w+ (?:self-)?detected (?:expedited )?stalls?"),
-        (
-            "hung task",
-            r"INFO: task \S+ blocked (?:in I/O wait )?for more than \d+ seconds|INFO: task .* blocked for more",
-        ),
-        (
-            "atomic sleep",
-            r"BUG: scheduling while atomic|BUG: sleeping function called from invalid context",
-        ),
-        ("atomic sleep", r"BUG: using (?:__this_cpu_\w+|smp_processor_id)\(\) in preemptible"),
-        (
-            "lockdep",
-            r"WARNING: (?:possible (?:circular|recursive|irq lock inversion)|.*-safe -> .*-unsafe lock order)",
-        ),
-        (
-            "lockdep",
-            r"WARNING: (?:inconsistent lock state|suspicious RCU usage|bad unlock balance|bad contention)",
-        ),
-        (
-            "lockdep",
-            r"WARNING: (?:lock held when returning|held lock freed|[Nn]ested lock was not taken)",
-        ),
-        ("lockdep", r"BUG: MAX_LOCK|DEBUG_LOCKS_WARN_ON|INFO: trying to register non-static key"),
-        ("lockdep", r"BUG: .* still has locks held|\[ BUG: Invalid wait context \]|\[ BUG: .*lock"),
-        (
-            "bad page",
-            r"BUG: Bad page (?:state|map|cache)|BUG: Bad rss-counter|BUG: non-zero pgtables_bytes",
-        ),
-        (
-            "bad page",
-            r"Bad swap (?:file|offset) entry|Unused swap (?:file|offset) entry|page dumped because: ",
-        ),
-        # Not that of a control group, which is a limit that somebody has set. The dump before it is theirs, too.
-        ("out of memory", r"\bOut of memory(?: \(\w+\))?: Killed process"),
-        # Not for want of memory, which is nobody's fault.
-        (
-            "sysfs",
-            r"sysfs: cannot create duplicate filename|kobject_add_internal failed for (?!.*error: -12\b)",
-        ),
-        ("kmemleak", r"kmemleak: \d+ new suspected memory leaks"),
-        ("list corruption", r"list_(?:add|del) corruption"),
-        (
-            "slab",
-            r"BUG \S+ \(.*\): |[Ss]lab (?:corruption|cache still has objects)|Objects remaining in \S+ on __kmem_cache",
-        ),
-        (
-            "oops",
-            r"BUG: unable to handle|BUG: kernel NULL pointer|kernel BUG at |general protection fault",
-        ),
-        (
-            "oops",
-            r"^(?:Oops|int3|divide error|invalid opcode|stack segment|traps: PANIC: double fault)\b.*[:#]",
-        ),
-        ("oops", r"Missing ENDBR|stack guard page was hit"),
-        ("WARNING", r"WARNING: .*\bat\b"),
-        ("BUG", r"\bBUG: "),
-    )
+# Kind: patterns of its headlines. The first match names a line, so narrow patterns come first.
+KINDS: dict[str, tuple[str, ...]] = {
+    "panic": (r"Kernel panic - not syncing",),
+    "KASAN": (
+        r"BUG: KASAN: ",
+        r"KASAN: (?:null-ptr-deref|maybe wild-memory-access|probably)",
+    ),
+    "KFENCE": (r"BUG: KFENCE: ",),
+    "KCSAN": (r"BUG: KCSAN: ",),
+    "KMSAN": (r"BUG: KMSAN: ",),
+    "UBSAN": (r"UBSAN: ",),
+    "soft lockup": (r"BUG: soft lockup",),
+    "hard lockup": (r"[Hh]ard LOCKUP", r"BUG: workqueue lockup"),
+    "RCU stall": (
+        r"rcu\w*: .*detected (?:expedited )?stalls?",
+        r"rcu: .*(?:kthread (?:starved|timer wakeup)|stall ended)",
+        r"rcu_\w+ (?:self-)?detected (?:expedited )?stalls?",
+    ),
+    "hung task": (r"INFO: task.*(?:blocked .*for more than|can't die for more than)",),
+    "atomic sleep": (
+        r"BUG: scheduling (?:while atomic|in a non-blocking section)",
+        r"BUG: sleeping function called from invalid context",
+        r"BUG: assuming (?:atomic|non migratable) context",
+        r"BUG: using \w+\(\) in preemptible",
+    ),
+    "lockdep": (
+        r"WARNING: possible (?:circular|recursive|irq lock inversion)",
+        r"WARNING: .*-safe -> .*-unsafe lock order",
+        r"WARNING: (?:inconsistent lock state|suspicious RCU usage|chain_key collision)",
+        r"WARNING: (?:bad unlock balance|bad contention|held lock freed|[Nn]ested lock was not taken)",
+        r"WARNING: lock held when returning",
+        r"(?:WARNING|BUG):.* still has locks held",
+        r"INFO: trying to register non-static key",
+        r"BUG: (?:MAX_LOCK|MAX_STACK_TRACE|looking up invalid subclass|key \S+ has not been registered)",
+        r"\[ BUG: (?:Invalid wait context|.*lock)",
+        r"DEBUG_LOCKS_WARN_ON",
+    ),
+    "bad page": (
+        r"BUG: (?:Bad page (?:state|map|cache)|Bad rss-counter|non-zero pgtables_bytes)",
+        r"(?:Bad|Unused) swap (?:file|offset) entry",
+        r"page dumped because: ",
+    ),
+    # A control group's limit is set on purpose, and the kernel's report about it says "Memory cgroup out of memory".
+    "out of memory": (r"\bOut of memory(?: \(\w+\))?: Killed process",),
+    # Error -12 is ENOMEM: a lack of memory is no error in the kernel.
+    "sysfs": (
+        r"sysfs: cannot create duplicate filename",
+        r"kobject_add_internal failed for (?!.*error: -12\b)",
+    ),
+    "kmemleak": (r"kmemleak: \d+ new suspected memory leaks",),
+    "list corruption": (r"list_(?:add|del) corruption",),
+    "slab": (
+        r"BUG \S+ \(.*\): ",
+        r"[Ss]lab (?:corruption|cache still has objects)",
+        r"Objects remaining in \S+ on __kmem_cache",
+    ),
+    "VFS": (r"VFS: (?:Busy inodes after unmount|Close: file count is )",),
+    "netdevice": (r"unregister_netdevice: waiting for ",),
+    "oops": (
+        r"BUG: (?:unable to handle|kernel NULL pointer)",
+        r"\b[Kk]ernel BUG (?:at |\[)",
+        # In a user process: "traps: NAME[PID] general protection fault ip:ADDRESS".
+        r"\bgeneral protection fault(?! ip:)",
+        r"^(?:Oops|int3|divide[_ ]error|invalid opcode|stack segment|(?:traps: )?PANIC: double fault)\b.*[:#]",
+        r"^(?:Internal error: |Unable to handle kernel |rust_kernel: panicked at )",
+        r"Missing ENDBR",
+        r"stack guard page was hit",
+    ),
+    # The rule for all other reports. The word may follow rulers and brackets ("=====[ BUG: ", "# WARNING: ") or the
+    # name of a subsystem ("watchdog: BUG: ", "EXT4-fs (sda): INFO: ").
+    "WARNING": (r"(?:^\W*|[]:)] )WARNING:(?!\S)",),
+    "INFO": (r"(?:^\W*|[]:)] )INFO:(?!\S)",),
+    "BUG": (r"\bBUG:(?!\S)",),
+}
+HEADLINES = tuple((kind, re.compile("|".join(patterns))) for kind, patterns in KINDS.items())
+HARMLESS = load_waivers(Path(__file__).with_name("harmless.toml"))
+
+# Lines that begin a report only if none is open: slub's details (5.10), the owner of the lock that a hung task waits
+# for (since 6.16), and KASAN's guess at the address of an oops.
+DETAIL = re.compile(
+    r"INFO: (?:Freed|Allocated|Slab|Object|0x[0-9a-f]+)\b"
+    r"|INFO: task.* is blocked on an? |KASAN: .* in range "
 )
+# Headlines with a task's name in the middle. Each of the name's bytes may be a newline, which splits the headline.
+NAME_BYTES = 15
+NAMED_TASK = re.compile(
+    rf"^(?:INFO: task ?.{{0,{NAME_BYTES}}}:\d+ (?:blocked|can't die|is blocked) "
+    rf"|WARNING: ?.{{0,{NAME_BYTES}}}/\d+ still has locks held)",
+    re.DOTALL,
+)
+# Replaces such newlines, as in /dev/kmsg.
+JOINT = r"\x0a"
 
 NOISE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 PREFIX = re.compile(r"^(?:<\d+>)?\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? ?")
 END = re.compile(r"^---\[ end ")
+ESCAPED = re.compile(rb"\\x([0-9a-f]{2})")
 CUT_HERE = re.compile(r"^-+\[ cut here \]-+")
 
 
 @dataclass(frozen=True)
 class Splat:
-    """One report of the kernel's.
+    """One report by the kernel.
 
     Attributes:
-        kind: One of the names in KINDS.
-        headline: The line that says what it is.
-        lines: The whole report, cleaned, the headline among them.
+        kind: A key of KINDS.
+        headline: The line that names the error. Where a task's name split it over several lines, JOINT joins them.
+        lines: The whole report, cleaned, the headline included.
     """
 
     kind: str
@@ -134,71 +159,100 @@ class KmsgRecord:
 
 
 def parse_kmsg(record: str) -> KmsgRecord:
-    """Take one read of /dev/kmsg apart.
+    r"""Parse one read of /dev/kmsg, and undo the kernel's escapes in its text.
+
+    The kernel writes each byte that is a control character, a backslash or not ASCII as \xNN.
 
     Raises:
-        ValueError: It does not have the form of a record.
+        ValueError: `record` does not have the form of a record.
     """
     prefix, found, message = record.partition(";")
     if not found:
         raise ValueError(f"not a record of /dev/kmsg: {record!r}")
     priority, sequence, microseconds = prefix.split(",")[:3]
-    lines = message.rstrip("\n").split("\n")
-    text = "\n".join(
-        line for index, line in enumerate(lines) if index == 0 or not line.startswith(" ")
+    # Only the first line is the message; the device's properties follow.
+    escaped = message.partition("\n")[0].encode()
+    text = ESCAPED.sub(lambda match: bytes.fromhex(match[1].decode()), escaped)
+    return KmsgRecord(
+        int(priority) & 7, int(sequence), int(microseconds), text.decode(errors="replace")
     )
-    return KmsgRecord(int(priority) & 7, int(sequence), int(microseconds), text)
 
 
 def clean(line: str) -> str:
-    """Strip from a line of a kernel's console its time stamp, its level, and what a terminal would not show."""
+    """Strip the time stamp, the level and terminal escapes from a line of the console."""
     return PREFIX.sub("", NOISE.sub("", line)).rstrip()
 
 
-def classify(line: str) -> str | None:
-    """Name the kind of report that a cleaned line begins, None if it begins none."""
-    return next((kind for kind, pattern in KINDS if pattern.search(line)), None)
+def classify(headline: str) -> str | None:
+    """Return the kind of report that a cleaned line begins, or None if it begins none or is harmless."""
+    kind = next((kind for kind, pattern in HEADLINES if pattern.search(headline)), None)
+    if kind is None or any(waiver.pattern.search(headline) for waiver in HARMLESS):
+        return None
+    return kind
 
 
 def scan(lines: Iterable[str]) -> list[Splat]:
     """Find every splat in a log.
 
-    An oops says several times over what it is ("BUG: unable to handle", "Oops: 0002"): those lines make one splat.
+    An oops names itself several times ("BUG: unable to handle", "Oops: 0002"); these lines make one splat.
 
     Args:
         lines: The log, one line each, with or without time stamps.
     """
     cleaned = [clean(line) for line in lines]
-    starts: list[tuple[int, str]] = []
-    for index, line in enumerate(cleaned):
-        kind = classify(line)
-        if kind is None:
-            continue
-        if starts and _same_report(starts[-1], index, kind, cleaned):
-            continue
-        starts.append((index, kind))
-    splats = []
-    for number, (index, kind) in enumerate(starts):
-        stop = starts[number + 1][0] if number + 1 < len(starts) else len(cleaned)
-        splats.append(Splat(kind, cleaned[index], tuple(_report(cleaned, index, stop))))
-    return splats
+    starts: list[_Start] = []
+    index = 0
+    while index < len(cleaned):
+        start = _start(cleaned, index)
+        index += start.length if start else 1
+        if start and not (starts and _same_report(starts[-1], start, cleaned)):
+            starts.append(start)
+    stops = [start.index for start in starts[1:]] + [len(cleaned)]
+    return [
+        Splat(start.kind, start.headline, tuple(_report(cleaned, start.index, stop)))
+        for start, stop in zip(starts, stops, strict=False)
+    ]
 
 
-def _same_report(last: tuple[int, str], index: int, kind: str, lines: list[str]) -> bool:
-    """Say whether the line at `index` only goes on with the report that began last."""
-    start, began = last
-    if kind == "panic" or any(END.match(line) for line in lines[start:index]):
+@dataclass(frozen=True)
+class _Start:
+    index: int
+    length: int
+    kind: str
+    headline: str
+
+
+def _start(lines: list[str], index: int) -> _Start | None:
+    """Return the report that begins at `index`, if one does, under its whole headline of `length` lines."""
+    kind = classify(lines[index])
+    if kind is None:
+        return None
+    for length in range(1, NAME_BYTES + 2):
+        pieces = lines[index : index + length]
+        if NAMED_TASK.search("\n".join(pieces)):
+            headline = JOINT.join(pieces)
+            return _Start(index, length, classify(headline) or kind, headline)
+    return _Start(index, 1, kind, lines[index])
+
+
+def _same_report(last: _Start, start: _Start, lines: list[str]) -> bool:
+    """Return whether `start` only continues the report that began last."""
+    kind = start.kind
+    if kind == "panic" or any(END.match(line) for line in lines[last.index : start.index]):
         return False
-    inside = index - start < MAX_LINES
-    if began == "sysfs":
-        return inside and kind == began
-    if began in {"KASAN", "oops", "bad page", "slab", "RCU stall", "list corruption"}:
-        return inside and kind in {began, "oops", "bad page", "BUG"}
+    if start.index - last.index >= MAX_LINES:
+        return False
+    if DETAIL.search(start.headline):
+        return True
+    if last.kind == "sysfs":
+        return kind == last.kind
+    if last.kind in {"KASAN", "oops", "bad page", "slab", "RCU stall", "list corruption"}:
+        return kind in {last.kind, "oops", "bad page", "BUG"}
     return False
 
 
 def _report(lines: list[str], start: int, stop: int) -> list[str]:
-    # The words of WARN() come between the cut and the headline.
+    # WARN() prints its message between the cut and the headline.
     before = range(start - 1, max(-1, start - 1 - BEFORE_HEADLINE), -1)
     first = next((index for index in before if CUT_HERE.match(lines[index])), start)
     body: list[str] = []

@@ -91,8 +91,8 @@ def test_leaks(vm_modules):
     vm_modules.load("crash", "how=leak")
 
 
-def test_excused_warning():
-    Path("/dev/kmsg").write_text("<4>WARNING: at the excused place in the code\n")
+def test_waived_warning():
+    Path("/dev/kmsg").write_text("<4>WARNING: at the waived place in the code\n")
 
 
 @pytest.mark.filterwarnings("default")
