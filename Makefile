@@ -129,10 +129,11 @@ build: $(STAMP) ## build the modules for every kernel, or for KDIR=…
 kernels: $(STAMP) ## fetch the newest revision of the distribution's kernels
 	@$(KSMLAB) kernels fetch
 
-lint: $(STAMP) ## ruff, mypy, gcc W=1, sparse, checkpatch
+lint: $(STAMP) ## ruff, mypy, subjects of commits, gcc W=1, sparse, checkpatch
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
+	@$(KSMLAB) lint-commits
 	@$(KSMLAB) lint-kernel
 
 doctor: ## say what this host lacks, and how to install it

@@ -11,8 +11,8 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
+from ksmlab import commits, kernels_cli, lint
 from ksmlab import doctor as doctor_module
-from ksmlab import kernels_cli, lint
 from ksmlab import lab as lab_module
 from ksmlab.bench import cli as bench_cli
 from ksmlab.booting import booted
@@ -213,6 +213,12 @@ def vm_end(name: NameArgument = None) -> None:
 def lint_kernel() -> None:
     """Check the driver's sources: checkpatch, gcc with W=1, sparse. Nothing may be said."""
     lint.lint_kernel(lab_module.Lab(Progress()))
+
+
+@app.command("lint-commits")
+def lint_commits() -> None:
+    """Check that the subjects of commits are `area: imperative summary`, at most 72 characters."""
+    commits.lint_commits(lab_module.Lab(Progress()).checkout)
 
 
 def main() -> NoReturn:
