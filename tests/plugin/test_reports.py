@@ -38,6 +38,7 @@ FAILED = {
     "test_warning_before_a_skip",
     "test_warning_instead_of_the_failure_that_is_known",
     "test_child_out_of_memory",
+    "test_report_with_a_newline_in_a_task_name",
     "test_log_cannot_be_read",
 }
 PASSED = {
@@ -124,6 +125,13 @@ def test_a_failure_looks_as_it_does_at_home(run: Run) -> None:
     assert "the fixture speaks" in shown
 
 
+def test_report_that_a_newline_in_a_task_name_splits_has_its_whole_headline(run: Run) -> None:
+    shown = run.section(
+        rf"_+ test_report_with_a_newline_in_a_task_name\[{KERNEL}\] _+\n", r"\n_{5}"
+    )
+    assert r"hung task: INFO: task a\x0ab:12 blocked for more than 5 seconds." in shown
+
+
 def test_skips_have_their_reasons(run: Run) -> None:
     skips = {name: case.find("skipped") for name, case in run.cases.items()}
     reasons = {name: skip.attrib["message"] for name, skip in skips.items() if skip is not None}
@@ -166,6 +174,7 @@ def test_a_complaint_fails_a_green_test(run: Run) -> None:
         "test_warning_before_a_skip",
         "test_warning_instead_of_the_failure_that_is_known",
         "test_child_out_of_memory",
+        "test_report_with_a_newline_in_a_task_name",
     ]
 
 

@@ -95,6 +95,10 @@ def test_waived_warning():
     Path("/dev/kmsg").write_text("<4>WARNING: at the waived place in the code\n")
 
 
+def test_report_with_a_newline_in_a_task_name():
+    Path("/dev/kmsg").write_text("<3>INFO: task a\nb:12 blocked for more than 5 seconds.\n")
+
+
 @pytest.mark.filterwarnings("default")
 def test_warns():
     warnings.warn("the test warns", RuntimeWarning, stacklevel=1)
