@@ -25,6 +25,7 @@ from ksmlab.vm.attach import attach
 from ksmlab.vm.config import Deadlines, MachineConfig
 from ksmlab.vm.errors import VmError
 from ksmlab.vm.interact import interact
+from ksmlab.vm.path_checks import explain
 
 # What `vm run` ends with when the command could not be run to its end, as other tools that run commands elsewhere do.
 HARNESS_FAILED = 125
@@ -113,7 +114,7 @@ def demo(
 @app.command()
 def shell(kernel: KernelOption = None, *, module: ModuleOption = True) -> None:
     """Give an interactive VM with the driver loaded."""
-    lab = lab_module.Lab(Progress())
+    lab = lab_module.Lab(Progress(), builds=module)
     # A person may take all day.
     config = MachineConfig(cwd=lab.checkout, deadlines=Deadlines(session=float("inf")))
     with booted(lab, kernel, module=module, config=config) as machine:
@@ -171,7 +172,7 @@ def vm_run(
     ] = False,
 ) -> None:
     """Run one command in a VM, as root. Its output and exit status are passed on; 125 if it could not be run."""
-    lab = lab_module.Lab(Progress())
+    lab = lab_module.Lab(Progress(), builds=module)
     config = MachineConfig(cpus=cpus, memory=memory, cwd=Path.cwd())
     with booted(lab, kernel, module=module, config=config) as machine:
         done = machine.run(command, timeout=timeout, on_output=write_out, size=terminal_size())
@@ -227,7 +228,10 @@ def main() -> NoReturn:
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         app(standalone_mode=True)
-    except VmError as error:
-        show_error(error)
+    except (VmError, OSError) as error:
+        explained = explain(error) if isinstance(error, OSError) else error
+        if explained is None:
+            raise
+        show_error(explained)
         sys.exit(HARNESS_FAILED)
     sys.exit(0)

@@ -34,7 +34,7 @@ def _lab(file: Path | None, names: list[str] | None = None) -> Lab:
     Raises:
         VmError: The file cannot be read, or has none of one of these names.
     """
-    lab = Lab(Progress(), kernels=file)
+    lab = Lab(Progress(), kernels=file, builds=False)
     for name in names or ():
         lab.store.spec(name)
     return lab

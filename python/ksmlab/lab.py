@@ -13,7 +13,7 @@ from ksmlab.vm.build import BuiltModules, build_modules
 from ksmlab.vm.config import check_installed
 from ksmlab.vm.errors import VmError
 from ksmlab.vm.kernels import Kernel, KernelStore, cache_root, load_specs
-from ksmlab.vm.place import check_place
+from ksmlab.vm.path_checks import check_checkout, check_directory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,17 +46,25 @@ class Lab:
         progress: Where steps are shown.
         checkout: Its top directory.
         kernels: Where the kernels are described, if not in its vm/kernels.toml.
+        builds: Whether modules are going to be built in it.
     """
 
     def __init__(
-        self, progress: Progress, checkout: Path = CHECKOUT, kernels: Path | None = None
-    ) -> None:
-        """Read what kernels there are.
+        self, progress: Progress, checkout: Path = CHECKOUT, kernels: Path | None = None, *,
+        builds: bool = True,
+    ) -> None:  # fmt: skip
+        """Check the checkout and the cache before anything takes time, and read the descriptions of the kernels.
 
         Raises:
-            VmError: That cannot be read, or this is no checkout.
+            VmError: This is no checkout, a VM or kbuild cannot use its path or the cache's, it cannot be built in, or
+                the descriptions cannot be read.
         """
         check_installed()
+        if builds:
+            check_checkout(checkout)
+        else:
+            check_directory("checkout", checkout)
+        check_directory("kernel cache", cache_root())
         self.progress = progress
         self.checkout = checkout
         self.store = KernelStore(load_specs(kernels or checkout / "vm/kernels.toml"), cache_root())
@@ -84,9 +92,8 @@ class Lab:
         """Give a kernel, fetched or built now if it is not here.
 
         Raises:
-            VmError: It cannot be had, or there would be no use for it: no VM sees this checkout.
+            VmError: It cannot be fetched or built.
         """
-        check_place(self.checkout)
         found = self.store.find(name)
         if found is not None:
             return found

@@ -315,7 +315,7 @@ def test_a_machine_that_counts_has_one_emulated_cpu(tmp_path: Path) -> None:
     config, accel = config_for(replace(wanted, counted=True), tmp_path, kvm)
     assert config.cpus == 1
     assert "-icount" in config.qemu_options
-    assert "--disable-kvm" in accel.vng_options
+    assert "--disable-kvm" in accel.virtme_options
 
 
 def test_random_keys_follow_from_the_seed() -> None:

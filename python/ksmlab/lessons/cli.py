@@ -16,6 +16,7 @@ from ksmlab.lessons.vm import Room
 from ksmlab.progress import Progress
 from ksmlab.vm.errors import VmError
 from ksmlab.vm.machine import ENDED
+from ksmlab.vm.path_checks import check_checkout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,6 +73,7 @@ def exercise(
     Where a driver belongs to it, too, that is built and tested in a VM once all other tests pass.
     """
     found = _known(exercise_module.find, number, "Nothing was copied.")
+    check_checkout(CHECKOUT)
     target = CHECKOUT / f"build/exercise/{number:02}"
     try:
         for path in exercise_module.copy(found.skeleton, found, target):

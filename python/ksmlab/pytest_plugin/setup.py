@@ -14,7 +14,7 @@ from ksmlab.vm.build import BuiltModules, build_modules, find_modules
 from ksmlab.vm.decode import VMLINUX
 from ksmlab.vm.errors import VmError
 from ksmlab.vm.kernels import KernelStore, cache_root, load_specs
-from ksmlab.vm.place import check_place
+from ksmlab.vm.path_checks import MODULES_BYTES, check_directory, check_writable
 
 if TYPE_CHECKING:
     import pytest
@@ -108,11 +108,16 @@ class Setup:
     def built(self, name: str) -> tuple[Kernel, BuiltModules | None]:
         """Give a kernel and the modules for it, fetched and built now if need be."""
         if name not in self._built:
-            check_place(self._root)
+            check_directory("project", self._root)
+            check_directory("kernel cache", self.store.cache)
+            source = self._config.getini("vm_modules")
+            target = self._root / self._config.getini("vm_build") / name
+            if source:
+                # A fetch or a build of the kernel takes minutes.
+                check_writable("build directory", target, MODULES_BYTES)
             kernel = self.store.find(name) or self.store.get(name, self.say)
             modules = None
-            if source := self._config.getini("vm_modules"):
-                target = self._root / self._config.getini("vm_build") / name
+            if source:
                 if self.worker and self.ahead:
                     # prepare() has built them, and another worker's VM may be reading them by now.
                     modules = find_modules(target)

@@ -36,8 +36,8 @@ class Accel:
     why: str
 
     @property
-    def vng_options(self) -> list[str]:
-        """The options for virtme-ng, apart from QEMU's own."""
+    def virtme_options(self) -> list[str]:
+        """The options for virtme-run, apart from QEMU's own."""
         return [] if self.kvm else ["--disable-kvm"]
 
     @property

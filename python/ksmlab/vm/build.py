@@ -9,17 +9,24 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ksmlab.vm.errors import BuildError
 from ksmlab.vm.lock import file_lock
 from ksmlab.vm.long_run import started
-from ksmlab.vm.place import check_name
+from ksmlab.vm.path_checks import (
+    MODULES_BYTES,
+    check_characters,
+    check_log,
+    check_writable,
+    storage_errors,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 BUILD_SECONDS = 900
 # Whoever holds it is allowed that, and some time to end.
@@ -138,10 +145,11 @@ def build_modules(
 
     Raises:
         BuildError: make failed; its `log` is what the compiler said.
-        VmError: kbuild does not take one of the paths.
+        VmError: kbuild cannot handle one of the paths, or the build directory cannot be written to.
     """
-    check_name(build_dir)
-    check_name(kernel_build_dir)
+    check_characters("build directory", build_dir)
+    check_characters("kernel build directory", kernel_build_dir)
+    check_writable("build directory", build_dir, MODULES_BYTES)
     variables = {**DEFAULTS, **(variables or {})}
     if not (kernel_build_dir / "Makefile").is_file():
         raise BuildError(
@@ -153,11 +161,12 @@ def build_modules(
         stamp = build_dir / ".built-with"
         told = f"{kernel_build_dir.resolve()} {sorted(variables.items())}\n"
         same = stamp.is_file() and stamp.read_text() == told
-        if build_dir.is_dir() and (fresh or not same):
-            shutil.rmtree(build_dir)
-        build_dir.mkdir(parents=True, exist_ok=True)
-        stamp.write_text(told)
-        mirror(source, build_dir)
+        with storage_errors(build_dir):
+            if build_dir.is_dir() and (fresh or not same):
+                shutil.rmtree(build_dir)
+            build_dir.mkdir(parents=True, exist_ok=True)
+            stamp.write_text(told)
+            mirror(source, build_dir)
         argv = [
             "make",
             "-C",
@@ -166,6 +175,8 @@ def build_modules(
             f"-j{jobs or os.cpu_count() or 1}",
         ]
         argv += [f"{key}={value}" for key, value in variables.items()]
+        # gcc writes where TMPDIR says, also if that is full; Python looks for one that is not.
+        scratch = tempfile.gettempdir()
         # A make above this one, or a language of the user's own, must not change what is built or said.
         env = {
             key: value
@@ -174,7 +185,8 @@ def build_modules(
         }
         # When this process is killed, compilers go on for a while: until then the directory is theirs.
         with started(
-            [*argv, "modules"], env={**env, "LC_ALL": "C"}, untouched="Nothing was built.", pass_fds=(lock,)
+            [*argv, "modules"], env={**env, "LC_ALL": "C", "TMPDIR": scratch}, untouched="Nothing was built.",
+            pass_fds=(lock,),
         ) as process:  # fmt: skip
             try:
                 output, _ = process.communicate(timeout=BUILD_SECONDS)
@@ -187,6 +199,7 @@ def build_modules(
                 ) from error
         log = output.decode(errors="replace")
         if process.returncode:
+            check_log(log, (build_dir, Path(scratch)))
             raise BuildError(
                 f"The modules in {source} do not build for {kernel_build_dir.name}.",
                 untouched="The sources were only read.",

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shlex
-import shutil
 import sys
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ksmlab.vm.errors import VmError
-from ksmlab.vm.place import check_name, check_place
+from ksmlab.vm.path_checks import MOUNTABLE, check_characters, check_visible, check_writable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -64,7 +65,8 @@ class MachineConfig:
         cpus: Virtual CPUs.
         memory: Its size, as QEMU takes it; what the kernel's table says, or else 2G, if it is not given.
         boot_args: More arguments for the kernel's command line.
-        writable: Directories of the host's that the guest may write to; no spaces in the paths.
+        writable: Directories of the host's that the guest may write to; path_checks.MOUNTABLE has the characters that
+            their paths may contain.
         qemu_options: More options for QEMU.
         cwd: The directory that commands start in.
         remember: Whether the guest keeps what it has read of the host's files. Python starts several times as fast in
@@ -91,21 +93,30 @@ class MachineConfig:
 PATIENT_WATCHDOGS = ("watchdog_thresh=30", "rcupdate.rcu_cpu_stall_timeout=60")
 
 
-def find_vng() -> str:
-    """Give the path of virtme-ng's command: the one installed beside this Python, or else the one on PATH.
+#: virtme-ng's own commands. Its front end, vng, joins their arguments to one string and gives that to a shell;
+#: virtme-run takes them one by one and executes QEMU directly.
+VIRTME_RUN = "import sys; from virtme.commands.run import main; sys.exit(main())"
+VIRTME_PACKAGE = "virtme"
+#: What vng makes writable in the guest, with a layer in memory.
+OVERLAYS = ("/etc", "/lib", "/home", "/opt", "/srv", "/usr", "/var", "/tmp")
+#: The initramfs that virtme-run makes takes 5 MiB.
+INITRAMFS_BYTES = 16 << 20
+
+
+def find_virtme() -> Path:
+    """Give the directory of virtme-ng's package virtme, which the guest starts its init from.
 
     Raises:
-        VmError: There is none.
+        VmError: This Python does not have it.
     """
-    beside = Path(sys.executable).parent / "vng"
-    found = str(beside) if beside.is_file() else shutil.which("vng")
-    if found is None:
+    found = importlib.util.find_spec(VIRTME_PACKAGE)
+    if found is None or not found.submodule_search_locations:
         raise VmError(
-            "virtme-ng is not here.",
+            "virtme-ng is not installed.",
             untouched="No VM was started.",
-            hint=f"Install it beside this Python:  {sys.executable} -m pip install virtme-ng",
+            hint=f"Install it for this Python:  {shlex.quote(sys.executable)} -m pip install virtme-ng",
         )
-    return found
+    return Path(found.submodule_search_locations[0])
 
 
 def check_installed() -> None:
@@ -122,17 +133,51 @@ def check_installed() -> None:
         )
 
 
-def vng_command(kernel: Kernel, config: MachineConfig, accel: Accel, vng: str) -> list[str]:
-    """Put together the command that boots a machine.
+def check_paths(kernel: Kernel, config: MachineConfig) -> None:
+    """Check every directory that a machine uses.
+
+    Raises:
+        VmError: A path does not fit on the kernel's command line, the guest would not see a directory, or there is no
+            room for temporary files.
+    """
+    check_installed()
+    for what, path in (
+        ("checkout", SESSION_SCRIPT),
+        ("kernel cache", kernel.root),
+        ("virtual environment", find_virtme()),
+    ):
+        check_characters(what, path)
+        check_visible(what, path)
+    # Commands get it from a script that quotes it, so it may have any name.
+    check_visible("working directory", config.cwd)
+    for path in config.writable:
+        check_characters("writable directory", path, MOUNTABLE)
+    check_writable("directory for temporary files", temporary_directory(), INITRAMFS_BYTES)
+
+
+def temporary_directory() -> Path:
+    """Give the directory that Python, here and in virtme-run, makes temporary files in.
+
+    Raises:
+        VmError: None of the usual ones can be written to.
+    """
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError as error:
+        raise VmError(
+            "No directory for temporary files can be written to: each is full, read-only or missing.",
+            untouched="No VM was started.",
+            hint="Free some space in /tmp, or choose another directory:  export TMPDIR=DIRECTORY",
+        ) from error
+
+
+def virtme_command(kernel: Kernel, config: MachineConfig, accel: Accel) -> list[str]:
+    """Put together the command that boots a machine; no shell is between it and QEMU.
 
     Raises:
         VmError: The guest would not find what it needs.
     """
-    check_installed()
-    for path in (config.cwd, SESSION_SCRIPT, kernel.root):
-        check_place(path)
-    for path in config.writable:
-        check_name(path)
+    check_paths(kernel, config)
     # A kernel that oopses stops, and one that stops ends its QEMU: a crash is known within seconds.
     boot = [
         "oops=panic",
@@ -146,14 +191,26 @@ def vng_command(kernel: Kernel, config: MachineConfig, accel: Accel, vng: str) -
     ]
     qemu = ["-no-reboot", *accel.qemu_options, *config.qemu_options]
     memory = config.memory or kernel.spec.memory or USUAL_MEMORY
-    argv = [vng, "--run", str(kernel.image), "--force-9p", "--disable-monitor", "--user", "root"]
-    argv += ["--cpus", str(config.cpus), "--memory", memory, "--cwd", str(config.cwd)]
-    argv += ["--shell", str(SESSION_SCRIPT), *accel.vng_options]
-    for argument in boot:
-        argv += ["--append", argument]
-    for path in config.writable:
-        argv += ["--rwdir", str(path)]
-    return [*argv, f"--qemu-opts={shlex.join(qemu)}"]
+    # -P: a file called virtme.py in the working directory is not what is meant.
+    argv = [
+        sys.executable,
+        "-P",
+        "-c",
+        VIRTME_RUN,
+        "--name",
+        "virtme-ng",
+        "--mods",
+        "auto",
+        "--user",
+        "root",
+    ]
+    argv += [f"--kimg={kernel.image}", "--force-9p", "--disable-monitor", *accel.virtme_options]
+    argv += [f"--cpus={config.cpus}", f"--memory={memory}", f"--shell={SESSION_SCRIPT}"]
+    argv += [f"--overlay-rwdir={path}" for path in OVERLAYS]
+    argv += [f"--kopt={argument}" for argument in boot]
+    argv += [f"--rwdir={path}" for path in config.writable]
+    # It takes all that follows.
+    return [*argv, "--qemu-opts", *qemu]
 
 
 def guest_script(

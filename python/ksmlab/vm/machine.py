@@ -15,7 +15,6 @@ import shlex
 import threading
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from ksmlab.closing import Closing
@@ -30,7 +29,7 @@ from ksmlab.vm.channel import (
     Overdue,
     Request,
 )
-from ksmlab.vm.config import MachineConfig, find_vng, guest_script, slowness, vng_command
+from ksmlab.vm.config import MachineConfig, guest_script, slowness, virtme_command
 from ksmlab.vm.console import Console
 from ksmlab.vm.errors import (
     BootTimeout,
@@ -45,6 +44,7 @@ from ksmlab.vm.splat import clean, panic_section
 if TYPE_CHECKING:
     import re
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from ksmlab.vm.accel import Accel
     from ksmlab.vm.kernels import Kernel
@@ -112,23 +112,19 @@ class Machine(Closing):
             BootTimeout: It did not, in time.
             KernelPanic: Its kernel panicked instead.
             LostVM: QEMU ended instead.
-            VmError: virtme-ng is not installed, or this machine has been booted before.
+            VmError: virtme-ng is not installed, a directory that the VM uses is not fit for it, or this machine has
+                been booted before.
         """
         if self._channel is not None:
             raise VmError("This VM has been booted already: make another one to boot again.")
-        vng = find_vng()
-        env = {
-            **os.environ,
-            "PATH": f"{Path(vng).parent}:{os.environ.get('PATH', '')}:/usr/sbin:/sbin",
-        }
+        # Some of the tools are where only root's PATH looks.
+        env = {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"}
         seconds = self.config.deadlines.boot
         late = BootTimeout(
             f"{self.kernel.name} did not come up within {seconds:.0f} s.", untouched=ENDED
         )
         self._session.start = time.monotonic()
-        console = Console(
-            vng_command(self.kernel, self.config, self.accel, vng), env, self._log_line
-        )
+        console = Console(virtme_command(self.kernel, self.config, self.accel), env, self._log_line)
         self._channel = Channel(console, self._panicked, self.slowness)
         try:
             self._read_to(READY, [Limit(seconds, late)])

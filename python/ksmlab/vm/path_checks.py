@@ -1,0 +1,293 @@
+"""Check the directories that a build or a VM uses before either starts: names, visibility, write access, free space.
+
+kbuild passes its paths to a shell unquoted, and virtme-ng puts some on the kernel's command line. No quoting of ours
+changes that, so a path with any other character than theirs is rejected.
+
+The Makefile runs this before there is a virtual environment, so it needs only the standard library:
+
+    PYTHONPATH=python python3 -m ksmlab.vm.path_checks
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import string
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ksmlab.vm.errors import VmError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+#: What virtme-ng 1.42 can mount in a guest. kbuild of Linux 6.1 takes all of it, too.
+MOUNTABLE = frozenset(string.ascii_letters + string.digits + "/_+.-")
+#: The versions of packages, which name the entries of the cache, have "~" as well; kbuild takes it.
+BUILDABLE = MOUNTABLE | {"~"}
+#: x86 cuts the kernel's command line off after 2047 bytes. Up to four paths share it with 900 bytes of options.
+LONGEST_PATH = 200
+#: File systems that a guest of virtme-ng 1.42 has of its own, as its /proc/mounts says.
+HIDDEN = tuple(
+    map(Path, ("/dev", "/proc", "/run", "/sys", "/var/cache", "/var/lib/private", "/var/log", "/var/tmp"))
+)  # fmt: skip
+UNTOUCHED = "Nothing was built, and no VM was started."
+MEBIBYTE = 1 << 20
+#: Both modules with debug information for one kernel take 12 MiB.
+MODULES_BYTES = 40 * MEBIBYTE
+#: A virtual environment with all that the checkout uses takes 310 MiB.
+VENV_BYTES = 400 * MEBIBYTE
+CHECKOUT = Path(__file__).resolve().parents[3]
+STORAGE_ERRORS = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM))
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def check_characters(what: str, path: Path, allowed: frozenset[str] = BUILDABLE) -> None:
+    """Reject a path that kbuild, virtme-ng or the kernel's command line cannot hold.
+
+    Args:
+        what: Which directory this is, for the message: "checkout", "kernel cache".
+        path: The directory; it need not exist.
+        allowed: The characters that may be in the path.
+
+    Raises:
+        VmError: A character is not allowed, or the path is too long.
+    """
+    text = str(path.absolute())
+    odd = next((character for character in text if character not in allowed), None)
+    if odd is not None:
+        named = {" ": "a space", "\n": "a newline", "\t": "a tab"}.get(
+            odd, f"the character {odd!r}"
+        )
+        raise VmError(
+            f"The path of the {what} contains {named}: {text!r}. kbuild or virtme-ng cannot handle it.",
+            untouched=UNTOUCHED,
+            hint="Use a directory whose path has only ASCII letters, digits, and _ + . - in it. "
+            + _advice(what),
+        )
+    if len(text) > LONGEST_PATH:
+        raise VmError(
+            f"The path of the {what} has {len(text)} characters, and the kernel's command line holds {LONGEST_PATH}: "
+            f"{text}",
+            untouched=UNTOUCHED,
+            hint="Use a shorter path. " + _advice(what),
+        )
+
+
+def _advice(what: str) -> str:
+    """Say how a person moves a directory."""
+    return {
+        "checkout": "Clone or move the checkout there; remove .venv and build/ if you move it.",
+        "kernel cache": "Choose another cache with:  export KSMLAB_CACHE=DIRECTORY",
+    }.get(what, "")
+
+
+def check_visible(what: str, path: Path) -> None:
+    """Reject a path where a guest has a file system of its own, so that it cannot see the host's files.
+
+    Args:
+        what: Which directory this is, for the message.
+        path: The directory; it need not exist.
+
+    Raises:
+        VmError: The guest mounts something over it.
+    """
+    for hidden in HIDDEN:
+        if path.resolve().is_relative_to(hidden):
+            raise VmError(
+                f"A VM cannot see the {what}, {path}: it has a {hidden} of its own.",
+                untouched=UNTOUCHED,
+                hint=f"Use a directory outside of {hidden}. {_advice(what)}",
+            )
+
+
+def check_directory(what: str, path: Path) -> None:
+    """Reject a directory that cannot be built in or cannot be seen in a VM.
+
+    Raises:
+        VmError: See `check_characters` and `check_visible`.
+    """
+    check_characters(what, path)
+    check_visible(what, path)
+
+
+def check_writable(what: str, directory: Path, needed: int = 0) -> None:
+    """Check that a directory, which need not exist yet, can be written to and that there is room for what comes.
+
+    Args:
+        what: Which directory this is, for the message.
+        directory: The directory.
+        needed: Bytes that are about to be written.
+
+    Raises:
+        VmError: It cannot be written to, or its file system has too little space.
+    """
+    there = directory.absolute()
+    while not os.path.lexists(there):
+        there = there.parent
+    try:
+        # access() tells neither of a full file system nor of a quota.
+        with tempfile.TemporaryFile(dir=there) as probe:
+            probe.write(bytes(4096))
+    except OSError as error:
+        raise unusable(what, directory, error) from error
+    free = shutil.disk_usage(there).free
+    if free < needed:
+        raise VmError(
+            f"The file system of the {what}, {directory}, has too little space: {needed // MEBIBYTE} MiB are needed, "
+            f"{free // MEBIBYTE} MiB are free on {mount_point(there)}.",
+            untouched="Nothing was changed.",
+            hint=_more_space(what),
+        )
+
+
+def unusable(what: str, directory: Path, error: OSError) -> VmError:
+    """Describe why a directory cannot be written to."""
+    if error.errno in FULL:
+        reason = f"the file system mounted at {mount_point(directory)} is full ({error.strerror})"
+        hint = _more_space(what)
+    elif error.errno == errno.EROFS:
+        reason = f"the file system mounted at {mount_point(directory)} is read-only"
+        hint = f"Remount it writable, or use another directory. {_advice(what)}"
+    else:
+        reason = (error.strerror or str(error)).lower()
+        hint = f"Change its owner or its mode, or use another directory. {_advice(what)}"
+    return VmError(
+        f"The {what}, {directory}, cannot be written to: {reason}.",
+        untouched="Nothing was changed.",
+        hint=hint,
+    )
+
+
+def _more_space(what: str) -> str:
+    """Say how a person makes room."""
+    advice = _advice(what)
+    return f"Free some space (df -h says how much there is).{' Or: ' + advice if advice else ''}"
+
+
+def mount_point(path: Path) -> Path:
+    """Give the mount point of the file system that a path, or its nearest existing parent, is on."""
+    there = path.absolute()
+    while not there.exists():
+        there = there.parent
+    there = there.resolve()
+    while not there.is_mount():
+        there = there.parent
+    return there
+
+
+def explain(error: OSError, directories: Sequence[Path] = ()) -> VmError | None:
+    """Turn an error of a file system into a message that names the path.
+
+    Args:
+        error: What was raised.
+        directories: Where it was writing, if known; the error itself often names no file.
+
+    Returns:
+        The message, or None if the error is not one of a full or read-only file system or of a missing permission.
+    """
+    number = error.errno
+    path = error.filename2 or error.filename
+    if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):
+        # shutil.copytree collects (source, target, text of the error).
+        _, path, text = error.args[0][0]
+        number = next((each for each in STORAGE_ERRORS if f"[Errno {each}]" in str(text)), None)
+    if number not in STORAGE_ERRORS:
+        return None
+    reason = os.strerror(number).lower()
+    where = [Path(path)] if isinstance(path, (str, bytes, os.PathLike)) else []  # type: ignore[arg-type]
+    where = where or list(directories) or [CHECKOUT / "build", Path(tempfile.gettempdir())]
+    if number in FULL:
+        places = " or ".join(
+            f"{each} (on {mount_point(each)}, {_free(each)} MiB free)" for each in where
+        )
+        return VmError(
+            f"A file system is full: writing failed in {places}: {reason}.",
+            untouched="What was being written is incomplete.",
+            hint="Free some space (df -h says how much there is), then try again.",
+        )
+    return VmError(
+        f"{' or '.join(map(str, where))} cannot be used: {reason}.",
+        untouched="Nothing else was changed.",
+        hint="Change its owner or its mode, remount it writable, or use another directory.",
+    )
+
+
+def _free(path: Path) -> int:
+    """Give the free space of a path's file system, in MiB."""
+    return shutil.disk_usage(mount_point(path)).free // MEBIBYTE
+
+
+@contextlib.contextmanager
+def storage_errors(*directories: Path) -> Iterator[None]:
+    """Have the block raise a VmError for a full or read-only file system or a missing permission.
+
+    Args:
+        directories: Where the block writes; named if the error names no file.
+
+    Raises:
+        VmError: See `explain`.
+    """
+    try:
+        yield
+    except OSError as error:
+        explained = explain(error, directories)
+        if explained is None:
+            raise
+        raise explained from error
+
+
+def check_log(log: str, directories: Sequence[Path]) -> None:
+    """Look in the output of a program that failed for a full or read-only file system.
+
+    Args:
+        log: The program's output.
+        directories: Where it was writing.
+
+    Raises:
+        VmError: There is such a complaint.
+    """
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        for line in log.splitlines():
+            if os.strerror(number).lower() in line.lower():
+                explained = explain(OSError(number, os.strerror(number)), directories)
+                assert explained is not None
+                raise explained.with_log(line)
+
+
+def check_checkout(checkout: Path, needed: int = MODULES_BYTES) -> None:
+    """Check that modules can be built in a checkout and that a VM sees it.
+
+    Args:
+        checkout: Its top directory.
+        needed: Bytes that are about to be written below it.
+
+    Raises:
+        VmError: Its path, its file system or its permissions rule that out.
+    """
+    check_directory("checkout", checkout)
+    check_writable("checkout", checkout / "build", needed)
+
+
+def main() -> int:
+    """Check the checkout that this file is in, and say what is wrong.
+
+    Returns:
+        0 if nothing is, 1 otherwise.
+    """
+    venv = CHECKOUT / ".venv"
+    try:
+        check_checkout(CHECKOUT)
+        check_writable("checkout", venv, 0 if (venv / ".ready").exists() else VENV_BYTES)
+    except VmError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
