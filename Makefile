@@ -25,6 +25,8 @@ SPHINX := $(BIN)/python -m sphinx -q --fail-on-warning --keep-going --nitpicky -
 STOCK := debian-6.1 debian-6.12
 DEBUG := debug-6.1 debug-6.12
 on = $(addprefix --kernel ,$(1))
+# A value as one word of a shell command.
+quote = '$(subst ','\'',$(1))'
 
 .DEFAULT_GOAL := help
 # VMs beside one another are what JOBS says, and no more.
@@ -32,11 +34,11 @@ on = $(addprefix --kernel ,$(1))
 .PHONY: help demo test test-debug test-all test-unit test-host mutants test-vm bench bench-check bench-latency docs docs-check docs-live lesson exercise test-lessons lessons-record drawings images shell build kernels lint doctor clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 	@echo "Variables: KERNEL=$(KERNEL) (demo, shell), KDIR=a kernel build directory (build), TESTS=pytest arguments (test-vm), JOBS=$(JOBS) VMs side by side, MUTANTS=words or --help (mutants), N=the number of a lesson, BENCH=options or --help (bench, bench-check, bench-latency)"
 
 demo: $(STAMP) ## merge real pages in a VM, and prove it
-	@$(KSMLAB) demo --kernel $(KERNEL)
+	@$(KSMLAB) demo --kernel $(call quote,$(KERNEL))
 
 test: host-tests ## everything on the distribution's kernels: a quarter of an hour
 	@$(PYTEST) $(SPREAD) tests/plugin tests/host tests/index tests/unit
@@ -87,9 +89,9 @@ MERGE := ╭[^\n]*\n[^\n]*/dev/ksm:
 
 # The images of README.md and the data of the unit tests come from the same runs.
 images: $(STAMP) ## draw the images of README.md again, from runs in a VM: docs/images (minutes)
-	@$(KSMLAB) picture --kernel $(KERNEL) --out build/picture/merge.svg
+	@$(KSMLAB) picture --kernel $(call quote,$(KERNEL)) --out build/picture/merge.svg
 	@PYTHONPATH=docs $(BIN)/python -m recording record build/demo.cast --title 'make demo' \
-		-- env -u MAKEFLAGS -u MAKELEVEL make demo KERNEL=$(KERNEL)
+		-- env -u MAKEFLAGS -u MAKELEVEL make demo KERNEL=$(call quote,$(KERNEL))
 	@PYTHONPATH=docs $(BIN)/python -m recording draw --since '$(MERGE)' build/demo.cast docs/images/demo.svg
 	@cp build/picture/merge.svg docs/images/merge.svg
 	@cp build/picture/merge.json tests/unit/data/picture.json
@@ -109,22 +111,22 @@ docs-live: $(STAMP) ## serve the documentation, and make it again when a file ch
 	@$(BIN)/sphinx-autobuild --watch kernel --watch python -d build/docs/doctrees docs build/docs/live
 
 lesson: $(STAMP) ## play a lesson in a VM, step by step: N=1
-	@$(KSMLAB) lesson $(or $(N),1)
+	@$(KSMLAB) lesson $(call quote,$(or $(N),1))
 
 exercise: $(STAMP) ## copy the exercise of a lesson to build/exercise, build it, test it: N=2
-	@$(KSMLAB) exercise $(or $(N),2)
+	@$(KSMLAB) exercise $(call quote,$(or $(N),2))
 
 test-lessons: $(STAMP) ## play every lesson, and compare with what its page says (N=3: one)
-	@$(PYTEST) tests/lessons $(if $(N),-k 'lesson_$(N)_')
+	@$(PYTEST) tests/lessons $(if $(N),-k $(call quote,lesson_$(N)_))
 
 lessons-record: $(STAMP) ## play every lesson, and have its page say what comes back (N=3: one)
-	@$(KSMLAB) lessons record $(N)
+	@$(KSMLAB) lessons record $(if $(N),$(call quote,$(N)))
 
 shell: $(STAMP) ## an interactive VM with the driver loaded
-	@$(KSMLAB) shell --kernel $(KERNEL)
+	@$(KSMLAB) shell --kernel $(call quote,$(KERNEL))
 
 build: $(STAMP) ## build the modules for every kernel, or for KDIR=…
-	@$(KSMLAB) build $(if $(KDIR),--kdir '$(KDIR)')
+	@$(KSMLAB) build $(if $(KDIR),--kdir $(call quote,$(KDIR)))
 
 kernels: $(STAMP) ## fetch the newest revision of the distribution's kernels
 	@$(KSMLAB) kernels fetch
@@ -142,6 +144,9 @@ doctor: ## say what this host lacks, and how to install it
 clean: ## remove what was built (the fetched kernels stay in the cache)
 	rm -rf build $(VENV)
 
+# Whether this directory can be built in and seen in a VM: its path, its file system, its permissions.
+CHECK_PATHS := PYTHONPATH=python $(PYTHON) -B -m ksmlab.vm.path_checks
+
 # The first step on a bare machine: nothing but a shell and make can be counted on here.
 .PHONY: host
 host:
@@ -150,6 +155,7 @@ host:
 		if [ "$$(id -u)" = 0 ]; then sh -c "$$get"; \
 		elif command -v sudo >/dev/null; then sudo sh -c "$$get"; \
 		else echo "$(PYTHON) is not here; nothing was changed. Run this as root, then try again:"; echo "  $$get"; exit 1; fi; }
+	@$(CHECK_PATHS)
 	@$(PYTHON) python/ksmlab/doctor.py --quiet --install --no-tests
 
 # What the tests of the host need beyond that: a browser.
@@ -160,6 +166,6 @@ host-tests: $(STAMP)
 $(STAMP): pyproject.toml | host
 	@echo "making $(VENV) (once, and again when pyproject.toml changes) ..."
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' || { $(CHECK_PATHS); exit 1; }
 	@touch $@
 	@echo "making $(VENV): done"

@@ -106,10 +106,17 @@ def test_compilers_end_with_the_build_and_hold_its_lock_as_long(
     assert not lives(compiler)
 
 
-def test_a_path_that_kbuild_does_not_take(source: Path, kernel: Path, tmp_path: Path) -> None:
-    with pytest.raises(VmError, match="There is a space in"):
-        build_modules(source, kernel, tmp_path / "a b")
-    assert not (tmp_path / "a b").exists()
+@pytest.mark.parametrize("name", ["a b", "x;touch pwned;y", "$(touch pwned)"])
+def test_build_rejects_a_path_that_kbuild_gives_to_a_shell(
+    source: Path, kernel: Path, tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(VmError, match="The path of the build directory contains"):
+        build_modules(source, kernel, tmp_path / name)
+    assert not (tmp_path / name).exists()
+    kernel.rename(tmp_path / name)
+    with pytest.raises(VmError, match="The path of the kernel build directory contains"):
+        build_modules(source, tmp_path / name, tmp_path / "built")
+    assert not (tmp_path / "built").exists()
 
 
 def test_a_directory_that_is_no_kernel(source: Path, tmp_path: Path) -> None:

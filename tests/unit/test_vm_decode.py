@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -73,6 +74,7 @@ def test_gdb_is_told_where_modules_are() -> None:
         objects={"some": "/b/some.ko", "vmlinux": "/b/vmlinux"},
         sections={"some": {".text": "0xc0", ".bss": "0xd0", ".note.x": "0xe0"}, "unbuilt": {".text": "0x1"}},
     )  # fmt: skip
+    assert shlex.split(kept.gdb_command)[-1] == "add-symbol-file /b/some.ko 0xc0 -s .bss 0xd0"
     assert kept.gdb_command == (
         "gdb /b/vmlinux -ex 'target remote /run/x/gdb.sock'"
         " -ex 'add-symbol-file /b/some.ko 0xc0 -s .bss 0xd0'"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import subprocess
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ksmlab.vm import keep as keep_module
+from ksmlab.vm import ports as ports_module
 from ksmlab.vm.console import Console
 from ksmlab.vm.errors import VmError
 from ksmlab.vm.keep import FACTS, Kept, find, keep, kept, start_time
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 @pytest.fixture
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kept]:
     """Something as a VM is: a process on a console, and one that its log comes from."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for module in (ports_module, keep_module):
+        monkeypatch.setattr(module, "SOCKETS", tmp_path)
     console = Console(["sleep", "300"], os.environ, lambda _line: None)
     machine: Any = SimpleNamespace(
         kernel=SimpleNamespace(name="k"), pid=console.process.pid, log=["a line"],

@@ -50,7 +50,8 @@ def script(lesson: Lesson, modules: Mapping[str, Path], checkout: Path = CHECKOU
         r"export PROMPT_COMMAND= PS1='\[\036\]vm:\w# ' PS2='\[\036\]> '",
     ]
     lines += [
-        f"mkdir -p $(dirname {name}); ln -sf {shlex.quote(str(path))} {name}"
+        f"mkdir -p {shlex.quote(str(Path(name).parent))}; "
+        f"ln -sf {shlex.quote(str(path))} {shlex.quote(name)}"
         for name, path in modules.items()
     ]
     if lesson.programs.is_dir():

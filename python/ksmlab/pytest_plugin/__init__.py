@@ -8,6 +8,7 @@ over a virtio-serial port. Nothing here knows which module is tested: see docs/h
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,8 +18,11 @@ from ksmlab.pytest_plugin.host import DEADLINE_MARK, Host
 from ksmlab.pytest_plugin.plan import TEST_SECONDS
 from ksmlab.pytest_plugin.setup import Setup
 from ksmlab.vm.errors import VmError
+from ksmlab.vm.path_checks import storage_errors
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ksmlab.pytest_plugin.leg import Leg
 
 pytest_plugins = ("ksmlab.pytest_plugin.fixtures", "ksmlab.pytest_plugin.summary")
@@ -106,6 +110,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize(PARAMETER, setup.kernels, indirect=True, scope="session")
 
 
+@contextlib.contextmanager
+def usage_errors() -> Iterator[None]:
+    """Have pytest end with a message if the block cannot get what the run needs.
+
+    Raises:
+        pytest.UsageError: A kernel or a module cannot be had, a disk is full, or something cannot be written to.
+    """
+    try:
+        with storage_errors():
+            yield
+    except VmError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Have everything ready before workers start, each of which would wait for it in silence.
@@ -116,12 +134,10 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     setup = session.config.stash[SETUP]
     if session.config.stash.get(IN_GUEST, False) or setup.worker:
         return
-    try:
+    with usage_errors():
         setup.check_names()
         if setup.ahead and not session.config.option.collectonly:
             setup.prepare()
-    except VmError as error:
-        raise pytest.UsageError(str(error)) from error
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -140,7 +156,5 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     ):
         return
     if any(map(kernel_of, session.items)):
-        try:
+        with usage_errors():
             setup.prepare()
-        except VmError as error:
-            raise pytest.UsageError(str(error)) from error

@@ -15,6 +15,7 @@ from ksmlab.pytest_plugin.story import Story
 from ksmlab.vm.decode import decode
 from ksmlab.vm.errors import LostVM, VmError
 from ksmlab.vm.keep import Kept
+from ksmlab.vm.path_checks import storage_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -155,7 +156,8 @@ class Host:
         began = time.time()
         leg: Leg | None = None
         try:
-            leg = self._started(kernel)
+            with storage_errors():
+                leg = self._started(kernel)
             mark = item.get_closest_marker(DEADLINE_MARK)
             seconds = float(mark.args[0]) if mark else None
             for frame in leg.run(story, following, seconds):

@@ -20,6 +20,7 @@ from ksmlab.vm.config import Deadlines, MachineConfig
 from ksmlab.vm.errors import KernelPanic, LostVM, VmError
 from ksmlab.vm.keep import Kept, keep
 from ksmlab.vm.machine import Machine
+from ksmlab.vm.path_checks import storage_errors
 from ksmlab.vm.ports import Ports
 
 if TYPE_CHECKING:
@@ -140,7 +141,8 @@ class Leg:
         if isinstance(story.lost_by, Late):
             self._interrupt()
         if self.plan.record is not None:
-            story.record(self.plan.record, slice_of(self.log, nodeid))
+            with storage_errors(self.plan.record):
+                story.record(self.plan.record, slice_of(self.log, nodeid))
         if story.lost_by is not None:
             raise story.loss(self.log)
 

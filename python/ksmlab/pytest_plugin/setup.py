@@ -110,10 +110,9 @@ class Setup:
         if name not in self._built:
             check_directory("project", self._root)
             check_directory("kernel cache", self.store.cache)
-            source = self._config.getini("vm_modules")
-            target = self._root / self._config.getini("vm_build") / name
-            if source:
-                # A fetch or a build of the kernel takes minutes.
+            if source := self._config.getini("vm_modules"):
+                target = self._root / self._config.getini("vm_build") / name
+                # Before the kernel is fetched or built, which takes minutes.
                 check_writable("build directory", target, MODULES_BYTES)
             kernel = self.store.find(name) or self.store.get(name, self.say)
             modules = None

@@ -11,18 +11,18 @@ import contextlib
 import json
 import os
 import select
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from ksmlab.vm.errors import VmError
-from ksmlab.vm.ports import GDB, PREFIX
+from ksmlab.vm.ports import GDB, PREFIX, SOCKETS
 
 if TYPE_CHECKING:
     from ksmlab.vm.machine import Machine
@@ -67,7 +67,7 @@ class Kept:
         parts = ["gdb"]
         if vmlinux := self.objects.get("vmlinux"):
             parts.append(vmlinux)
-        parts.append(f"-ex 'target remote {Path(self.directory, f'{GDB}.sock')}'")
+        parts += ["-ex", f"target remote {Path(self.directory, f'{GDB}.sock')}"]
         for module, sections in sorted(self.sections.items()):
             text = sections.get(".text")
             if text and module in self.objects:
@@ -76,8 +76,8 @@ class Kept:
                     for name, address in sorted(sections.items())
                     if name in {".data", ".bss", ".rodata"}
                 )
-                parts.append(f"-ex 'add-symbol-file {self.objects[module]} {text}{more}'")
-        return " ".join(parts)
+                parts += ["-ex", f"add-symbol-file {self.objects[module]} {text}{more}"]
+        return shlex.join(parts)
 
     @property
     def alive(self) -> bool:
@@ -145,7 +145,7 @@ def kept(directory: Path | None = None) -> list[Kept]:
         directory: Where VMs have their sockets, if not in the usual place.
     """
     there = []
-    for path in (directory or Path(tempfile.gettempdir())).glob(f"{PREFIX}*/{FACTS}"):
+    for path in (directory or SOCKETS).glob(f"{PREFIX}*/{FACTS}"):
         made = Kept.load(path)
         if made is None:
             continue

@@ -16,6 +16,7 @@ from ksmlab.vm.errors import FetchError, VmError
 from ksmlab.vm.fetch import ENTRY, fetch_scripts, make_kernel, resolve
 from ksmlab.vm.kernel_build import build_kernel, estimate, recipe, say_seconds
 from ksmlab.vm.lock import file_lock
+from ksmlab.vm.path_checks import MEBIBYTE, check_writable, storage_errors
 from ksmlab.vm.shelf import scratch
 from ksmlab.vm.source import fetch_source, find_source
 from ksmlab.vm.specs import Kernel, KernelSpec, load_specs
@@ -32,6 +33,12 @@ WAITING = "another process is fetching: waiting for it"
 BUILDING = "another process is building it: waiting for it"
 # Longer than any build takes.
 BUILD_LOCK_SECONDS = 4 * 3600
+#: The package lists take 90 MiB, unpacked kernel packages 490 MiB, a linux-source package 130 MiB as it comes and as
+#: much unpacked, a kernel's tree while it is built up to 5 GiB.
+LISTS_BYTES = 150 * MEBIBYTE
+FETCH_BYTES = LISTS_BYTES + 600 * MEBIBYTE
+SOURCE_BYTES = LISTS_BYTES + 300 * MEBIBYTE
+BUILD_BYTES = SOURCE_BYTES + 5120 * MEBIBYTE
 
 
 def cache_root() -> Path:
@@ -155,11 +162,16 @@ class KernelStore:
             raise VmError(
                 f"{name} is the distribution's own build.", hint=f"ksmlab kernels fetch {name}"
             )
-        with file_lock(
-            self._lock(spec), timeout=BUILD_LOCK_SECONDS, on_wait=lambda: report(BUILDING)
+        with (
+            storage_errors(self.cache),
+            file_lock(
+                self._lock(spec), timeout=BUILD_LOCK_SECONDS, on_wait=lambda: report(BUILDING)
+            ),
         ):
-            if not refresh and (kernel := self.find(name)) is not None:
-                return kernel
+            here = self.find(name)
+            if not refresh and here is not None:
+                return here
+            check_writable("kernel cache", self.cache, LISTS_BYTES if here else BUILD_BYTES)
             source = None if refresh else find_source(self.cache, spec.source, spec.pin)
             if source is None:
                 apt = PrivateApt(self.cache / "apt")
@@ -198,12 +210,14 @@ class KernelStore:
         spec = self.spec(name)
         if spec.built:
             raise VmError(f"{name} is built here.", hint=f"ksmlab kernels build {name}")
-        with file_lock(
-            self._lock(spec),
-            on_wait=lambda: report(WAITING),
+        with (
+            storage_errors(self.cache),
+            file_lock(self._lock(spec), on_wait=lambda: report(WAITING)),
         ):
-            if not refresh and (kernel := self.find(name)) is not None:
-                return kernel
+            here = self.find(name)
+            if not refresh and here is not None:
+                return here
+            check_writable("kernel cache", self.cache, LISTS_BYTES if here else FETCH_BYTES)
             report(f"{name}: asking the archive for the newest {spec.series} kernel")
             apt = PrivateApt(self.cache / "apt")
             apt.update()
@@ -237,8 +251,12 @@ class KernelStore:
             FetchError: They cannot be had; the cache is as it was.
         """
         place = self.cache / "tools" / name
-        with file_lock(self.cache / "fetch.lock", on_wait=lambda: report(WAITING)):
+        with (
+            storage_errors(self.cache),
+            file_lock(self.cache / "fetch.lock", on_wait=lambda: report(WAITING)),
+        ):
             if not place.is_dir():
+                check_writable("kernel cache", self.cache, SOURCE_BYTES)
                 fetch_scripts(PrivateApt(self.cache / "apt"), meta_package, members, place, report)
         return place
 

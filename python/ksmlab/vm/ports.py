@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from ksmlab.vm.errors import VmError
+from ksmlab.vm.path_checks import storage_errors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 #: Of the names of the directories that VMs have their sockets in.
 PREFIX = "ksmlab-vm-"
+#: Not TMPDIR: the path of a socket has at most 107 bytes, and QEMU ends it at a comma.
+SOCKETS = Path("/tmp")
 QMP = "qmp"
 GDB = "gdb"
 CONNECT_SECONDS = 10.0
@@ -31,8 +34,13 @@ class Ports:
     """
 
     def __init__(self, names: Sequence[str], *, gdb: bool = False) -> None:
-        """Make the directory; QEMU makes the sockets."""
-        self.directory = Path(tempfile.mkdtemp(prefix=PREFIX))
+        """Make the directory; QEMU makes the sockets.
+
+        Raises:
+            VmError: No directory can be made.
+        """
+        with storage_errors(SOCKETS):
+            self.directory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=SOCKETS))
         self._names = tuple(names)
         self._gdb = gdb
 

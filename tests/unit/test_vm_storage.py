@@ -1,0 +1,121 @@
+"""A disk that is full, read-only or closed to this user: said in one message that names the directory."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ksmlab import cli
+from ksmlab.vm import kernels as kernels_module
+from ksmlab.vm import path_checks
+from ksmlab.vm.errors import VmError
+from ksmlab.vm.kernels import KernelSpec, KernelStore
+from ksmlab.vm.path_checks import check_log, check_writable, storage_errors
+
+
+def fail_with(number: int) -> Any:
+    """Give a function that fails as a system call does."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [(errno.ENOSPC, "is full"), (errno.EDQUOT, "is full"), (errno.EROFS, "read-only"),
+     (errno.EACCES, "permission denied")],
+)  # fmt: skip
+def test_directory_that_cannot_be_written_to_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, says: str
+) -> None:
+    monkeypatch.setattr(path_checks.tempfile, "TemporaryFile", fail_with(number))
+    with pytest.raises(VmError) as caught:
+        check_writable("kernel cache", tmp_path / "not/yet")
+    assert f"The kernel cache, {tmp_path / 'not/yet'}, cannot be written to: " in caught.value.what
+    assert says in caught.value.what
+    assert "KSMLAB_CACHE" in caught.value.hint
+
+
+def test_too_little_space_is_reported_with_what_is_needed(tmp_path: Path) -> None:
+    with pytest.raises(
+        VmError, match=r"1073741824 MiB are needed, \d+ MiB are free on /"
+    ) as caught:
+        check_writable("kernel cache", tmp_path / "k", 1 << 50)
+    assert str(tmp_path / "k") in caught.value.what
+    assert not (tmp_path / "k").exists()
+
+
+@pytest.mark.parametrize("action", ["fetch", "build", "tool"])
+def test_nothing_is_fetched_when_there_is_too_little_space(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, action: str
+) -> None:
+    monkeypatch.setattr(kernels_module.PrivateApt, "update", fail_with(errno.EIO))
+    usage = SimpleNamespace(free=10 << 20)
+    monkeypatch.setattr(path_checks.shutil, "disk_usage", lambda _: usage)
+    specs = {
+        "stock": KernelSpec("stock", "6.1", "amd64", ("linux-image",)),
+        "own": KernelSpec("own", "6.1", "own", source="linux-source-6.1"),
+    }
+    store = KernelStore(specs, tmp_path)
+    with pytest.raises(VmError, match="MiB are needed, 10 MiB are free"):
+        {"fetch": lambda: store.fetch("stock"), "build": lambda: store.build("own"),
+         "tool": lambda: store.tool("t", "linux-source", ["x"])}[action]()  # fmt: skip
+
+
+def test_disk_that_fills_up_during_a_copy_is_named(tmp_path: Path) -> None:
+    with pytest.raises(VmError, match="A file system is full") as caught, storage_errors(tmp_path):
+        fail_with(errno.ENOSPC)()
+    assert f"{tmp_path} (on /" in caught.value.what
+    error = shutil.Error(
+        [("/from", str(tmp_path / "to"), "[Errno 28] No space left on device: '/from'")]
+    )
+    with pytest.raises(VmError, match="A file system is full") as caught, storage_errors():
+        raise error
+    assert str(tmp_path / "to") in caught.value.what
+
+
+def test_error_of_another_kind_is_passed_on() -> None:
+    with pytest.raises(FileNotFoundError), storage_errors():
+        Path("/nothing/here").read_text()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "/tmp/ccX.s: fatal error: error writing to /tmp/ccX.s: No space left on device",
+        "dpkg-deb: error: paste subprocess was killed: no space left on device",
+        "tar: x: Cannot open: Read-only file system",
+        "ld: final link failed: Disk quota exceeded",
+    ],
+)
+def test_full_disk_is_found_in_the_output_of_a_tool(tmp_path: Path, line: str) -> None:
+    with pytest.raises(VmError) as caught:
+        check_log(f"one\n{line}\nlast", (tmp_path,))
+    assert caught.value.log == line
+    assert str(tmp_path) in caught.value.what
+    check_log("error: something else", (tmp_path,))
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_command_reports_an_unexpected_storage_error_in_one_message(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int
+) -> None:
+    def fail(**_: object) -> None:
+        raise OSError(number, os.strerror(number), "/some/file")
+
+    monkeypatch.setattr(cli, "app", fail)
+    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == cli.HARNESS_FAILED
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert "/some/file" in said
