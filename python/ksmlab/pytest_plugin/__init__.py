@@ -135,7 +135,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if session.config.stash.get(IN_GUEST, False) or setup.worker:
         return
     with usage_errors():
-        setup.check_names()
+        setup.check()
         if setup.ahead and not session.config.option.collectonly:
             setup.prepare()
 

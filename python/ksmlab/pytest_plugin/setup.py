@@ -79,11 +79,14 @@ class Setup:
             return bool(self._config.option.kernel)
         return any(path.is_relative_to(directory) for directory in directories)
 
-    def check_names(self) -> None:
-        """See whether the kernels of this run are known, if tests that run in VMs may be among those asked for.
+    def check(self) -> None:
+        """Check what a run in VMs depends on, if tests that run in VMs may be among those asked for.
+
+        That is the names of the kernels, the paths of the project and the cache, and the room for the modules. A kernel
+        that is fetched or built takes minutes, and they would be known too late.
 
         Raises:
-            VmError: One of them is not.
+            VmError: A kernel is unknown, or kbuild or a VM cannot use a directory.
         """
         directories = [path.resolve() for path in self._config.getini("vm_tests")]
         start = self._config.invocation_params.dir
@@ -95,6 +98,11 @@ class Setup:
         ):
             for name in self.kernels:
                 self.store.spec(name)
+            check_directory("project", self._root)
+            check_directory("kernel cache", self.store.cache)
+            if self._config.getini("vm_modules") and not self._config.option.collectonly:
+                build = self._root / self._config.getini("vm_build")
+                check_writable("build directory", build, MODULES_BYTES)
 
     def prepare(self) -> None:
         """Fetch every kernel of this run, and build the modules for it.
@@ -108,15 +116,10 @@ class Setup:
     def built(self, name: str) -> tuple[Kernel, BuiltModules | None]:
         """Give a kernel and the modules for it, fetched and built now if need be."""
         if name not in self._built:
-            check_directory("project", self._root)
-            check_directory("kernel cache", self.store.cache)
-            if source := self._config.getini("vm_modules"):
-                target = self._root / self._config.getini("vm_build") / name
-                # Before the kernel is fetched or built, which takes minutes.
-                check_writable("build directory", target, MODULES_BYTES)
             kernel = self.store.find(name) or self.store.get(name, self.say)
             modules = None
-            if source:
+            if source := self._config.getini("vm_modules"):
+                target = self._root / self._config.getini("vm_build") / name
                 if self.worker and self.ahead:
                     # prepare() has built them, and another worker's VM may be reading them by now.
                     modules = find_modules(target)

@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ksmlab.vm.errors import VmError
-from ksmlab.vm.path_checks import MOUNTABLE, check_characters, check_visible, check_writable
+from ksmlab.vm.path_checks import (
+    MOUNTABLE,
+    TEMPORARY,
+    check_characters,
+    check_visible,
+    check_writable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -152,7 +158,7 @@ def check_paths(kernel: Kernel, config: MachineConfig) -> None:
     check_visible("working directory", config.cwd)
     for path in config.writable:
         check_characters("writable directory", path, MOUNTABLE)
-    check_writable("directory for temporary files", temporary_directory(), INITRAMFS_BYTES)
+    check_writable(TEMPORARY, temporary_directory(), INITRAMFS_BYTES)
 
 
 def temporary_directory() -> Path:

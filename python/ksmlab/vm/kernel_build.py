@@ -15,6 +15,7 @@ import os
 import resource
 import shutil
 import subprocess
+import tempfile
 import time
 from typing import TYPE_CHECKING
 
@@ -93,7 +94,10 @@ def children_cpu() -> float:
 
 
 def make_environment() -> dict[str, str]:
-    """Give the environment for make: without a make above this one, the user's language, and this host's name."""
+    """Give the environment for make: without a make above this one, the user's language, and this host's name.
+
+    TMPDIR is a directory that Python found to be writable: gcc would use one that is full.
+    """
     env = {
         key: value
         for key, value in os.environ.items()
@@ -101,6 +105,7 @@ def make_environment() -> dict[str, str]:
     }
     return env | {
         "LC_ALL": "C",
+        "TMPDIR": tempfile.gettempdir(),
         "LOCALVERSION": "",
         "KBUILD_BUILD_USER": "ksmlab",
         "KBUILD_BUILD_HOST": "ksmlab",

@@ -44,6 +44,10 @@ VENV_BYTES = 400 * MEBIBYTE
 CHECKOUT = Path(__file__).resolve().parents[3]
 STORAGE_ERRORS = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM))
 FULL = (errno.ENOSPC, errno.EDQUOT)
+#: Of several file systems, one with less than this is the one that is full.
+LITTLE_BYTES = 16 * MEBIBYTE
+#: What messages call TMPDIR, or where Python found room instead.
+TEMPORARY = "directory for temporary files"
 
 
 def check_characters(what: str, path: Path, allowed: frozenset[str] = BUILDABLE) -> None:
@@ -81,8 +85,9 @@ def check_characters(what: str, path: Path, allowed: frozenset[str] = BUILDABLE)
 def _advice(what: str) -> str:
     """Say how a person moves a directory."""
     return {
-        "checkout": "Clone or move the checkout there; remove .venv and build/ if you move it.",
+        "checkout": "Clone the repository there, or move the checkout and remove its .venv and build/.",
         "kernel cache": "Choose another cache with:  export KSMLAB_CACHE=DIRECTORY",
+        TEMPORARY: "Choose another one with:  export TMPDIR=DIRECTORY",
     }.get(what, "")
 
 
@@ -202,6 +207,7 @@ def explain(error: OSError, directories: Sequence[Path] = ()) -> VmError | None:
     where = [Path(path)] if isinstance(path, (str, bytes, os.PathLike)) else []  # type: ignore[arg-type]
     where = where or list(directories) or [CHECKOUT / "build", Path(tempfile.gettempdir())]
     if number in FULL:
+        where = [each for each in where if _free(each) * MEBIBYTE < LITTLE_BYTES] or where
         places = " or ".join(
             f"{each} (on {mount_point(each)}, {_free(each)} MiB free)" for each in where
         )
