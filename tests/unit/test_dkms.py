@@ -13,8 +13,8 @@ KERNEL = ROOT / "kernel"
 
 def setting(name: str) -> str:
     """Give a setting as DKMS reads it: the file is a script."""
-    script = f'. {KERNEL}/dkms.conf; printf %s "${{{name}}}"'
-    return subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout
+    argv = ["bash", "-c", '. "$1"; printf %s "${!2}"', "dkms", KERNEL / "dkms.conf", name]
+    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
 
 
 def modules() -> dict[str, str]:

@@ -86,6 +86,31 @@ def test_to_a_worker_it_is_the_failure_of_each_test(project: Path) -> None:
     assert output.count("Give the directory that `make -C` takes") == 1
 
 
+WAYS = [(), ("--kernel", "small"), ("-n", "2")]
+
+
+@pytest.mark.parametrize("arguments", WAYS)
+def test_run_ends_at_once_if_kbuild_cannot_handle_the_path_of_the_project(
+    project: Path, arguments: tuple[str, ...]
+) -> None:
+    odd = project.rename(project.with_name("x;touch pwned;y"))
+    status, output = run_pytest(odd, "tests", *arguments)
+    assert status == pytest.ExitCode.USAGE_ERROR
+    assert output.count("The path of the project contains the character ';'") == 1
+    assert not list(odd.parent.rglob("*pwned"))
+    assert run_pytest(odd, "host")[0] == pytest.ExitCode.OK
+
+
+@pytest.mark.parametrize("arguments", WAYS)
+def test_run_ends_at_once_if_the_build_directory_cannot_be_written_to(
+    project: Path, arguments: tuple[str, ...]
+) -> None:
+    status, output = run_pytest(project, "tests", "-o", "vm_build=/proc/ksmlab", *arguments)
+    assert status == pytest.ExitCode.USAGE_ERROR
+    assert output.count("The build directory, /proc/ksmlab, cannot be written to") == 1
+    assert run_pytest(project, "host")[0] == pytest.ExitCode.OK
+
+
 @pytest.mark.parametrize("kernel", ["smal", "no-such-file"])
 def test_a_kernel_that_nobody_knows_ends_a_run_that_wants_it(project: Path, kernel: str) -> None:
     (project / "pytest.ini").write_text(CONFIGURATION.format(kernel=kernel))

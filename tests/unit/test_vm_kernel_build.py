@@ -307,7 +307,7 @@ def test_a_build_that_is_killed_leaves_no_entry(
 
 def test_a_command_that_hangs_meets_its_deadline(tmp_path: Path) -> None:
     start = time.monotonic()
-    argv = ["sh", "-c", f"echo begun; echo $$ > {tmp_path}/pid; sleep 1000"]
+    argv = ["sh", "-c", 'echo begun; echo $$ > "$0"; sleep 1000', str(tmp_path / "pid")]
     with pytest.raises(BuildError, match="did not end within 2 s") as caught:
         run_logged(argv, tmp_path / "log", env=dict(os.environ), timeout=2, untouched="x")
     assert time.monotonic() - start < 20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import shlex
@@ -10,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -24,9 +24,6 @@ from ksmlab.vm.kernels import Kernel, KernelSpec
 from ksmlab.vm.machine import Machine
 from ksmlab.vm.path_checks import check_characters
 from ksmlab.vm.ports import Ports
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 ROOT = Path(__file__).resolve().parents[2]
 TCG = Accel(kvm=False, why="")
@@ -254,16 +251,41 @@ def test_long_cache_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         run_lab(monkeypatch, KSMLAB_CACHE=str(tmp_path / ("d" * (240 - len(str(tmp_path))))))
 
 
-def shells(path: Path) -> Sequence[str]:
-    """Give the lines of a file that start a shell with a string of their own making."""
-    words = ("shell=True", "os.system(", "os.popen(", "getoutput(", "getstatusoutput(")
-    return [
-        f"{path}:{number}"
-        for number, line in enumerate(path.read_text().splitlines(), 1)
-        if any(word in line for word in words)
-    ]
+def shell_strings(path: Path) -> list[str]:
+    """Give the lines of a program that have a shell parse a string with something put into it."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            if name in {
+                "os.system",
+                "os.popen",
+                "subprocess.getoutput",
+                "subprocess.getstatusoutput",
+            } or any(keyword.arg == "shell" for keyword in node.keywords):
+                found.append(f"{path}:{node.lineno}")
+        elif isinstance(node, ast.List):
+            words = [each.value if isinstance(each, ast.Constant) else None for each in node.elts]
+            for shell, option, script in zip(words, words[1:], node.elts[2:], strict=False):
+                if (
+                    shell in {"sh", "bash"}
+                    and option == "-c"
+                    and not isinstance(script, (ast.Constant, ast.Name))
+                ):
+                    found.append(f"{path}:{script.lineno}")
+    return found
 
 
-def test_no_program_starts_a_shell_for_a_command_string() -> None:
-    found = [line for path in sorted((ROOT / "python").rglob("*.py")) for line in shells(path)]
-    assert not found
+def test_no_program_puts_anything_into_a_string_that_a_shell_parses() -> None:
+    sources = [*(ROOT / "python").rglob("*.py"), *(ROOT / "docs").rglob("*.py")]
+    assert not [line for path in sources for line in shell_strings(path)]
+
+
+@pytest.mark.parametrize(
+    "program",
+    ["subprocess.run(x, shell=True)", "os.system(x)", 'run(["sh", "-c", f"cd {x}"])',
+     'run([*a, "bash", "-c", "cd " + x])'],
+)  # fmt: skip
+def test_a_shell_that_parses_a_path_is_found(tmp_path: Path, program: str) -> None:
+    (tmp_path / "program.py").write_text(program + "\n")
+    assert shell_strings(tmp_path / "program.py") == [f"{tmp_path}/program.py:1"]

@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 ENTRY = "kernel.json"
 IMAGE = "linux-image-"
 TOOL_SECONDS = 300
+# Its arguments: a package, a packed tree in it, where to, and which files of the tree.
+UNPACK_INNER = """
+set -o pipefail
+dpkg --fsys-tarfile "$1" | tar -xO "$2" | tar -xJ -C "$3" --strip-components=2 "${@:4}"
+"""
 
 
 def resolve(apt: PrivateApt, spec: KernelSpec) -> Package:
@@ -168,10 +173,9 @@ def fetch_scripts(
         root.mkdir()
         report(f"unpacking {', '.join(members)}")
         inner = f"./usr/src/{source.name}.tar.xz"
-        wanted = " ".join(f"{source.name}/scripts/{member}" for member in members)
-        script = f'dpkg --fsys-tarfile "$1" | tar -xO {inner} | tar -xJ -C "$2" --strip-components=2 {wanted}'
+        wanted = [f"{source.name}/scripts/{member}" for member in members]
         done = subprocess.run(
-            ["bash", "-c", f"set -o pipefail; {script}", "unpack", str(deb), str(root)],
+            ["bash", "-c", UNPACK_INNER, "unpack", str(deb), inner, str(root), *wanted],
             capture_output=True,
             text=True,
             check=False,

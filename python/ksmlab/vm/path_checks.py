@@ -111,12 +111,12 @@ def check_visible(what: str, path: Path) -> None:
 
 
 def check_directory(what: str, path: Path) -> None:
-    """Reject a directory that cannot be built in or cannot be seen in a VM.
+    """Reject a checkout, a project or a cache that cannot be built in, mounted or seen in a VM.
 
     Raises:
         VmError: See `check_characters` and `check_visible`.
     """
-    check_characters(what, path)
+    check_characters(what, path, MOUNTABLE)
     check_visible(what, path)
 
 
