@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shlex
 import sys
 import tempfile
@@ -105,6 +106,9 @@ VIRTME_RUN = "import sys; from virtme.commands.run import main; sys.exit(main())
 VIRTME_PACKAGE = "virtme"
 #: What vng makes writable in the guest, with a layer in memory.
 OVERLAYS = ("/etc", "/lib", "/home", "/opt", "/srv", "/usr", "/var", "/tmp")
+COMMAND_LINE_BYTES = 2047
+#: What virtme-ng 1.42 puts there beside paths: 560 bytes, and 60 for a writable directory.
+OWN_OPTIONS_BYTES = 700
 #: The initramfs that virtme-run makes takes 5 MiB.
 INITRAMFS_BYTES = 16 << 20
 
@@ -161,6 +165,22 @@ def check_paths(kernel: Kernel, config: MachineConfig) -> None:
     check_writable(TEMPORARY, temporary_directory(), INITRAMFS_BYTES)
 
 
+def check_command_line(kernel: Kernel, config: MachineConfig, boot: Sequence[str]) -> None:
+    """Check that paths and options fit on the kernel's command line, which x86 would cut off in silence.
+
+    Raises:
+        VmError: They do not.
+    """
+    paths = [kernel.modules_dir, SESSION_SCRIPT, find_virtme(), *config.writable]
+    length = OWN_OPTIONS_BYTES + len(os.fsencode(" ".join([*map(str, paths), *boot])))
+    if length > COMMAND_LINE_BYTES:
+        raise VmError(
+            f"The kernel's command line would have {length} bytes, and it holds {COMMAND_LINE_BYTES}.",
+            untouched="No VM was started.",
+            hint="Use shorter paths or fewer boot arguments: " + ", ".join(map(str, paths)),
+        )
+
+
 def temporary_directory() -> Path:
     """Give the directory that Python, here and in virtme-run, makes temporary files in.
 
@@ -195,6 +215,7 @@ def virtme_command(kernel: Kernel, config: MachineConfig, accel: Accel) -> list[
         *kernel.spec.boot,
         *config.boot_args,
     ]
+    check_command_line(kernel, config, boot)
     qemu = ["-no-reboot", *accel.qemu_options, *config.qemu_options]
     memory = config.memory or kernel.spec.memory or USUAL_MEMORY
     # -P: a file called virtme.py in the working directory is not what is meant.

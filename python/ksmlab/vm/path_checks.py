@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 MOUNTABLE = frozenset(string.ascii_letters + string.digits + "/_+.-")
 #: The versions of packages, which name the entries of the cache, have "~" as well; kbuild takes it.
 BUILDABLE = MOUNTABLE | {"~"}
-#: x86 cuts the kernel's command line off after 2047 bytes. Up to four paths share it with 900 bytes of options.
+#: x86 cuts the kernel's command line off after 2047 bytes. Paths below the checkout (two or three) and below the cache
+#: share it with the options of virtme-ng and ours.
 LONGEST_PATH = 200
 #: File systems that a guest of virtme-ng 1.42 has of its own, as its /proc/mounts says.
 HIDDEN = tuple(
@@ -51,7 +52,7 @@ TEMPORARY = "directory for temporary files"
 
 
 def check_characters(what: str, path: Path, allowed: frozenset[str] = BUILDABLE) -> None:
-    """Reject a path that kbuild, virtme-ng or the kernel's command line cannot hold.
+    """Reject a path with a character that kbuild or virtme-ng cannot handle.
 
     Args:
         what: Which directory this is, for the message: "checkout", "kernel cache".
@@ -59,7 +60,7 @@ def check_characters(what: str, path: Path, allowed: frozenset[str] = BUILDABLE)
         allowed: The characters that may be in the path.
 
     Raises:
-        VmError: A character is not allowed, or the path is too long.
+        VmError: A character is not allowed.
     """
     text = str(path.absolute())
     odd = next((character for character in text if character not in allowed), None)
@@ -72,13 +73,6 @@ def check_characters(what: str, path: Path, allowed: frozenset[str] = BUILDABLE)
             untouched=UNTOUCHED,
             hint="Use a directory whose path has only ASCII letters, digits, and _ + . - in it. "
             + _advice(what),
-        )
-    if len(text) > LONGEST_PATH:
-        raise VmError(
-            f"The path of the {what} has {len(text)} characters, and the kernel's command line holds {LONGEST_PATH}: "
-            f"{text}",
-            untouched=UNTOUCHED,
-            hint="Use a shorter path. " + _advice(what),
         )
 
 
@@ -114,9 +108,17 @@ def check_directory(what: str, path: Path) -> None:
     """Reject a checkout, a project or a cache that cannot be built in, mounted or seen in a VM.
 
     Raises:
-        VmError: See `check_characters` and `check_visible`.
+        VmError: See `check_characters` and `check_visible`; or the path is too long.
     """
     check_characters(what, path, MOUNTABLE)
+    length = len(str(path.absolute()))
+    if length > LONGEST_PATH:
+        raise VmError(
+            f"The path of the {what} has {length} characters, and the kernel's command line holds {LONGEST_PATH}: "
+            f"{path}",
+            untouched=UNTOUCHED,
+            hint="Use a shorter path. " + _advice(what),
+        )
     check_visible(what, path)
 
 
