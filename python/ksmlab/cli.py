@@ -25,7 +25,7 @@ from ksmlab.vm.attach import attach
 from ksmlab.vm.config import Deadlines, MachineConfig
 from ksmlab.vm.errors import VmError
 from ksmlab.vm.interact import interact
-from ksmlab.vm.path_checks import explain
+from ksmlab.vm.path_checks import storage_errors
 
 # What `vm run` ends with when the command could not be run to its end, as other tools that run commands elsewhere do.
 HARNESS_FAILED = 125
@@ -227,11 +227,9 @@ def main() -> NoReturn:
     # All that was changed is put back first: the terminal, the cursor. And the VM ends.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
-        app(standalone_mode=True)
-    except (VmError, OSError) as error:
-        explained = explain(error) if isinstance(error, OSError) else error
-        if explained is None:
-            raise
-        show_error(explained)
+        with storage_errors():
+            app(standalone_mode=True)
+    except VmError as error:
+        show_error(error)
         sys.exit(HARNESS_FAILED)
     sys.exit(0)

@@ -96,13 +96,13 @@ class Setup:
             for path in asked
             for directory in directories
         ):
-            for name in self.kernels:
-                self.store.spec(name)
             check_directory("project", self._root)
             check_directory("kernel cache", self.store.cache)
             if self._config.getini("vm_modules") and not self._config.option.collectonly:
                 build = self._root / self._config.getini("vm_build")
                 check_writable("build directory", build, MODULES_BYTES)
+            for name in self.kernels:
+                self.store.spec(name)
 
     def prepare(self) -> None:
         """Fetch every kernel of this run, and build the modules for it.

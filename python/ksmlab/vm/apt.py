@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ksmlab.vm.errors import FetchError
-from ksmlab.vm.path_checks import check_log
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -200,7 +199,7 @@ class PrivateApt:
         env = {**os.environ, "APT_CONFIG": str(self.home / "apt.conf"), "LC_ALL": "C"}
         argv = list(argv)
         try:
-            done = subprocess.run(
+            return subprocess.run(
                 argv,
                 env=env,
                 cwd=cwd,
@@ -222,9 +221,6 @@ class PrivateApt:
                 untouched=UNTOUCHED,
                 hint="Look at the network, then try again.",
             ) from error
-        if done.returncode:
-            check_log(done.stdout + done.stderr, (self.home,))
-        return done
 
     def update(self) -> None:
         """Fetch the package lists.

@@ -176,7 +176,7 @@ def build_modules(
         ]
         argv += [f"{key}={value}" for key, value in variables.items()]
         # gcc writes where TMPDIR says, also if that is full; Python looks for one that is not.
-        scratch = tempfile.gettempdir()
+        temporary = tempfile.gettempdir()
         # A make above this one, or a language of the user's own, must not change what is built or said.
         env = {
             key: value
@@ -185,7 +185,7 @@ def build_modules(
         }
         # When this process is killed, compilers go on for a while: until then the directory is theirs.
         with started(
-            [*argv, "modules"], env={**env, "LC_ALL": "C", "TMPDIR": scratch}, untouched="Nothing was built.",
+            [*argv, "modules"], env={**env, "LC_ALL": "C", "TMPDIR": temporary}, untouched="Nothing was built.",
             pass_fds=(lock,),
         ) as process:  # fmt: skip
             try:
@@ -199,7 +199,7 @@ def build_modules(
                 ) from error
         log = output.decode(errors="replace")
         if process.returncode:
-            check_log(log, (build_dir, Path(scratch)))
+            check_log(log, (build_dir, Path(temporary)))
             raise BuildError(
                 f"The modules in {source} do not build for {kernel_build_dir.name}.",
                 untouched="The sources were only read.",

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from ksmlab.vm.apt import UNTOUCHED, Package, PrivateApt
 from ksmlab.vm.errors import FetchError
-from ksmlab.vm.path_checks import check_log
 from ksmlab.vm.shelf import put, scratch
 
 if TYPE_CHECKING:
@@ -182,7 +181,6 @@ def fetch_scripts(
             timeout=TOOL_SECONDS,
         )
         if done.returncode:
-            check_log(done.stderr, (place.parent,))
             raise FetchError(
                 f"{source.name} could not be unpacked.", untouched=UNTOUCHED, log=done.stderr
             )

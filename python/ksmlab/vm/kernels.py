@@ -16,7 +16,7 @@ from ksmlab.vm.errors import FetchError, VmError
 from ksmlab.vm.fetch import ENTRY, fetch_scripts, make_kernel, resolve
 from ksmlab.vm.kernel_build import build_kernel, estimate, recipe, say_seconds
 from ksmlab.vm.lock import file_lock
-from ksmlab.vm.path_checks import MEBIBYTE, check_writable, storage_errors
+from ksmlab.vm.path_checks import MEBIBYTE, check_writable
 from ksmlab.vm.shelf import scratch
 from ksmlab.vm.source import fetch_source, find_source
 from ksmlab.vm.specs import Kernel, KernelSpec, load_specs
@@ -34,11 +34,11 @@ BUILDING = "another process is building it: waiting for it"
 # Longer than any build takes.
 BUILD_LOCK_SECONDS = 4 * 3600
 #: The package lists take 90 MiB, unpacked kernel packages 490 MiB, a linux-source package 130 MiB as it comes and as
-#: much unpacked, a kernel's tree while it is built up to 5 GiB.
+#: much unpacked, the tree of a kernel that is built here 2 GiB.
 LISTS_BYTES = 150 * MEBIBYTE
 FETCH_BYTES = LISTS_BYTES + 600 * MEBIBYTE
 SOURCE_BYTES = LISTS_BYTES + 300 * MEBIBYTE
-BUILD_BYTES = SOURCE_BYTES + 5120 * MEBIBYTE
+BUILD_BYTES = SOURCE_BYTES + 3072 * MEBIBYTE
 
 
 def cache_root() -> Path:
@@ -162,16 +162,12 @@ class KernelStore:
             raise VmError(
                 f"{name} is the distribution's own build.", hint=f"ksmlab kernels fetch {name}"
             )
-        with (
-            storage_errors(self.cache),
-            file_lock(
-                self._lock(spec), timeout=BUILD_LOCK_SECONDS, on_wait=lambda: report(BUILDING)
-            ),
+        self._check_room(name, BUILD_BYTES, refresh=refresh)
+        with file_lock(
+            self._lock(spec), timeout=BUILD_LOCK_SECONDS, on_wait=lambda: report(BUILDING)
         ):
-            here = self.find(name)
-            if not refresh and here is not None:
-                return here
-            check_writable("kernel cache", self.cache, LISTS_BYTES if here else BUILD_BYTES)
+            if not refresh and (kernel := self.find(name)) is not None:
+                return kernel
             source = None if refresh else find_source(self.cache, spec.source, spec.pin)
             if source is None:
                 apt = PrivateApt(self.cache / "apt")
@@ -210,14 +206,13 @@ class KernelStore:
         spec = self.spec(name)
         if spec.built:
             raise VmError(f"{name} is built here.", hint=f"ksmlab kernels build {name}")
-        with (
-            storage_errors(self.cache),
-            file_lock(self._lock(spec), on_wait=lambda: report(WAITING)),
+        self._check_room(name, FETCH_BYTES, refresh=refresh)
+        with file_lock(
+            self._lock(spec),
+            on_wait=lambda: report(WAITING),
         ):
-            here = self.find(name)
-            if not refresh and here is not None:
-                return here
-            check_writable("kernel cache", self.cache, LISTS_BYTES if here else FETCH_BYTES)
+            if not refresh and (kernel := self.find(name)) is not None:
+                return kernel
             report(f"{name}: asking the archive for the newest {spec.series} kernel")
             apt = PrivateApt(self.cache / "apt")
             apt.update()
@@ -251,10 +246,7 @@ class KernelStore:
             FetchError: They cannot be had; the cache is as it was.
         """
         place = self.cache / "tools" / name
-        with (
-            storage_errors(self.cache),
-            file_lock(self.cache / "fetch.lock", on_wait=lambda: report(WAITING)),
-        ):
+        with file_lock(self.cache / "fetch.lock", on_wait=lambda: report(WAITING)):
             if not place.is_dir():
                 check_writable("kernel cache", self.cache, SOURCE_BYTES)
                 fetch_scripts(PrivateApt(self.cache / "apt"), meta_package, members, place, report)
@@ -273,6 +265,16 @@ class KernelStore:
     def _lock(self, spec: KernelSpec) -> Path:
         """Give the lock for changing the shelf: the archive's one, or one of the shelf's own for builds."""
         return self.cache / (f"build-{spec.name}.lock" if spec.built else "fetch.lock")
+
+    def _check_room(self, name: str, needed: int, *, refresh: bool) -> None:
+        """Check that a kernel can be put into the cache; if it is there already, that the archive can be asked.
+
+        Raises:
+            VmError: The cache cannot be written to, or has too little space.
+        """
+        here = self.find(name) is not None
+        if refresh or not here:
+            check_writable("kernel cache", self.cache, LISTS_BYTES if here else needed)
 
     def _shelf(self, spec: KernelSpec) -> Path:
         return self.cache / "kernels" / spec.name

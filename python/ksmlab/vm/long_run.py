@@ -11,7 +11,6 @@ import time
 from typing import TYPE_CHECKING
 
 from ksmlab.vm.errors import BuildError
-from ksmlab.vm.path_checks import check_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -118,7 +117,6 @@ def run_logged(
                 file.flush()
         status = process.wait(END_SECONDS)
     if status:
-        check_log(tail(log), (log.parent,))
         raise BuildError(
             f"`{' '.join(argv[:1])}` failed with status {status}.",
             untouched=untouched,

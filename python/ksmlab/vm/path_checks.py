@@ -215,7 +215,7 @@ def explain(error: OSError, directories: Sequence[Path] = ()) -> VmError | None:
         )
         return VmError(
             f"A file system is full: writing failed in {places}: {reason}.",
-            untouched="What was being written is incomplete.",
+            untouched="What was being written is incomplete; all else is as it was.",
             hint="Free some space (df -h says how much there is), then try again.",
         )
     return VmError(
@@ -247,6 +247,24 @@ def storage_errors(*directories: Path) -> Iterator[None]:
         if explained is None:
             raise
         raise explained from error
+
+
+@contextlib.contextmanager
+def tool_errors(*directories: Path) -> Iterator[None]:
+    """Do as `storage_errors` does, also if a tool that the block ran on the host complained of the file system.
+
+    Args:
+        directories: Where the block and its tools write.
+
+    Raises:
+        VmError: See `explain`.
+    """
+    try:
+        with storage_errors(*directories):
+            yield
+    except VmError as error:
+        check_log(error.log, directories)
+        raise
 
 
 def check_log(log: str, directories: Sequence[Path]) -> None:

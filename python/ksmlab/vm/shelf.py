@@ -11,6 +11,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ksmlab.vm.path_checks import tool_errors
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -23,11 +25,17 @@ def scratch(shelf: Path) -> Iterator[Path]:
     """Give a directory on the shelf to make an entry in; it goes with all that is left in it.
 
     What others left there goes, too: since the caller holds the lock, they were killed.
+
+    Raises:
+        VmError: The file system is full or read-only, as an error of the block or the log of one says.
     """
     shelf.mkdir(parents=True, exist_ok=True)
     for left in shelf.glob(f"{PREFIX}*"):
         shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(dir=shelf, prefix=PREFIX) as made:
+    with (
+        tool_errors(shelf),
+        tempfile.TemporaryDirectory(dir=shelf, prefix=PREFIX) as made,
+    ):
         yield Path(made)
 
 
