@@ -14,9 +14,10 @@ import pytest
 from ksmlab import cli
 from ksmlab.vm import kernels as kernels_module
 from ksmlab.vm import path_checks
-from ksmlab.vm.errors import VmError
+from ksmlab.vm.errors import FetchError, VmError
 from ksmlab.vm.kernels import KernelSpec, KernelStore
-from ksmlab.vm.path_checks import check_log, check_writable, storage_errors
+from ksmlab.vm.path_checks import check_log, check_writable, explain, storage_errors
+from ksmlab.vm.shelf import scratch
 
 
 def fail_with(number: int) -> Any:
@@ -119,3 +120,33 @@ def test_command_reports_an_unexpected_storage_error_in_one_message(
     said = capsys.readouterr().err
     assert said.startswith("error: ")
     assert "/some/file" in said
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        FetchError("It could not be unpacked.", log="dpkg-deb: error: No space left on device"),
+    ],
+)
+def test_full_cache_is_named_whatever_was_writing_an_entry(
+    tmp_path: Path, error: Exception
+) -> None:
+    shelf = tmp_path / "kernels/k"
+    with pytest.raises(VmError, match="A file system is full") as caught, scratch(shelf):
+        raise error
+    assert f"{shelf} (on /" in caught.value.what
+    assert not list(shelf.iterdir())
+
+
+def test_full_file_system_is_the_one_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "full").mkdir()
+    usage = {tmp_path / "full": 0, tmp_path: 1 << 40}
+    monkeypatch.setattr(path_checks, "mount_point", lambda path: path)
+    monkeypatch.setattr(
+        path_checks.shutil, "disk_usage", lambda path: SimpleNamespace(free=usage[path])
+    )
+    explained = explain(OSError(errno.ENOSPC, "full"), (tmp_path, tmp_path / "full"))
+    assert explained is not None
+    assert f"writing failed in {tmp_path / 'full'} (on " in explained.what
+    assert f"{tmp_path} (on " not in explained.what
