@@ -165,7 +165,7 @@ host-tests: $(STAMP)
 
 $(STAMP): pyproject.toml | host
 	@echo "making $(VENV) (once, and again when pyproject.toml changes) ..."
-	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' || { $(CHECK_PATHS); exit 1; }
+	@{ $(PYTHON) -m venv $(VENV) && \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'; } || { $(CHECK_PATHS); exit 1; }
 	@touch $@
 	@echo "making $(VENV): done"

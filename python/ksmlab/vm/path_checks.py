@@ -38,7 +38,7 @@ HIDDEN = tuple(
 )  # fmt: skip
 UNTOUCHED = "Nothing was built, and no VM was started."
 MEBIBYTE = 1 << 20
-#: Both modules with debug information for one kernel take 12 MiB.
+#: Both modules with debug information for one kernel take 18 MiB.
 MODULES_BYTES = 40 * MEBIBYTE
 #: A virtual environment with all that the checkout uses takes 310 MiB.
 VENV_BYTES = 400 * MEBIBYTE
