@@ -150,3 +150,9 @@ def test_full_file_system_is_the_one_named(tmp_path: Path, monkeypatch: pytest.M
     assert explained is not None
     assert f"writing failed in {tmp_path / 'full'} (on " in explained.what
     assert f"{tmp_path} (on " not in explained.what
+
+
+def test_mount_point_is_the_nearest_one() -> None:
+    """Also of a path that does not exist, and on a file system that every Linux host has."""
+    assert path_checks.mount_point(Path("/proc/no/such/file")) == Path("/proc")
+    assert path_checks.mount_point(Path("/")) == Path("/")

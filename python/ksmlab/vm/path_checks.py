@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import shutil
 import string
 import sys
@@ -181,8 +182,14 @@ def mount_point(path: Path) -> Path:
     there = path.absolute()
     while not there.exists():
         there = there.parent
+    # is_mount() does not see a directory that is mounted elsewhere on its own file system.
+    text = Path("/proc/self/mounts").read_text(errors="surrogateescape")
+    mounted = {
+        re.sub(r"\\(\d{3})", lambda code: chr(int(code[1], 8)), line.split()[1])
+        for line in text.splitlines()
+    }
     there = there.resolve()
-    while not there.is_mount():
+    while str(there) not in mounted and there != there.parent:
         there = there.parent
     return there
 
