@@ -72,17 +72,17 @@ def check_characters(what: str, path: Path, allowed: frozenset[str] = BUILDABLE)
         raise VmError(
             f"The path of the {what} contains {named}: {text!r}. kbuild or virtme-ng cannot handle it.",
             untouched=UNTOUCHED,
-            hint="Use a directory whose path has only ASCII letters, digits, and _ + . - in it. "
+            hint="Use a directory whose path has only ASCII letters, digits, and _ + . - in it."
             + _advice(what),
         )
 
 
 def _advice(what: str) -> str:
-    """Say how a person moves a directory."""
+    """Say how a person moves a directory, as a sentence after another one."""
     return {
-        "checkout": "Clone the repository there, or move the checkout and remove its .venv and build/.",
-        "kernel cache": "Choose another cache with:  export KSMLAB_CACHE=DIRECTORY",
-        TEMPORARY: "Choose another one with:  export TMPDIR=DIRECTORY",
+        "checkout": " Clone the repository there, or move the checkout and remove its .venv and build/.",
+        "kernel cache": " Choose another cache with:  export KSMLAB_CACHE=DIRECTORY",
+        TEMPORARY: " Choose another one with:  export TMPDIR=DIRECTORY",
     }.get(what, "")
 
 
@@ -101,7 +101,7 @@ def check_visible(what: str, path: Path) -> None:
             raise VmError(
                 f"A VM cannot see the {what}, {path}: it has a {hidden} of its own.",
                 untouched=UNTOUCHED,
-                hint=f"Use a directory outside of {hidden}. {_advice(what)}",
+                hint=f"Use a directory outside of {hidden}.{_advice(what)}",
             )
 
 
@@ -118,7 +118,7 @@ def check_directory(what: str, path: Path) -> None:
             f"The path of the {what} has {length} characters, and the kernel's command line holds {LONGEST_PATH}: "
             f"{path}",
             untouched=UNTOUCHED,
-            hint="Use a shorter path. " + _advice(what),
+            hint="Use a shorter path." + _advice(what),
         )
     check_visible(what, path)
 
@@ -160,10 +160,10 @@ def unusable(what: str, directory: Path, error: OSError) -> VmError:
         hint = _more_space(what)
     elif error.errno == errno.EROFS:
         reason = f"the file system mounted at {mount_point(directory)} is read-only"
-        hint = f"Remount it writable, or use another directory. {_advice(what)}"
+        hint = f"Remount it writable, or use another directory.{_advice(what)}"
     else:
         reason = (error.strerror or str(error)).lower()
-        hint = f"Change its owner or its mode, or use another directory. {_advice(what)}"
+        hint = f"Change its owner or its mode, or use another directory.{_advice(what)}"
     return VmError(
         f"The {what}, {directory}, cannot be written to: {reason}.",
         untouched="Nothing was changed.",
@@ -173,8 +173,7 @@ def unusable(what: str, directory: Path, error: OSError) -> VmError:
 
 def _more_space(what: str) -> str:
     """Say how a person makes room."""
-    advice = _advice(what)
-    return f"Free some space (df -h says how much there is).{' Or: ' + advice if advice else ''}"
+    return f"Free some space (df -h says how much there is).{_advice(what)}"
 
 
 def mount_point(path: Path) -> Path:
