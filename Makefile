@@ -1,7 +1,8 @@
 # Every entry point of the lab; `make help` lists them. Everything that is made is under build/ and .venv/.
 
 PYTHON ?= python3
-KERNEL ?= debian-6.1
+# Without it, ksmlab chooses.
+KERNEL ?=
 KDIR ?=
 TESTS ?=
 MUTANTS ?=
@@ -21,12 +22,15 @@ SPREAD := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 # Every warning is an error; --nitpicky: so is a link within the pages that leads nowhere.
 SPHINX := $(BIN)/python -m sphinx -q --fail-on-warning --keep-going --nitpicky -d build/docs/doctrees
 
-# vm/kernels.toml says what they are.
-STOCK := debian-6.1 debian-6.12
+# vm/kernels.toml describes the kernels.
 DEBUG := debug-6.1 debug-6.12
 on = $(addprefix --kernel ,$(1))
 # A value as one word of a shell command.
 quote = '$(subst ','\'',$(1))'
+# The option for KERNEL; without one, the command takes the newest tested kernel that the archive has.
+kernel = $(if $(KERNEL),--kernel $(call quote,$(KERNEL)))
+# Sets `stock` to options for pytest: the tested kernels that this host's archive has.
+find_stock = stock=$$($(KSMLAB) kernels tested --options)
 
 .DEFAULT_GOAL := help
 # VMs beside one another are what JOBS says, and no more.
@@ -35,14 +39,14 @@ quote = '$(subst ','\'',$(1))'
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
-	@echo "Variables: KERNEL=$(KERNEL) (demo, shell), KDIR=a kernel build directory (build), TESTS=pytest arguments (test-vm), JOBS=$(JOBS) VMs side by side, MUTANTS=words or --help (mutants), N=the number of a lesson, BENCH=options or --help (bench, bench-check, bench-latency)"
+	@echo "Variables: KERNEL=a name from \`ksmlab kernels list\` (demo, shell, images; default: the newest tested kernel that this host's archive has), KDIR=a kernel build directory (build), TESTS=pytest arguments (test-vm), JOBS=$(JOBS) VMs side by side, MUTANTS=words or --help (mutants), N=the number of a lesson, BENCH=options or --help (bench, bench-check, bench-latency)"
 
 demo: $(STAMP) ## merge real pages in a VM, and prove it
-	@$(KSMLAB) demo --kernel $(call quote,$(KERNEL))
+	@$(KSMLAB) demo $(kernel)
 
-test: host-tests ## everything on the distribution's kernels: a quarter of an hour
+test: host-tests ## everything on the tested kernels that this host's archive has: a quarter of an hour
 	@$(PYTEST) $(SPREAD) tests/plugin tests/host tests/index tests/unit
-	@$(PYTEST) tests/vm -n $(JOBS) $(call on,$(STOCK))
+	@$(find_stock) && $(PYTEST) tests/vm -n $(JOBS) $$stock
 
 test-debug: $(STAMP) ## the VM tests on a kernel that finds errors where they are made
 	@$(PYTEST) tests/vm -n $(JOBS) $(call on,debug-6.1)
@@ -53,10 +57,10 @@ test-all: test ## and the built kernels, leaks, the other index, the long stress
 	@$(PYTEST) tests/vm -n $(JOBS) $(call on,$(DEBUG)) --vm-boot kmemleak=on
 	@KERNEL=debug-6.1 $(PYTEST) tests/plugin/test_leaks.py
 	@$(PYTEST) tests/host/test_kernel_configs.py $(addprefix --built ,classic-6.1 $(DEBUG))
-	@$(PYTEST) tests/vm -n $(JOBS) $(call on,$(STOCK) debug-6.1) --index tree
+	@$(find_stock) && $(PYTEST) tests/vm -n $(JOBS) $$stock $(call on,debug-6.1) --index tree
 	@$(PYTEST) tests/vm -n $(JOBS) $(call on,$(DEBUG)) -m stress --stress-seconds 600
 	@$(PYTEST) tests/lessons
-	@$(PYTEST) tests/vm -n $(JOBS) $(call on,$(STOCK)) -m fuzz --fuzz-examples 500
+	@$(find_stock) && $(PYTEST) tests/vm -n $(JOBS) $$stock -m fuzz --fuzz-examples 500
 	@$(PYTEST) tests/vm -n $(JOBS) $(call on,$(DEBUG)) -m fuzz --fuzz-examples 100
 	@$(MAKE) --no-print-directory mutants
 
@@ -89,9 +93,9 @@ MERGE := ╭[^\n]*\n[^\n]*/dev/ksm:
 
 # The images of README.md and the data of the unit tests come from the same runs.
 images: $(STAMP) ## draw the images of README.md again, from runs in a VM: docs/images (minutes)
-	@$(KSMLAB) picture --kernel $(call quote,$(KERNEL)) --out build/picture/merge.svg
+	@$(KSMLAB) picture $(kernel) --out build/picture/merge.svg
 	@PYTHONPATH=docs $(BIN)/python -m recording record build/demo.cast --title 'make demo' \
-		-- env -u MAKEFLAGS -u MAKELEVEL make demo KERNEL=$(call quote,$(KERNEL))
+		-- env -u MAKEFLAGS -u MAKELEVEL make demo $(if $(KERNEL),KERNEL=$(call quote,$(KERNEL)))
 	@PYTHONPATH=docs $(BIN)/python -m recording draw --since '$(MERGE)' build/demo.cast docs/images/demo.svg
 	@cp build/picture/merge.svg docs/images/merge.svg
 	@cp build/picture/merge.json tests/unit/data/picture.json
@@ -123,12 +127,12 @@ lessons-record: $(STAMP) ## play every lesson, and have its page say what comes 
 	@$(KSMLAB) lessons record $(if $(N),$(call quote,$(N)))
 
 shell: $(STAMP) ## an interactive VM with the driver loaded
-	@$(KSMLAB) shell --kernel $(call quote,$(KERNEL))
+	@$(KSMLAB) shell $(kernel)
 
-build: $(STAMP) ## build the modules for every kernel, or for KDIR=…
+build: $(STAMP) ## build the modules for every tested kernel that this host's archive has, or for KDIR=…
 	@$(KSMLAB) build $(if $(KDIR),--kdir $(call quote,$(KDIR)))
 
-kernels: $(STAMP) ## fetch the newest revision of the distribution's kernels
+kernels: $(STAMP) ## fetch the newest revision of each tested kernel that this host's archive has
 	@$(KSMLAB) kernels fetch
 
 lint: $(STAMP) ## ruff, mypy, subjects of commits, gcc W=1, sparse, checkpatch

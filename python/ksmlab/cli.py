@@ -18,6 +18,7 @@ from ksmlab.bench import cli as bench_cli
 from ksmlab.booting import booted
 from ksmlab.demo import page as demo_page
 from ksmlab.lessons import cli as lessons_cli
+from ksmlab.options import QuickOption, StockOption  # noqa: TC001  (typer reads them)
 from ksmlab.pictures import cli as picture_cli
 from ksmlab.progress import Progress
 from ksmlab.vm import accel, keep
@@ -48,13 +49,6 @@ app.command("exercise")(lessons_cli.exercise)
 app.command("bench")(bench_cli.bench)
 app.command("picture")(picture_cli.picture)
 
-KernelOption = Annotated[
-    str | None,
-    typer.Option(
-        "--kernel",
-        help="One of `ksmlab kernels list`; classic-6.1 if it is built, else debian-6.1.",
-    ),
-]
 ModuleOption = Annotated[
     bool, typer.Option("--module/--no-module", help="Build and load the driver first.")
 ]
@@ -65,7 +59,7 @@ def show_error(error: VmError) -> None:
     console = Console(stderr=True, highlight=False)
     if error.log:
         console.print(error.log.rstrip(), markup=False, style="dim", soft_wrap=True)
-    console.print(f"error: {error.what}", markup=False, style="bold red", soft_wrap=True)
+    console.print(f"ksmlab: {error.what}", markup=False, style="bold red", soft_wrap=True)
     for line in (error.untouched, error.hint):
         if line:
             console.print(line, markup=False, soft_wrap=True)
@@ -85,12 +79,11 @@ def write_out(piece: str) -> None:
 
 @app.command()
 def demo(
-    kernel: Annotated[
-        str, typer.Option("--kernel", help="One of `ksmlab kernels list`.")
-    ] = lab_module.STOCK_KERNEL,
+    kernel: StockOption = None,
 ) -> None:
     """Merge real pages of three processes in a VM, and prove it by page-frame numbers."""
     lab = lab_module.Lab(Progress())
+    kernel = kernel or lab.stock_kernel()
     record = lab.checkout / "build/demo" / demo_page.RECORD_NAME
     record.parent.mkdir(parents=True, exist_ok=True)
     config = MachineConfig(cwd=lab.checkout, writable=(record.parent,))
@@ -112,7 +105,7 @@ def demo(
 
 
 @app.command()
-def shell(kernel: KernelOption = None, *, module: ModuleOption = True) -> None:
+def shell(kernel: QuickOption = None, *, module: ModuleOption = True) -> None:
     """Give an interactive VM with the driver loaded."""
     lab = lab_module.Lab(Progress(), builds=module)
     # A person may take all day.
@@ -133,12 +126,14 @@ def build(
         Path | None, typer.Option("--kdir", help="Build for this kernel build directory instead.")
     ] = None,
 ) -> None:
-    """Build the modules: for each of the distribution's kernels, for one, or for a build directory of your own."""
+    """Build the modules for each tested kernel that the host's archive has, for one, or for a build directory."""
     lab = lab_module.Lab(Progress())
     if kdir is not None:
         builds = [lab.build_for(kdir)]
     else:
-        builds = [lab.build(lab.kernel(name)) for name in ([kernel] if kernel else lab.stock_names)]
+        builds = [
+            lab.build(lab.kernel(name)) for name in ([kernel] if kernel else lab.tested_names())
+        ]
     for built in builds:
         for path in built.modules:
             print(path)
@@ -159,7 +154,7 @@ def doctor(
 @vm_app.command("run", context_settings={"ignore_unknown_options": True})
 def vm_run(
     command: Annotated[list[str], typer.Argument(help="The command, after --.")],
-    kernel: KernelOption = None,
+    kernel: QuickOption = None,
     *,
     module: ModuleOption = True,
     memory: Annotated[

@@ -94,6 +94,7 @@ NEEDS: tuple[Need, ...] = (
     command("dpkg", "unpacks kernels, without root", "dpkg"),
     command("depmod", "indexes a kernel's modules, loads ours", "kmod"),
     command("qemu-system-x86_64", "runs the VMs", "qemu-system-x86"),
+    command("file", "tells virtme-ng which kernel an image is", "file"),
     command("busybox", "starts the VMs (a static one)", "busybox-static"),
     command("setsid", "gives a VM a terminal of its own", "util-linux"),
     command("stress-ng", "loads the VM beside the stress test", "stress-ng"),

@@ -73,17 +73,29 @@ def list_kernels(file: FileOption = None) -> None:
         print(f"{name:12} {how:8} {known}".rstrip())
 
 
+@app.command("tested")
+def list_tested(
+    *,
+    options: Annotated[
+        bool, typer.Option("--options", help="Print options for pytest: --kernel NAME ...")
+    ] = False,
+) -> None:
+    """Print the tested kernels that the host's archive has; the last is the newest, and the default."""
+    names = _lab(None).tested_names()
+    print(" ".join(f"--kernel {name}" for name in names) if options else "\n".join(names))
+
+
 @app.command()
 def fetch(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="If none is named, all of the distribution's own."),
+        typer.Argument(help="Default: every tested kernel that the host's archive has."),
     ] = None,
     file: FileOption = None,
 ) -> None:
     """Fetch the newest revision of the distribution's own kernels."""
     lab = _lab(file, names)
-    for name in names or lab.stock_names:
+    for name in names or lab.tested_names():
         with lab.progress.step(f"{name}: fetching"):
             lab.store.fetch(name, lab.progress.note)
 
@@ -91,13 +103,13 @@ def fetch(
 @app.command()
 def build(
     names: Annotated[
-        list[str] | None, typer.Argument(help="If none is named, all that are built here.")
+        list[str] | None, typer.Argument(help="Default: all whose sources the host's archive has.")
     ] = None,
     file: FileOption = None,
 ) -> None:
     """Build kernels of the newest revision of their sources. What is here already is not built again."""
     lab = _lab(file, names)
-    for name in names or lab.built_names:
+    for name in names or lab.store.available(lab.built_names, lab.progress.say):
         with lab.progress.step(f"{name}: building"):
             lab.store.build(name, lab.progress.say)
 

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from ksmlab.vm.machine import Machine
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-# What is shown runs on an unmodified kernel of the distribution; what is tried again and again, on one that boots fast.
-STOCK_KERNEL = "debian-6.1"
+#: The kernel that boots fastest. It has to be built, so nothing depends on it.
 QUICK_KERNEL = "classic-6.1"
 
 
@@ -74,19 +73,41 @@ class Lab:
         """All kernels that are described."""
         return list(self.store.specs)
 
-    @property
-    def stock_names(self) -> list[str]:
-        """The distribution's own kernels."""
-        return [name for name, spec in self.store.specs.items() if not spec.built]
+    def tested_names(self) -> list[str]:
+        """Give the distribution's tested kernels that are cached or in the host's archive, the oldest first.
+
+        Raises:
+            VmError: There are none, or the archive cannot be asked.
+        """
+        return self.store.available(self.store.tested[::-1], self.progress.say)
 
     @property
     def built_names(self) -> list[str]:
         """The kernels that are built here."""
         return [name for name, spec in self.store.specs.items() if spec.built]
 
+    def stock_kernel(self) -> str:
+        """Give the newest tested kernel that the host's archive has. A cached one is taken without asking.
+
+        Raises:
+            VmError: There is none, or the archive cannot be asked and no tested kernel is cached.
+        """
+        return self.store.choose(self.store.tested, self.progress.say)
+
+    def kernel_like(self, name: str) -> str:
+        """Give this kernel, or the stock kernel, with a remark, if this one is not to be had on this host.
+
+        Raises:
+            VmError: Neither is.
+        """
+        chosen = self.store.choose([name, *self.store.tested], self.progress.say)
+        if chosen != name:
+            self.progress.say(f"this is made for {name}; on {chosen} some numbers may differ")
+        return chosen
+
     def default_kernel(self) -> str:
-        """Give the kernel of the inner loop: the one that boots fastest, if it is built."""
-        return QUICK_KERNEL if self.store.find(QUICK_KERNEL) else STOCK_KERNEL
+        """Give the kernel for interactive work: the quick kernel if it is built, or else the stock kernel."""
+        return QUICK_KERNEL if self.store.find(QUICK_KERNEL) else self.stock_kernel()
 
     def kernel(self, name: str) -> Kernel:
         """Give a kernel, fetched or built now if it is not here.

@@ -92,12 +92,12 @@ def check_style(lab: Lab) -> None:
 
 
 def lint_kernel(lab: Lab) -> None:
-    """Do all of it, for each of the distribution's kernels.
+    """Check the style once, and the build for each tested kernel that the host's archive has.
 
     Raises:
         BuildError: Something is complained about.
         FetchError: checkpatch or a kernel cannot be had.
     """
     check_style(lab)
-    for name in lab.stock_names:
+    for name in lab.tested_names():
         check_build(lab, name)

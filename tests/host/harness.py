@@ -7,11 +7,21 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ksmlab.vm.kernels import KernelStore, cache_root, load_specs
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-KERNEL = os.environ.get("KERNEL", "debian-6.1")
+
+
+def usual_kernel() -> str:
+    """Give the oldest tested kernel that is cached, or else the newest tested one. The archive is not asked."""
+    store = KernelStore(load_specs(CHECKOUT / "vm/kernels.toml"), cache_root())
+    return next((name for name in reversed(store.tested) if store.find(name)), store.tested[0])
+
+
+KERNEL = os.environ.get("KERNEL") or usual_kernel()
 
 
 def group(pgid: int) -> dict[int, str]:

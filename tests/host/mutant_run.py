@@ -24,7 +24,8 @@ from mutants import MUTANTS, Mutant, make
 from rich.console import Console
 from rich.table import Table
 
-from ksmlab.lab import CHECKOUT
+from ksmlab.lab import CHECKOUT, Lab
+from ksmlab.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -216,6 +217,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not options.words or any(word in mutant.name for word in options.words)
     ]
     kernels = options.kernel or sorted({name for mutant in chosen for name in mutant.kernels})
+    if not options.list and not options.kernel and kernels:
+        kernels = Lab(Progress()).store.available(kernels)
     pairs = [(mutant, name) for mutant in chosen for name in mutant.kernels if name in kernels]
     if not pairs:
         console.print("no mutant is meant; --list lists them")

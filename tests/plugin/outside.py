@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness import KERNEL
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 HERE = Path(__file__).parent
 CHECKOUT = HERE.parents[1]
-KERNEL = os.environ.get("KERNEL", "debian-6.1")
 RUN_SECONDS = 2400.0
 
 

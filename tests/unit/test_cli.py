@@ -72,7 +72,7 @@ def test_an_unknown_kernel_is_an_error_and_no_traceback() -> None:
         check=False,
     )
     assert done.returncode == cli.HARNESS_FAILED
-    assert "error: There is no kernel called none." in done.stderr
+    assert "ksmlab: There is no kernel called none." in done.stderr
     assert "There are: classic-6.1, debian-6.1," in done.stderr
     assert "Traceback" not in done.stderr
     assert not done.stdout
@@ -85,7 +85,7 @@ def test_an_error_is_shown_whole(capsys: pytest.CaptureFixture[str]) -> None:
         )
     )
     assert capsys.readouterr().err == (
-        "the log\nerror: It [panicked].\nNothing changed.\nSee above.\n"
+        "the log\nksmlab: It [panicked].\nNothing changed.\nSee above.\n"
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ksmlab import kernels_cli
-from ksmlab.lab import QUICK_KERNEL, STOCK_KERNEL, Lab
+from ksmlab.lab import QUICK_KERNEL, Lab
 from ksmlab.progress import Progress
 from ksmlab.vm.errors import VmError
 from ksmlab.vm.fetch import ENTRY
@@ -18,6 +18,9 @@ from ksmlab.vm.kernel_build import recipe
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+NEW, OLD = "debian-6.12", "debian-6.1"
 
 
 @pytest.fixture
@@ -43,13 +46,13 @@ def listed(name: str) -> str:
 
 
 def test_a_list_of_all_kernels(lab: Lab) -> None:
-    put(lab, STOCK_KERNEL, "6.1.5-1")
+    put(lab, OLD, "6.1.5-1")
     put(lab, QUICK_KERNEL, "6.1.6-1", recipe(lab.store.spec(QUICK_KERNEL)))
     put(lab, "debug-6.1", "6.1.6-1", "0123456789ab")
-    assert listed(STOCK_KERNEL).split()[1:4] == ["fetched", "6.1.5-1-debian-6.1", "6.1.5-1"]
+    assert listed(OLD).split()[1:4] == ["fetched", "6.1.5-1-debian-6.1", "6.1.5-1"]
     assert listed(QUICK_KERNEL).split()[1:3] == ["built", "6.1.6-1-classic-6.1"]
     assert listed(QUICK_KERNEL).endswith(" 2 MiB")
-    assert listed("debian-6.12").split(maxsplit=1)[1] == "not here"
+    assert listed(NEW).split(maxsplit=1)[1] == "not here"
     assert "of other fragments or another compiler (to build: " in listed("debug-6.1")
     assert "not here (to build: " in listed("debug-6.12")
 
@@ -75,14 +78,14 @@ def test_rm(lab: Lab) -> None:
 
 
 def test_rm_of_an_unknown_kernel_removes_nothing(lab: Lab) -> None:
-    root = put(lab, STOCK_KERNEL, "6.1.5-1")
-    assert CliRunner().invoke(kernels_cli.app, ["rm", STOCK_KERNEL, "none"]).exception
+    root = put(lab, OLD, "6.1.5-1")
+    assert CliRunner().invoke(kernels_cli.app, ["rm", OLD, "none"]).exception
     assert root.is_dir()
 
 
 @pytest.mark.parametrize("command", ["fetch", "build"])
 def test_an_unknown_kernel_is_said_before_anything_is_done(lab: Lab, command: str) -> None:
-    done = CliRunner().invoke(kernels_cli.app, [command, STOCK_KERNEL, "none"])
+    done = CliRunner().invoke(kernels_cli.app, [command, OLD, "none"])
     assert str(done.exception).startswith("There is no kernel called none.")
     assert not done.output
     assert not list(lab.store.cache.iterdir())
@@ -111,15 +114,31 @@ def test_a_file_that_describes_no_kernels(lab: Lab, tmp_path: Path, content: str
     assert f"{file}, which describes kernels, cannot be read" in str(done.exception)
 
 
-def test_the_quick_kernel_is_the_default_once_it_is_built(lab: Lab) -> None:
-    assert lab.default_kernel() == STOCK_KERNEL
+def test_default_is_the_quick_kernel_once_it_is_built(lab: Lab) -> None:
+    put(lab, NEW, "6.12.5-1")
+    assert lab.default_kernel() == lab.stock_kernel() == NEW
     put(lab, QUICK_KERNEL, "6.1.6-1", "0123456789ab")
-    assert lab.default_kernel() == STOCK_KERNEL, "it is of other fragments"
+    assert lab.default_kernel() == NEW, "it is of other fragments"
     put(lab, QUICK_KERNEL, "6.1.6-1", recipe(lab.store.spec(QUICK_KERNEL)))
     assert lab.default_kernel() == QUICK_KERNEL
+    assert lab.stock_kernel() == NEW
 
 
-def test_names(lab: Lab) -> None:
-    assert lab.stock_names == ["debian-6.1", "debian-6.12"]
-    assert lab.built_names == ["classic-6.1", "debug-6.1", "debug-6.12", "latency-6.12"]
-    assert sorted(lab.kernel_names) == sorted(lab.stock_names + lab.built_names)
+def test_tested_prints_cached_kernels_as_options_for_pytest(lab: Lab) -> None:
+    put(lab, NEW, "6.12.5-1")
+    put(lab, OLD, "6.1.5-1")
+    runner = CliRunner()
+    assert runner.invoke(kernels_cli.app, ["tested"]).output == f"{OLD}\n{NEW}\n"
+    done = runner.invoke(kernels_cli.app, ["tested", "--options"])
+    assert done.output == f"--kernel {OLD} --kernel {NEW}\n"
+
+
+def test_lesson_falls_back_to_the_stock_kernel(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(lab, NEW, "6.12.5-1")
+    monkeypatch.setattr(lab.store, "offers", lambda _name, _report: False)
+    assert lab.kernel_like(OLD) == NEW
+    assert f"this is made for {OLD}; on {NEW}" in capsys.readouterr().err
+    put(lab, OLD, "6.1.5-1")
+    assert lab.kernel_like(OLD) == OLD

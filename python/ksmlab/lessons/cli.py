@@ -46,14 +46,21 @@ def _known(find: Callable[[int], Found], number: int, untouched: str) -> Found:
 def lesson(
     number: Annotated[int, typer.Argument(help="Which: `ksmlab lessons list`.")],
     kernel: Annotated[
-        str | None, typer.Option("--kernel", help="Another kernel than the lesson's own.")
+        str | None,
+        typer.Option(
+            "--kernel",
+            help="Default: the kernel that the lesson was recorded on, or the newest tested kernel of the host's "
+            "archive if that lacks it.",
+        ),
     ] = None,
 ) -> None:
     """Play a lesson in a VM, step by step, waiting for a key; then the VM is yours."""
     found = _known(source.find, number, "No VM was booted.")
+    lab = Lab(Progress())
+    kernel = kernel or lab.kernel_like(found.kernel)
     try:
         with (
-            Room(Lab(Progress())) as room,
+            Room(lab) as room,
             room.lesson(found, kernel, _shown) as (terminal, machine),
         ):
             read_along.play_to_reader(found, terminal, machine)
@@ -90,7 +97,8 @@ def exercise(
     if status < 0:
         print(f"The tests were ended by {signal.Signals(-status).name}: a pointer leads astray.")
     if not status and found.driver:
-        status = exercise_module.run_driver_tests(found, CHECKOUT, target)
+        kernel = Lab(Progress()).kernel_like(exercise_module.driver_kernel(found))
+        status = exercise_module.run_driver_tests(found, CHECKOUT, target, kernel)
     if status:
         print(f"Not yet. Edit the files in {target}, then: make exercise N={number}")
     else:

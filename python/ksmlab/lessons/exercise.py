@@ -152,18 +152,27 @@ def copy_driver(exercise: Exercise, checkout: Path, target: Path) -> Path:
     return sources
 
 
-def run_driver_tests(exercise: Exercise, checkout: Path, target: Path) -> int:
-    """Build the reader's driver, and run in a VM the tests that are about what was left out; give pytest's status.
+def driver_kernel(exercise: Exercise) -> str:
+    """Give the name of the kernel that an exercise's driver is tested on."""
+    assert exercise.driver is not None
+    return str(tomllib.loads(exercise.driver.read_text())["kernel"])
+
+
+def run_driver_tests(
+    exercise: Exercise, checkout: Path, target: Path, kernel: str | None = None
+) -> int:
+    """Build the reader's driver, run the tests of the part that was left out in a VM, and give pytest's status.
 
     Args:
         exercise: One with a driver.
         checkout: Where the tests are.
         target: The reader's directory.
+        kernel: The kernel to test on, instead of the exercise's own.
     """
     assert exercise.driver is not None
     wanted = tomllib.loads(exercise.driver.read_text())
     command = [sys.executable, "-m", "pytest", "--tb=short", "-p", "no:cacheprovider"]
-    command += [*wanted["tests"], "--kernel", wanted["kernel"]]
+    command += [*wanted["tests"], "--kernel", kernel or wanted["kernel"]]
     command += ["-o", f"vm_modules={target / 'kernel'}", "-o", f"vm_build={target / 'built'}"]
     # What another pytest has told its own children is not for this one.
     env = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}

@@ -9,6 +9,7 @@ import typer
 
 from ksmlab import lab as lab_module
 from ksmlab.booting import booted
+from ksmlab.options import StockOption  # noqa: TC001  (typer reads them)
 from ksmlab.pictures.model import Picture
 from ksmlab.pictures.plan import FEWEST_PAGES, MOST_PAGES, Plan
 from ksmlab.pictures.render import svg
@@ -21,9 +22,7 @@ SECONDS = 600.0
 
 
 def picture(
-    kernel: Annotated[
-        str, typer.Option("--kernel", help="One of `ksmlab kernels list`.")
-    ] = lab_module.STOCK_KERNEL,
+    kernel: StockOption = None,
     pages: Annotated[
         int, typer.Option("--pages", min=FEWEST_PAGES, max=MOST_PAGES, help="Pages of the arena.")
     ] = Plan.npages,
@@ -84,11 +83,11 @@ def stored(path: Path) -> Picture:
         ) from None
 
 
-def photograph(kernel: str, pages: int, store: Path) -> Picture:
+def photograph(kernel: str | None, pages: int, store: Path) -> Picture:
     """Boot a VM, have the guest's half take a picture there, and store it as JSON.
 
     Args:
-        kernel: what to boot.
+        kernel: what to boot; the stock kernel if None.
         pages: of the arena.
         store: where the JSON goes.
 
@@ -96,6 +95,7 @@ def photograph(kernel: str, pages: int, store: Path) -> Picture:
         VmError: the VM or the guest's half failed.
     """
     lab = lab_module.Lab(Progress())
+    kernel = kernel or lab.stock_kernel()
     lab.store.spec(kernel)
     store = store.resolve()
     make_directory(store.parent)

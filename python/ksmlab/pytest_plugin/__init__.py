@@ -57,7 +57,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("vm_tests", "directories whose tests run in VMs", type="paths", default=[])
     parser.addini("vm_kernels", "the kernels' descriptions", default="vm/kernels.toml")
     parser.addini(
-        "vm_default_kernels", "without --kernel: the first of these that is here, or else the last",
+        "vm_default_kernels", "without --kernel: the first of these that is cached or in the archive",
         type="args", default=[],
     )  # fmt: skip
     parser.addini("vm_modules", "directory of the modules' sources, built for each kernel")

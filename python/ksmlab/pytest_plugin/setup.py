@@ -66,11 +66,18 @@ class Setup:
 
     @cached_property
     def kernels(self) -> list[str]:
-        """The names of the kernels that this run is for."""
+        """The names of the kernels that this run is for.
+
+        Raises:
+            VmError: None is named, and none of vm_default_kernels can be had.
+        """
         if named := self._config.option.kernel:
             return list(dict.fromkeys(named))
         names = self._config.getini("vm_default_kernels") or sorted(self.store.specs)
-        return [next((name for name in names if self.store.find(name)), names[-1])]
+        if self._config.option.collectonly:
+            # The list of tests must not wait for the network.
+            return [next((name for name in names if self.store.find(name)), names[-1])]
+        return [self.store.choose(names, self.say)]
 
     def belongs_in_vm(self, path: Path) -> bool:
         """Say whether the tests of a file run in VMs: those in vm_tests, or all if a kernel is named."""

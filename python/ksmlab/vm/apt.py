@@ -14,14 +14,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ksmlab.vm.errors import FetchError
+from ksmlab.vm.failures import UNTOUCHED, fetch_errors, reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 UPDATE_SECONDS = 600
 DOWNLOAD_SECONDS = 1800
 QUERY_SECONDS = 120
-UNTOUCHED = "What was fetched before is as it was."
+#: What apt-cache says of a package or a version that no list has.
+NOT_FOUND = "No packages found"
+#: What works on a host that has no Debian archive.
+ELSEWHERE = (
+    "Without a Debian archive, VMs boot only kernels that are cached already, and `make build KDIR=DIR` builds the "
+    "modules for a kernel of your own. To do more, use Debian 12 or 13, for example in a root made with debootstrap."
+)
 POCKETS = ("", "-updates", "-security", "-backports")
 RELEASE_ALIASES = ("stable", "oldstable")
 ONE_LINE = re.compile(
@@ -30,15 +37,25 @@ ONE_LINE = re.compile(
 
 
 def host_codename(os_release: Path = Path("/etc/os-release")) -> str:
-    """Give the host's release name, such as "bookworm" (from os-release's VERSION_CODENAME)."""
-    for line in os_release.read_text().splitlines():
+    """Give the host's release name, such as "bookworm" (from os-release's VERSION_CODENAME).
+
+    Raises:
+        FetchError: os-release cannot be read, or names no release.
+    """
+    try:
+        lines = os_release.read_text(errors="replace").splitlines()
+    except OSError as error:
+        raise FetchError(
+            f"The host's release is unknown: {reason(error)}.",
+            untouched="Nothing was fetched.",
+            hint=ELSEWHERE,
+        ) from error
+    for line in lines:
         key, _, value = line.partition("=")
-        if key == "VERSION_CODENAME":
-            return value.strip().strip('"')
+        if key == "VERSION_CODENAME" and value.strip("\"' "):
+            return value.strip("\"' ")
     raise FetchError(
-        f"{os_release} does not name a release.",
-        untouched="Nothing was fetched.",
-        hint="Kernels are fetched on Debian hosts only.",
+        f"{os_release} does not name a release.", untouched="Nothing was fetched.", hint=ELSEWHERE
     )
 
 
@@ -116,14 +133,14 @@ class Package:
 def parse_show(text: str) -> Package | None:
     """Read the first stanza of `apt-cache show`, None if there is none."""
     fields = dict(re.findall(r"^([\w-]+): (.*)$", text.split("\n\n", 1)[0], re.MULTILINE))
-    if "Package" not in fields:
+    if "Package" not in fields or "Version" not in fields:
         return None
     groups = [group.split("|")[0].split() for group in fields.get("Depends", "").split(",")]
     return Package(
         name=fields["Package"],
         version=fields["Version"],
         depends=tuple(words[0].split(":")[0] for words in groups if words),
-        size=int(fields.get("Size", "0")),
+        size=int(size) if (size := fields.get("Size", "").strip()).isdecimal() else 0,
     )
 
 
@@ -143,36 +160,56 @@ class PrivateApt:
         self.home = home
         self.etc = etc
 
-    def _configure(self) -> None:
+    def _sources(self) -> tuple[list[str], list[str]]:
+        """Read the distribution's own sources: lines of the one-line format, and stanzas of deb822.
+
+        A file that cannot be read is left out: hosts protect sources of third parties that name a password.
+
+        Raises:
+            FetchError: There are none.
+        """
         codename = host_codename()
-        one_line = [
-            self.etc / "sources.list",
-            *sorted((self.etc / "sources.list.d").glob("*.list")),
-        ]
-        deb822 = sorted((self.etc / "sources.list.d").glob("*.sources"))
-        lines = [
-            line
-            for path in one_line
-            if path.is_file()
-            for line in debian_one_line(path.read_text(), codename)
-        ]
-        stanzas = [
-            stanza for path in deb822 for stanza in debian_deb822(path.read_text(), codename)
-        ]
+        more = self.etc / "sources.list.d"
+        paths = [self.etc / "sources.list", *more.glob("*.list"), *more.glob("*.sources")]
+        lines, stanzas, unreadable = [], [], []
+        for path in sorted(paths):
+            try:
+                text = path.read_text(errors="replace")
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                unreadable.append(reason(error))
+                continue
+            if path.suffix == ".sources":
+                stanzas += debian_deb822(text, codename)
+            else:
+                lines += debian_one_line(text, codename)
         if not lines and not stanzas:
             raise FetchError(
                 f"No package source for {codename} was found in {self.etc}.",
                 untouched="Nothing was fetched.",
-                hint=f"Give this host a source of Debian's packages ({self.etc}/sources.list), then try again.",
+                hint=f"Give this host a source of Debian's packages ({self.etc}/sources.list), then try again. "
+                + ELSEWHERE,
+                log="\n".join(unreadable),
             )
+        return lines, stanzas
+
+    def _configure(self) -> None:
+        lines, stanzas = self._sources()
         for name in ("lists/partial", "archives/partial", "sources.list.d", "parts"):
             (self.home / name).mkdir(parents=True, exist_ok=True)
         (self.home / "status").touch()
         (self.home / "sources.list").write_text("".join(line + "\n" for line in lines))
         (self.home / "sources.list.d/host.sources").write_text("\n\n".join(stanzas) + "\n")
-        dump = subprocess.run(
-            ["apt-config", "dump"], capture_output=True, text=True, check=True
-        ).stdout
+        host = {"APT_CONFIG": os.environ.get("APT_CONFIG", "")}
+        dump = self._run(["apt-config", "dump"], QUERY_SECONDS, env=host)
+        if dump.returncode:
+            raise FetchError(
+                f"`apt-config dump` failed (status {dump.returncode}).",
+                untouched=UNTOUCHED,
+                hint=f"Mend the host's apt configuration ({self.etc}/apt.conf.d), then try again.",
+                log=dump.stderr,
+            )
         settings = {
             "Dir::State": self.home,
             "Dir::State::lists": self.home / "lists",
@@ -190,30 +227,42 @@ class PrivateApt:
             "Acquire::Languages": "none",
             "Acquire::Retries": 3,
         }
-        conf = [*clean_acquire(dump), *(f'{key} "{value}";' for key, value in settings.items())]
+        conf = [
+            *clean_acquire(dump.stdout),
+            *(f'{key} "{value}";' for key, value in settings.items()),
+        ]
         (self.home / "apt.conf").write_text("\n".join(conf) + "\n")
 
     def _run(
-        self, argv: Iterable[str], timeout: float, *, cwd: Path | None = None
+        self,
+        argv: Iterable[str],
+        timeout: float,
+        *,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        env = {**os.environ, "APT_CONFIG": str(self.home / "apt.conf"), "LC_ALL": "C"}
+        """Run a command with the private configuration.
+
+        Raises:
+            FetchError: The command is not installed, cannot be run, or did not end in time.
+        """
+        whole = {**os.environ, "APT_CONFIG": str(self.home / "apt.conf"), "LC_ALL": "C"}
         argv = list(argv)
         try:
             return subprocess.run(
                 argv,
-                env=env,
+                env=whole | dict(env or {}),
                 cwd=cwd,
                 timeout=timeout,
                 capture_output=True,
                 text=True,
+                errors="replace",
                 check=False,
                 stdin=subprocess.DEVNULL,
             )
         except FileNotFoundError as error:
             raise FetchError(
-                f"{argv[0]} is not here.",
-                untouched="Nothing was fetched.",
-                hint="Kernels are fetched on Debian hosts only; elsewhere, build for a kernel of your own (KDIR=…).",
+                f"{argv[0]} is not installed.", untouched="Nothing was fetched.", hint=ELSEWHERE
             ) from error
         except subprocess.TimeoutExpired as error:
             raise FetchError(
@@ -221,7 +270,14 @@ class PrivateApt:
                 untouched=UNTOUCHED,
                 hint="Look at the network, then try again.",
             ) from error
+        except OSError as error:
+            raise FetchError(
+                f"`{argv[0]}` cannot be run: {reason(error)}.",
+                untouched=UNTOUCHED,
+                hint="make doctor lists what this host lacks.",
+            ) from error
 
+    @fetch_errors("Preparing a private apt")
     def update(self) -> None:
         """Fetch the package lists.
 
@@ -240,11 +296,25 @@ class PrivateApt:
             )
 
     def show(self, name: str, version: str | None = None) -> Package | None:
-        """Describe the newest version of a package, or `version` of it; None if the archive has none."""
+        """Describe the newest version of a package, or `version` of it; None if the archive has none.
+
+        Raises:
+            FetchError: apt-cache failed for another reason.
+        """
         spec = f"{name}={version}" if version else name
         done = self._run(["apt-cache", "show", "--no-all-versions", spec], QUERY_SECONDS)
-        return None if done.returncode else parse_show(done.stdout)
+        if not done.returncode:
+            return parse_show(done.stdout)
+        if NOT_FOUND in done.stderr:
+            return None
+        raise FetchError(
+            f"`apt-cache show {spec}` failed (status {done.returncode}).",
+            untouched=UNTOUCHED,
+            hint=f"apt's message is above. If its lists are damaged, remove {self.home} and try again.",
+            log=done.stderr,
+        )
 
+    @fetch_errors("Downloading a package")
     def download(self, package: Package, spool: Path) -> Path:
         """Download a package, and let apt check it.
 
@@ -271,6 +341,7 @@ class PrivateApt:
             )
         return files[0]
 
+    @fetch_errors("Unpacking a package")
     def unpack(self, package: Package, root: Path) -> None:
         """Download a package and unpack it under `root`, as if that were the root directory.
 
@@ -283,8 +354,8 @@ class PrivateApt:
         deb.unlink()
         if done.returncode:
             raise FetchError(
-                f"{package.name} could not be unpacked.",
+                f"{package.name} could not be unpacked: dpkg ended with status {done.returncode}.",
                 untouched=UNTOUCHED,
-                hint="Look at the free space (df -h), then try again.",
+                hint="dpkg's message is above. Look at the free space (df -h), then try again.",
                 log=done.stderr,
             )

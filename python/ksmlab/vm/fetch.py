@@ -10,14 +10,16 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
-from ksmlab.vm.apt import UNTOUCHED, Package, PrivateApt
+from ksmlab.vm.apt import ELSEWHERE
 from ksmlab.vm.errors import FetchError
+from ksmlab.vm.failures import UNTOUCHED
 from ksmlab.vm.shelf import put, scratch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from ksmlab.vm.apt import Package, PrivateApt
     from ksmlab.vm.specs import Kernel, KernelSpec
 
     Report = Callable[[str], None]
@@ -32,31 +34,19 @@ dpkg --fsys-tarfile "$1" | tar -xO "$2" | tar -xJ -C "$3" --strip-components=2 "
 """
 
 
-def resolve(apt: PrivateApt, spec: KernelSpec) -> Package:
-    """Find the image package that a table of kernels.toml stands for, today.
-
-    Raises:
-        FetchError: The archive has none of that series.
-    """
-    seen = []
+def find_image(apt: PrivateApt, spec: KernelSpec) -> Package | None:
+    """Find the newest image package of a spec, or None if the archive has none of that series and flavour."""
     for name in spec.packages:
         package = apt.show(name, spec.pin)
         if package is None:
             continue
-        seen.append(f"{name} {package.version}")
         for image in (package.name, *package.depends):
             if not image.startswith(IMAGE) or not spec.matches(image.removeprefix(IMAGE)):
                 continue
             real = package if image == package.name else apt.show(image, package.version)
             if real is not None and not any(each.startswith(IMAGE) for each in real.depends):
                 return real
-    there = f"there is: {', '.join(seen)}" if seen else "nor any of its other packages"
-    raise FetchError(
-        f"The archive has no {spec.series} kernel ({there}).",
-        untouched=UNTOUCHED,
-        hint=f"{spec.name} comes with another release of Debian, or its pin is gone from the archive: "
-        "see vm/kernels.toml.",
-    )
+    return None
 
 
 def make_kernel(apt: PrivateApt, kernel: Kernel, image: Package, report: Report) -> None:
@@ -67,13 +57,21 @@ def make_kernel(apt: PrivateApt, kernel: Kernel, image: Package, report: Report)
     """
     headers = apt.show(f"linux-headers-{kernel.release}", image.version)
     if headers is None:
-        raise FetchError(f"The archive has no headers for {kernel.release}.", untouched=UNTOUCHED)
-    others = [
-        name for name in headers.depends if re.match(r"linux-(headers-.*-common|kbuild-)", name)
-    ]
+        raise FetchError(
+            f"The archive has no headers for {kernel.release}, so no module can be built for it.",
+            untouched=UNTOUCHED,
+            hint="An archive is incomplete while it is being updated: try again in an hour.",
+        )
+    # Since Linux 7, an image package is empty and depends on the packages of the binary and of the modules.
+    others = dict.fromkeys(
+        name
+        for name in (*image.depends, *headers.depends)
+        if re.match(r"linux-(base-\d|binary-|modules-|kbuild-|headers-.*-common)", name)
+    )
     packages = [image, headers, *filter(None, map(apt.show, others))]
     with scratch(kernel.root.parent) as place:
         root = place / "root"
+        merge_usr(root)
         for package in packages:
             size = package.size / 1e6
             report(f"{kernel.name}: fetching {package.name} {package.version} ({size:.0f} MB)")
@@ -85,19 +83,39 @@ def make_kernel(apt: PrivateApt, kernel: Kernel, image: Package, report: Report)
         put(root, kernel.root)
 
 
+def merge_usr(root: Path) -> None:
+    """Make lib/ and usr/lib/ of a new root one directory, as on a host with a merged /usr.
+
+    Debian 12 packages a kernel's modules under lib/modules, Debian 13 under usr/lib/modules. In a merged root both
+    paths lead to both.
+    """
+    (root / "usr/lib").mkdir(parents=True)
+    (root / "lib").symlink_to("usr/lib")
+
+
 def relocate_headers(makefile: Path) -> None:
-    """Make the top Makefile of unpacked headers find the common ones beside it, instead of under /usr/src.
+    """Rewrite the absolute paths in the top Makefile of unpacked headers to be relative to that Makefile.
+
+    All of them are below /usr/src: the include of the common headers, and since Linux 7 KBUILD_OUTPUT.
 
     Raises:
-        FetchError: It does not have the one line that is known.
+        FetchError: The Makefile does not include the common headers, or has another absolute path.
     """
-    text, count = re.subn(
-        r"^include /usr/src/(\S+)/Makefile$",
-        r"include $(dir $(lastword $(MAKEFILE_LIST)))../\1/Makefile",
+    here = "$(dir $(lastword $(MAKEFILE_LIST)))"
+    text, outputs = re.subn(
+        r"^KBUILD_OUTPUT\s*:?=\s*/usr/src/(\S+)$",
+        # Evaluated at once: later, the last of the makefiles is another one.
+        rf"KBUILD_OUTPUT := $(abspath {here}../\1)",
         makefile.read_text(),
         flags=re.MULTILINE,
     )
-    if count != 1:
+    text, includes = re.subn(
+        r"^include /usr/src/(\S+)/Makefile$",
+        rf"include {here}../\1/Makefile",
+        text,
+        flags=re.MULTILINE,
+    )
+    if includes != 1 or outputs > 1 or "/usr/src" in text:
         raise FetchError(
             f"The headers in {makefile.parent.name} have an unknown form, and cannot be relocated.",
             untouched=UNTOUCHED,
@@ -107,13 +125,32 @@ def relocate_headers(makefile: Path) -> None:
 
 
 def prepare(kernel: Kernel) -> None:
-    """Make unpacked packages usable where they are: relocate the headers, index the modules.
+    """Make unpacked packages usable where they are: boot files, headers, module index.
 
     Raises:
-        FetchError: They do not make a whole kernel.
+        FetchError: The packages do not make a whole kernel.
     """
+    link_boot_files(kernel)
     relocate_headers(kernel.build_dir / "Makefile")
     index_modules(kernel)
+
+
+def link_boot_files(kernel: Kernel) -> None:
+    """Make boot/ lead to files that the packages keep beside the modules.
+
+    Up to Linux 6 they are boot/vmlinuz-RELEASE, boot/config-RELEASE and so on; since Linux 7 they are vmlinuz and
+    config in the directory of the modules.
+    """
+    for link in (kernel.image, kernel.config, kernel.system_map):
+        file = kernel.modules_dir / link.name.removesuffix(f"-{kernel.release}")
+        if file.is_file() and not link.exists():
+            link.parent.mkdir(exist_ok=True)
+            link.symlink_to(relative(file, link.parent))
+
+
+def relative(path: Path, directory: Path) -> str:
+    """Give the target of a symbolic link in `directory` to `path`; the directories may be links themselves."""
+    return os.path.relpath(path.resolve(), directory.resolve())
 
 
 def index_modules(kernel: Kernel) -> None:
@@ -125,7 +162,13 @@ def index_modules(kernel: Kernel) -> None:
     # The links that came with the modules point out of the entry.
     for link in ("build", "source"):
         (kernel.modules_dir / link).unlink(missing_ok=True)
-    (kernel.modules_dir / "build").symlink_to(os.path.relpath(kernel.build_dir, kernel.modules_dir))
+    if not kernel.modules_dir.is_dir() or not kernel.image.is_file():
+        raise FetchError(
+            f"The packages of {kernel.release} have no image or no modules where they are expected.",
+            untouched=UNTOUCHED,
+            hint="The distribution changed its packages: see python/ksmlab/vm/fetch.py.",
+        )
+    (kernel.modules_dir / "build").symlink_to(relative(kernel.build_dir, kernel.modules_dir))
     depmod = shutil.which("depmod", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     if depmod is None:
         raise FetchError("depmod is not here.", untouched=UNTOUCHED, hint="apt-get install kmod")
@@ -136,10 +179,11 @@ def index_modules(kernel: Kernel) -> None:
         check=False,
         timeout=TOOL_SECONDS,
     )
-    if done.returncode or not kernel.image.is_file():
+    if done.returncode:
         raise FetchError(
-            f"{kernel.release} is not a whole kernel.",
+            f"depmod failed on the modules of {kernel.release} (status {done.returncode}).",
             untouched=UNTOUCHED,
+            hint="depmod's output is above.",
             log=done.stderr,
         )
 
@@ -164,7 +208,7 @@ def fetch_scripts(
     names = [name for name in package.depends if name.startswith(meta)] if package else []
     source = apt.show(names[0]) if names else None
     if source is None:
-        raise FetchError(f"The archive has no {meta}.", untouched=UNTOUCHED)
+        raise FetchError(f"The archive has no {meta}.", untouched=UNTOUCHED, hint=ELSEWHERE)
     report(f"fetching {source.name} {source.version} ({source.size / 1e6:.0f} MB)")
     with scratch(place.parent) as made:
         deb = apt.download(source, made)
@@ -182,6 +226,9 @@ def fetch_scripts(
         )
         if done.returncode:
             raise FetchError(
-                f"{source.name} could not be unpacked.", untouched=UNTOUCHED, log=done.stderr
+                f"{source.name} could not be unpacked (status {done.returncode}).",
+                untouched=UNTOUCHED,
+                hint="tar's message is above. Look at the free space (df -h), then try again.",
+                log=done.stderr,
             )
         put(root, place)

@@ -57,7 +57,7 @@ def compiler() -> str:
         done = subprocess.run(["gcc", "--version"], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return "none"
-    return done.stdout.splitlines()[0]
+    return next(iter(done.stdout.splitlines()), "none")
 
 
 def fragments_of(spec: KernelSpec) -> list[Fragment]:

@@ -5,15 +5,17 @@ An entry of the cache is never changed once it is there, so a VM never sees its 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ksmlab.vm.apt import UNTOUCHED, PrivateApt
+from ksmlab.vm.apt import ELSEWHERE, PrivateApt, host_codename
 from ksmlab.vm.errors import FetchError, VmError
-from ksmlab.vm.fetch import ENTRY, fetch_scripts, make_kernel, resolve
+from ksmlab.vm.failures import UNTOUCHED, fetch_errors
+from ksmlab.vm.fetch import ENTRY, fetch_scripts, find_image, make_kernel
 from ksmlab.vm.kernel_build import build_kernel, estimate, recipe, say_seconds
 from ksmlab.vm.lock import file_lock
 from ksmlab.vm.path_checks import MEBIBYTE, check_writable
@@ -23,12 +25,13 @@ from ksmlab.vm.specs import Kernel, KernelSpec, load_specs
 from ksmlab.vm.versions import version_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     Report = Callable[[str], None]
 
 __all__ = ["Kernel", "KernelSpec", "KernelStore", "cache_root", "load_specs"]
 
+FETCH_LOCK = "fetch.lock"
 WAITING = "another process is fetching: waiting for it"
 BUILDING = "another process is building it: waiting for it"
 # Longer than any build takes.
@@ -66,6 +69,7 @@ class KernelStore:
         """
         self.specs = specs
         self.cache = cache
+        self._lists_are_new = False
 
     def spec(self, name: str) -> KernelSpec:
         """Give the table of that name.
@@ -110,10 +114,132 @@ class KernelStore:
             return self.build(name, report, refresh=False)
         return self.fetch(name, report, refresh=False)
 
+    @property
+    def tested(self) -> list[str]:
+        """Names of the distribution's kernels that the tests pass on, the newest first."""
+        specs = [spec for spec in self.specs.values() if spec.tested and not spec.built]
+        return [spec.name for spec in sorted(specs, key=lambda each: each.series_key, reverse=True)]
+
+    def choose(self, names: Sequence[str], report: Report = print) -> str:
+        """Give the first of these kernels that is cached or that the archive has.
+
+        A kernel that would have to be built counts only if none of the others can be had. The archive is asked only
+        about names before the first cached one.
+
+        Args:
+            names: In the order of preference; not empty.
+            report: Called if the archive is asked, or cannot be asked and an older kernel is cached.
+
+        Raises:
+            VmError: None of them can be had.
+        """
+        for name in names:
+            if self.find(name) is not None:
+                return name
+            if self.spec(name).built:
+                continue
+            try:
+                if self.offers(name, report):
+                    return name
+            except VmError as error:
+                cached = next((other for other in names if self.find(other) is not None), None)
+                if cached is None:
+                    raise
+                report(f"{cached} is used instead of {name}: {error.what}")
+                return cached
+        for name in names:
+            if self.spec(name).built:
+                return name
+        with self._archive(report) as apt:
+            raise self._missing(apt, *map(self.spec, names))
+
+    def offers(self, name: str, report: Report = print) -> bool:
+        """Ask the archive whether it has a kernel, or the sources of one that is built here.
+
+        Raises:
+            FetchError: The archive cannot be asked.
+        """
+        with self._archive(report) as apt:
+            return self._offers(apt, self.spec(name))
+
+    def available(self, names: Sequence[str], report: Report = print) -> list[str]:
+        """Give those of these kernels that are cached or that the archive has, and report each that is left out.
+
+        Raises:
+            VmError: None of them is, or the archive cannot be asked about one that is not cached.
+        """
+        found = []
+        for name in names:
+            if self.find(name) is not None or self.offers(name, report):
+                found.append(name)
+                continue
+            with self._archive(report) as apt:
+                report(f"left out: {self._missing(apt, self.spec(name)).what}")
+        if not found:
+            with self._archive(report) as apt:
+                raise self._missing(apt, *map(self.spec, names))
+        return found
+
+    @contextlib.contextmanager
+    def _archive(self, report: Report) -> Iterator[PrivateApt]:
+        """Give an apt with package lists that this process has brought up to date; the fetch lock is held meanwhile."""
+        with (
+            fetch_errors("Asking the archive"),
+            file_lock(self.cache / FETCH_LOCK, on_wait=lambda: report(WAITING)),
+        ):
+            apt = PrivateApt(self.cache / "apt")
+            self._update(apt, report)
+            yield apt
+
+    def _update(self, apt: PrivateApt, report: Report) -> None:
+        if not self._lists_are_new:
+            report("asking the archive which kernels it has")
+            apt.update()
+            self._lists_are_new = True
+
+    def _offers(self, apt: PrivateApt, spec: KernelSpec) -> bool:
+        if spec.source is not None:
+            return apt.show(spec.source, spec.pin) is not None
+        return find_image(apt, spec) is not None
+
+    def _missing(self, apt: PrivateApt, *wanted: KernelSpec) -> FetchError:
+        """Say that the archive has none of these kernels, what it has instead, and which kernel to take."""
+        first = wanted[0]
+        names = ", ".join(spec.name for spec in wanted)
+        packages = dict.fromkeys(
+            name for spec in wanted for name in (spec.source, *spec.packages) if name is not None
+        )
+        versions = [package.version for package in map(apt.show, packages) if package is not None]
+        if first.pin is not None:
+            has = ", ".join(versions) or "none"
+            return FetchError(
+                f"{names} of version {first.pin} not in this archive ({host_codename()} has {has}). "
+                f"Change the pin of {first.name} in vm/kernels.toml."
+            )
+        others = [
+            spec
+            for spec in self.specs.values()
+            if spec.built is first.built and self._offers(apt, spec)
+        ]
+        series = sorted({spec.series for spec in others}, key=version_key)
+        has = ", ".join(f"linux-source-{each}" if first.built else each for each in series)
+        has = has or ", ".join(versions)
+        usable = [spec for spec in others if spec.flavour == first.flavour]
+        best = max(usable, key=lambda spec: (spec.tested, spec.series_key), default=None)
+        if best is not None:
+            hint = f"Use --kernel {best.name}."
+        elif has:
+            hint = "Use Debian 12 or 13, or describe another kernel: docs/how-to/add-a-kernel.md."
+        else:
+            hint = ELSEWHERE
+        where = f"({host_codename()} has {has or 'no kernel of Debian'})"
+        return FetchError(f"{names} not in this archive {where}. {hint}")
+
     def entries(self, name: str) -> list[Kernel]:
         """Give all entries of that name, also those that are no longer used, the newest first."""
         return [kernel for kernel, _ in self._entries(self.spec(name))]
 
+    @fetch_errors("Removing a kernel")
     def remove(self, name: str, report: Report = print, *, unused: bool = False) -> int:
         """Remove the entries of a kernel from the cache, and the sources that nobody needs then.
 
@@ -129,11 +255,14 @@ class KernelStore:
         """
         with file_lock(self._lock(self.spec(name)), on_wait=lambda: report(WAITING)):
             kept = self.find(name) if unused else None
-            gone = [kernel for kernel in self.entries(name) if kernel != kept]
-            for kernel in gone:
-                # At once, so that nobody sees half of an entry.
-                with scratch(kernel.root.parent) as away:
-                    kernel.root.rename(away / "root")
+            shelf = self._shelf(self.spec(name))
+            # Also those that cannot be read.
+            roots = [path for path in shelf.glob("[!.]*") if path.is_dir()]
+            gone = [root for root in roots if kept is None or root != kept.root]
+            for root in gone:
+                # At once, so that no process sees half of an entry.
+                with scratch(shelf) as away:
+                    root.rename(away / "root")
         if not unused:
             self._drop_sources(self.spec(name).source)
         return len(gone)
@@ -142,9 +271,10 @@ class KernelStore:
         """Remove packed sources that no kernel in the cache was built from."""
         users = [spec.name for spec in self.specs.values() if spec.source == source]
         if source is not None and not any(map(self.entries, users)):
-            with file_lock(self.cache / "fetch.lock"):
+            with file_lock(self.cache / FETCH_LOCK):
                 shutil.rmtree(self.cache / "sources" / source, ignore_errors=True)
 
+    @fetch_errors("Building a kernel")
     def build(self, name: str, report: Report = print, *, refresh: bool = True) -> Kernel:
         """Build a kernel of the newest revision of its sources, unless that is here.
 
@@ -174,6 +304,8 @@ class KernelStore:
                 source = fetch_source(
                     self.cache, apt, spec.source, spec.pin, report, on_wait=lambda: report(WAITING)
                 )
+                if source is None:
+                    raise self._missing(apt, spec)
             if not spec.of_series(source.version):
                 raise FetchError(
                     f"{source.name} {source.version} is not of the series {spec.series}.",
@@ -192,6 +324,7 @@ class KernelStore:
             place = self._shelf(spec) / f"{source.version}-{made_by}"
             return build_kernel(Kernel(spec, "", source.version, place), source, made_by, report)
 
+    @fetch_errors("Fetching a kernel")
     def fetch(self, name: str, report: Report = print, *, refresh: bool = True) -> Kernel:
         """Fetch the newest revision of a kernel, with what is needed to build modules for it.
 
@@ -213,10 +346,11 @@ class KernelStore:
         ):
             if not refresh and (kernel := self.find(name)) is not None:
                 return kernel
-            report(f"{name}: asking the archive for the newest {spec.series} kernel")
             apt = PrivateApt(self.cache / "apt")
-            apt.update()
-            image = resolve(apt, spec)
+            self._update(apt, report)
+            image = find_image(apt, spec)
+            if image is None:
+                raise self._missing(apt, spec)
             kernel = self._find(spec, image.version)
             if kernel is not None:
                 report(f"{name}: {image.version} is here already")
@@ -228,6 +362,7 @@ class KernelStore:
             report(f"{name}: {release} is ready")
             return kernel
 
+    @fetch_errors("Fetching a tool")
     def tool(
         self, name: str, meta_package: str, members: Sequence[str], report: Report = print
     ) -> Path:
@@ -246,25 +381,31 @@ class KernelStore:
             FetchError: They cannot be had; the cache is as it was.
         """
         place = self.cache / "tools" / name
-        with file_lock(self.cache / "fetch.lock", on_wait=lambda: report(WAITING)):
+        with file_lock(self.cache / FETCH_LOCK, on_wait=lambda: report(WAITING)):
             if not place.is_dir():
                 check_writable("kernel cache", self.cache, SOURCE_BYTES)
                 fetch_scripts(PrivateApt(self.cache / "apt"), meta_package, members, place, report)
         return place
 
+    @fetch_errors("Reading the kernel cache")
     def _entries(self, spec: KernelSpec) -> list[tuple[Kernel, str | None]]:
         """Give all entries of a table, the newest version first, and the hash of what each was made by."""
         found = []
         for entry in self._shelf(spec).glob(f"[!.]*/{ENTRY}"):
-            facts = json.loads(entry.read_text())
-            kernel = Kernel(spec, facts["release"], facts["version"], entry.parent)
-            found.append((entry.stat().st_mtime, kernel, facts.get("recipe")))
-        found.sort(key=lambda each: (version_key(each[1].version), each[0]), reverse=True)
+            try:
+                facts = json.loads(entry.read_text())
+                kernel = Kernel(spec, str(facts["release"]), str(facts["version"]), entry.parent)
+                key = (version_key(kernel.version), entry.stat().st_mtime)
+                found.append((key, kernel, facts.get("recipe")))
+            except (ValueError, KeyError, TypeError, AttributeError, FileNotFoundError):
+                # Damaged, or removed meanwhile: as if it were not there. Fetching or building it again replaces it.
+                continue
+        found.sort(key=lambda each: each[0], reverse=True)
         return [(kernel, made_by) for _, kernel, made_by in found]
 
     def _lock(self, spec: KernelSpec) -> Path:
         """Give the lock for changing the shelf: the archive's one, or one of the shelf's own for builds."""
-        return self.cache / (f"build-{spec.name}.lock" if spec.built else "fetch.lock")
+        return self.cache / (f"build-{spec.name}.lock" if spec.built else FETCH_LOCK)
 
     def _check_room(self, name: str, needed: int, *, refresh: bool) -> None:
         """Check that a kernel can be put into the cache; if it is there already, that the archive can be asked.

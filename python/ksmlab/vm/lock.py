@@ -55,6 +55,12 @@ def file_lock(
                 if on_wait is not None and not told:
                     on_wait()
                 told = True
+            except OSError as error:
+                raise VmError(
+                    f"{path} cannot be locked: {error.strerror}.",
+                    untouched="Nothing was changed.",
+                    hint="Its file system has no locks. Kernels may be kept elsewhere:  export KSMLAB_CACHE=DIRECTORY",
+                ) from error
             if time.monotonic() > deadline:
                 raise LockTimeout(
                     f"Another process has held {path} for {timeout:.0f} s.",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ksmlab.vm.apt import UNTOUCHED, PrivateApt
 from ksmlab.vm.errors import FetchError
+from ksmlab.vm.failures import UNTOUCHED
 from ksmlab.vm.lock import file_lock
 from ksmlab.vm.shelf import put, scratch
 from ksmlab.vm.versions import version_key
@@ -14,6 +14,8 @@ from ksmlab.vm.versions import version_key
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from ksmlab.vm.apt import PrivateApt
 
     Report = Callable[[str], None]
 
@@ -48,7 +50,7 @@ def find_source(cache: Path, name: str, pin: str | None = None) -> Source | None
 
 def fetch_source(
     cache: Path, apt: PrivateApt, name: str, pin: str | None, report: Report, *, on_wait: Callable[[], None]
-) -> Source:  # fmt: skip
+) -> Source | None:  # fmt: skip
     """Fetch the newest revision of a source package, unless that one is here.
 
     Args:
@@ -59,8 +61,11 @@ def fetch_source(
         report: Called with a line for each step.
         on_wait: Called if another process is fetching.
 
+    Returns:
+        The sources, or None if the archive has no such package.
+
     Raises:
-        FetchError: It cannot be had; the cache is as it was.
+        FetchError: They cannot be fetched; the cache is as it was.
     """
     shelf = cache / "sources" / name
     with file_lock(cache / "fetch.lock", on_wait=on_wait):
@@ -68,11 +73,7 @@ def fetch_source(
         apt.update()
         package = apt.show(name, pin)
         if package is None:
-            raise FetchError(
-                f"The archive has no {name}{f' of version {pin}' if pin else ''}.",
-                untouched=UNTOUCHED,
-                hint="Another release of Debian has it, or its pin is gone from the archive: see vm/kernels.toml.",
-            )
+            return None
         found = find_source(cache, name, package.version)
         if found is not None:
             return found

@@ -22,12 +22,18 @@ class KernelSpec:
     flavour: str
     packages: tuple[str, ...] = ()
     pin: str | None = None
+    tested: bool = False
     boot: tuple[str, ...] = ()
     source: str | None = None
     fragments: tuple[Path, ...] = ()
     cpu_minutes: float = 0
     slow: float = 1.0
     memory: str | None = None
+
+    @property
+    def series_key(self) -> tuple[int, ...]:
+        """The series as numbers: of two specs, the greater key is the newer kernel."""
+        return tuple(map(int, re.findall(r"\d+", self.series)))
 
     @property
     def built(self) -> bool:
