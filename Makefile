@@ -156,7 +156,8 @@ CHECK_PATHS := PYTHONPATH=python $(PYTHON) -B -m ksmlab.vm.path_checks
 host:
 	@command -v $(PYTHON) >/dev/null || { \
 		get="apt-get update && apt-get install --yes --no-install-recommends python3 python3-venv"; \
-		if [ "$$(id -u)" = 0 ]; then sh -c "$$get"; \
+		if ! command -v apt-get >/dev/null; then echo "$(PYTHON) is not installed. Install Python 3.11 or newer with its venv module."; exit 1; \
+		elif [ "$$(id -u)" = 0 ]; then sh -c "$$get"; \
 		elif command -v sudo >/dev/null; then sudo sh -c "$$get"; \
 		else echo "$(PYTHON) is not here; nothing was changed. Run this as root, then try again:"; echo "  $$get"; exit 1; fi; }
 	@$(CHECK_PATHS)

@@ -21,6 +21,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+#: What works on a host that has no Debian archive.
+ELSEWHERE = (
+    "Without a Debian archive, VMs boot only kernels that are cached already, and `make build KDIR=DIR` builds the "
+    "modules for a kernel of your own. To do more, use Debian 12 or 13, for example in a root made with debootstrap."
+)
+#: The packages that only such an archive is of use for.
+DEBIAN_TOOLS = ("apt", "dpkg")
 OLDEST_PYTHON = (3, 11)
 # Some of the tools are where only root's PATH looks.
 TOOL_PATH = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
@@ -94,7 +101,10 @@ NEEDS: tuple[Need, ...] = (
     command("dpkg", "unpacks kernels, without root", "dpkg"),
     command("depmod", "indexes a kernel's modules, loads ours", "kmod"),
     command("qemu-system-x86_64", "runs the VMs", "qemu-system-x86"),
-    command("file", "tells virtme-ng which kernel an image is", "file"),
+    command("file", "tells virtme-ng the release of a kernel image", "file"),
+    command("modprobe", "tells virtme-ng which modules a VM boots with", "kmod"),
+    command("objdump", "finds the source lines of an oops", "binutils"),
+    command("losetup", "gives a VM a disk to swap to", "mount"),
     command("busybox", "starts the VMs (a static one)", "busybox-static"),
     command("setsid", "gives a VM a terminal of its own", "util-linux"),
     command("stress-ng", "loads the VM beside the stress test", "stress-ng"),
@@ -123,8 +133,9 @@ OPTIONAL: tuple[Need, ...] = (
 
 
 def missing(needs: Iterable[Need] = ALL_NEEDS) -> list[Need]:
-    """Give the needs that this host does not meet."""
-    return [need for need in needs if not need.check()]
+    """Give the needs that this host does not meet. A host without apt-get does not need Debian's package tools."""
+    unneeded = () if has_command("apt-get") else DEBIAN_TOOLS
+    return [need for need in needs if need.package not in unneeded and not need.check()]
 
 
 def host_problem() -> str | None:
@@ -169,6 +180,17 @@ def shell_line(commands: Iterable[Sequence[str]], prefix: Sequence[str]) -> str:
     return " && ".join(" ".join([*prefix, *words]) for words in commands)
 
 
+def advice(needs: Iterable[Need], prefix: Sequence[str]) -> str:
+    """Say how to install what is missing, with a command if this host has apt-get."""
+    if has_command("apt-get"):
+        return "Install what is missing with:\n  " + shell_line(install_commands(needs), prefix)
+    packages = sorted({need.package for need in needs})
+    return (
+        "This host has no apt-get. Install what is missing with its own package manager. Debian's names for it are:\n"
+        f"  {' '.join(packages)}\n{ELSEWHERE}"
+    )
+
+
 def report(needs: Iterable[Need] = ALL_NEEDS) -> list[str]:
     """Give a line for each need: met or not, and what it is for."""
     return [
@@ -177,11 +199,11 @@ def report(needs: Iterable[Need] = ALL_NEEDS) -> list[str]:
 
 
 def report_optional(needs: Iterable[Need] = OPTIONAL) -> list[str]:
-    """Give a line for each thing that is only wanted; for one that is not here, with the command that installs it."""
+    """Give a line for each thing that is only wanted; for one that is not here, with the package that has it."""
     lines = []
     for need in needs:
         here = need.check()
-        hint = "" if here else f": apt-get install {need.package}"
+        hint = "" if here else f" (Debian's package {need.package})"
         lines.append(f"{'ok     ' if here else 'without'}  {need.what:20} {need.why}{hint}")
     return lines
 
@@ -194,12 +216,9 @@ def install(needs: list[Need], say: Callable[[str], None]) -> bool:
     """
     commands = install_commands(needs)
     say("Missing on this host: " + ", ".join(need.what for need in needs))
-    prefix = root_prefix()
-    if prefix is None or not has_command("apt-get"):
-        say(
-            "Nothing was installed. Run this as root, then try again:\n  "
-            + shell_line(commands, [])
-        )
+    prefix = root_prefix() if has_command("apt-get") else None
+    if prefix is None:
+        say(f"Nothing was installed. Try again after this, as root. {advice(needs, [])}")
         return False
     for words in commands:
         say("+ " + " ".join([*prefix, *words]))
@@ -238,7 +257,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     if "--install" in arguments:
         return 0 if install(needs, lambda line: print(line, flush=True)) else 1
-    print("Install what is missing with:\n  " + shell_line(install_commands(needs), ["sudo"]))
+    print(advice(needs, ["sudo"]))
     return 1
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import virtme.commands.run
+import virtme.mkinitramfs
 
 from ksmlab import doctor
 from ksmlab.doctor import TEST_NEEDS, Need
@@ -57,7 +60,7 @@ def test_what_is_only_wanted_is_said_and_never_missing(
     here, gone = doctor.report_optional([HERE, GONE])
     assert here.startswith("ok")
     assert gone.startswith("without")
-    assert gone.endswith("apt-get install pkg-gone")
+    assert gone.endswith("(Debian's package pkg-gone)")
     monkeypatch.setattr(doctor, "ALL_NEEDS", (HERE,))
     monkeypatch.setattr(doctor, "report_optional", lambda: [gone])
     assert doctor.main([]) == 0
@@ -119,3 +122,90 @@ def test_checks_tell_here_from_gone() -> None:
 def test_an_old_python_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "OLDEST_PYTHON", (99, 0))
     assert "99.0 or newer is needed" in str(doctor.host_problem())
+
+
+@pytest.mark.parametrize("arguments", [[], ["--install"]])
+def test_host_without_apt_is_told_packages_and_what_works_instead_of_a_command(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    apt = Need("apt-get", "fetches kernels", "apt", lambda: False)
+    monkeypatch.setattr(doctor, "ALL_NEEDS", (apt, GONE))
+    monkeypatch.setattr(doctor, "has_command", lambda name: name != "apt-get")
+    monkeypatch.setattr(doctor.subprocess, "run", lambda *_a, **_k: pytest.fail("it ran something"))
+    assert doctor.main(arguments) == 1
+    said = capsys.readouterr().out
+    assert "Debian's names for it are:\n  pkg-gone\n" in said
+    assert "make build KDIR" in said
+    assert "apt-get install" not in said
+    assert "apt-get update" not in said
+
+
+def test_host_without_apt_can_do_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "ALL_NEEDS", (Need("dpkg", "unpacks", "dpkg", lambda: False), HERE))
+    monkeypatch.setattr(doctor, "has_command", lambda name: name != "apt-get")
+    assert doctor.main(["--install", "--quiet"]) == 0
+
+
+#: Packages that every Debian has, and every other distribution under some name.
+ESSENTIAL = {
+    "bash", "cat", "env", "seq", "sh", "sleep", "stty", "sync", "tar", "test", "touch", "true", "uname",
+}  # fmt: skip
+#: What other packages of the list bring.
+PROVIDED = {
+    "addr2line": "binutils",
+    "apt-cache": "apt",
+    "apt-config": "apt",
+    "choom": "util-linux",
+    "dpkg-deb": "dpkg",
+    "insmod": "kmod",
+    "mkswap": "util-linux",
+    "rmmod": "kmod",
+    "setarch": "util-linux",
+    "strip": "binutils",
+    "swapoff": "mount",
+    "swapon": "mount",
+}
+#: Commands that are used if they are there.
+SPARED = {"git": "the bench report says that the commit is unknown", "sudo": "root is asked for"}
+RUNNERS = {"run", "Popen", "_run", "started", "run_logged", "check_output", "check_call", "call"}
+
+
+def commands_of(path: Path) -> set[str]:
+    """Give the names of the commands that a Python file runs by a list that begins with a literal."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.Call) or not node.args:
+            continue
+        function = node.func
+        name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+        match node.args[0]:
+            case ast.List(elts=[ast.Constant(value=str(command)), *_]) if name in RUNNERS:
+                names.add(command)
+    return names
+
+
+def test_every_command_that_is_run_is_in_the_list() -> None:
+    root = SCRIPT.parents[2]
+    used = {
+        command: path
+        for directory in ("python", "tests", "docs/recording")
+        for path in (root / directory).rglob("*.py")
+        for command in commands_of(path)
+    }
+    assert {"dpkg", "modprobe", "objdump"} <= set(used)
+    listed = {need.what for need in doctor.ALL_NEEDS}
+    packages = {need.package for need in doctor.ALL_NEEDS}
+    unknown = {
+        command: path.name
+        for command, path in used.items()
+        if command not in listed | ESSENTIAL | set(SPARED) and PROVIDED.get(command) not in packages
+    }
+    assert not unknown
+
+
+def test_commands_that_virtme_ng_runs_are_in_the_list() -> None:
+    source = Path(virtme.commands.run.__file__).read_text()
+    listed = {need.what for need in doctor.NEEDS}
+    for command in ("file", "depmod", "busybox"):
+        assert f'"{command}"' in source + Path(virtme.mkinitramfs.__file__).read_text()
+        assert command in listed

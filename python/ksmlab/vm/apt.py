@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ksmlab.doctor import ELSEWHERE
 from ksmlab.vm.errors import FetchError
 from ksmlab.vm.failures import UNTOUCHED, fetch_errors, reason
 
@@ -24,11 +25,6 @@ DOWNLOAD_SECONDS = 1800
 QUERY_SECONDS = 120
 #: What apt-cache says of a package or a version that no list has.
 NOT_FOUND = "No packages found"
-#: What works on a host that has no Debian archive.
-ELSEWHERE = (
-    "Without a Debian archive, VMs boot only kernels that are cached already, and `make build KDIR=DIR` builds the "
-    "modules for a kernel of your own. To do more, use Debian 12 or 13, for example in a root made with debootstrap."
-)
 POCKETS = ("", "-updates", "-security", "-backports")
 RELEASE_ALIASES = ("stable", "oldstable")
 ONE_LINE = re.compile(

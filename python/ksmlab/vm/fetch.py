@@ -10,7 +10,7 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
-from ksmlab.vm.apt import ELSEWHERE
+from ksmlab.doctor import ELSEWHERE
 from ksmlab.vm.errors import FetchError
 from ksmlab.vm.failures import UNTOUCHED
 from ksmlab.vm.shelf import put, scratch

@@ -12,7 +12,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ksmlab.vm.apt import ELSEWHERE, PrivateApt, host_codename
+from ksmlab.doctor import ELSEWHERE
+from ksmlab.vm.apt import PrivateApt, host_codename
 from ksmlab.vm.errors import FetchError, VmError
 from ksmlab.vm.failures import UNTOUCHED, fetch_errors
 from ksmlab.vm.fetch import ENTRY, fetch_scripts, find_image, make_kernel
