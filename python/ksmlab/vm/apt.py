@@ -264,7 +264,7 @@ class PrivateApt:
             raise FetchError(
                 f"`{' '.join(argv[:2])}` did not end within {timeout:.0f} s.",
                 untouched=UNTOUCHED,
-                hint="Look at the network, then try again.",
+                hint="Look at the network and at the free space (df -h), then try again.",
             ) from error
         except OSError as error:
             raise FetchError(
