@@ -118,7 +118,7 @@ def test_command_reports_an_unexpected_storage_error_in_one_message(
         cli.main()
     assert caught.value.code == cli.HARNESS_FAILED
     said = capsys.readouterr().err
-    assert said.startswith("error: ")
+    assert said.startswith("ksmlab: ")
     assert "/some/file" in said
 
 

@@ -194,6 +194,7 @@ class KernelStore:
 
     def _update(self, apt: PrivateApt, report: Report) -> None:
         if not self._lists_are_new:
+            check_writable("kernel cache", self.cache, LISTS_BYTES)
             report("asking the archive which kernels it has")
             apt.update()
             self._lists_are_new = True
