@@ -14,6 +14,7 @@
 #include <linux/module.h>
 #include <linux/pagemap.h>
 #include <linux/pgtable.h>
+#include <linux/sched/signal.h>
 #include <linux/uaccess.h>
 
 #include "../compat.h"
@@ -152,6 +153,18 @@ static long ioctl_hash(void __user *arg)
 	return err;
 }
 
+static long hold_mmap_lock(unsigned long milliseconds)
+{
+	long left;
+
+	if (mmap_write_lock_killable(current->mm))
+		return -EINTR;
+	left = schedule_timeout_interruptible(milliseconds ? msecs_to_jiffies(milliseconds)
+							   : MAX_SCHEDULE_TIMEOUT);
+	mmap_write_unlock(current->mm);
+	return left ? -EINTR : 0;
+}
+
 static long lab_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
 	switch (cmd) {
@@ -159,6 +172,8 @@ static long lab_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return ioctl_call((void __user *)arg);
 	case KSM_LAB_HASH:
 		return ioctl_hash((void __user *)arg);
+	case KSM_LAB_HOLD_MMAP_LOCK:
+		return hold_mmap_lock(arg);
 	default:
 		return -ENOTTY;
 	}
@@ -180,4 +195,5 @@ static struct miscdevice lab_dev = {
 module_misc_device(lab_dev);
 MODULE_IMPORT_NS(KSM_LAB);
 MODULE_LICENSE("GPL");
+MODULE_AUTHOR("The /dev/ksm lab contributors");
 MODULE_DESCRIPTION("The PTE helpers of /dev/ksm, one at a time, for lessons and tests");

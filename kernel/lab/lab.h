@@ -80,4 +80,13 @@ struct ksm_lab_hash {
  */
 #define KSM_LAB_HASH	_IOWR(0xAB, 0x81, struct ksm_lab_hash)
 
+/**
+ * KSM_LAB_HOLD_MMAP_LOCK - hold the mmap lock of the caller for writing
+ *
+ * The argument is a number of milliseconds; with 0 a signal ends it.
+ *
+ * Return: 0; -EINTR when a signal came before the time was over.
+ */
+#define KSM_LAB_HOLD_MMAP_LOCK	_IO(0xAB, 0x82)
+
 #endif /* KSM_LAB_H */

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
-from ksmlab.abi import KSMIO, iowr
+from ksmlab.abi import KSMIO, io, iowr
 from ksmlab.device import Descriptor, open_device
 
 DEVICE = Path("/dev/ksm_lab")
@@ -54,6 +54,7 @@ class _Hash(ctypes.Structure):
 
 KSM_LAB_CALL = iowr(KSMIO, 0x80, _Call)
 KSM_LAB_HASH = iowr(KSMIO, 0x81, _Hash)
+KSM_LAB_HOLD_MMAP_LOCK = io(KSMIO, 0x82)
 
 
 @dataclass(frozen=True)
@@ -130,3 +131,14 @@ class PteLab(Descriptor):
         call = _Hash(addr=addr, npages=npages)
         fcntl.ioctl(self.fileno(), KSM_LAB_HASH, call)
         return Hashed(call.ns, call.sum)
+
+    def hold_mmap_lock(self, milliseconds: int = 0) -> None:
+        """Hold the mmap lock of this process for writing.
+
+        Args:
+            milliseconds: how long; with 0 a signal ends it.
+
+        Raises:
+            OSError: EINTR when a signal came before the time was over.
+        """
+        fcntl.ioctl(self.fileno(), KSM_LAB_HOLD_MMAP_LOCK, milliseconds)

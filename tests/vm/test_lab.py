@@ -149,5 +149,5 @@ def test_what_it_refuses(lab: PteLab, arena: Arena) -> None:
         lab.call(9, arena.address)
     assert caught.value.errno == errno.EINVAL
     with pytest.raises(OSError) as caught:
-        fcntl.ioctl(lab.fileno(), 0xAB82, 0)
+        fcntl.ioctl(lab.fileno(), 0xAB8F, 0)
     assert caught.value.errno == errno.ENOTTY
