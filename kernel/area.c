@@ -5,9 +5,8 @@
  * An area belongs to a descriptor, a region to the mm that registered it. The
  * region holds the mm_struct (mm_count), not the memory (mm_users). So a descriptor
  * that is open after exec or in another process does not keep the mm mapped. When
- * the mm dies, the next scanner to step into the region notices, and the last one
- * to leave it frees it. Until then the region's metadata and the kernel pages of
- * its merged pages stay allocated, though no process maps them.
+ * the mm dies, all its memory is freed at once, kernel pages included; the region is
+ * forgotten by the next scanner that steps into it, or by reap.c.
  */
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
@@ -23,39 +22,68 @@ struct ksm_counters ksm_counters;
 /* Who waits for a region to have no users. */
 static DECLARE_WAIT_QUEUE_HEAD(unused);
 
-/* Looks between two offers to let others run. */
-#define LOOKS_PER_HOLD	256
+/* Regions that are examined under one hold of ksm_lock. */
+#define REGIONS_PER_HOLD	256
+
+/* All regions, by mm and then by address. Those of one mm do not overlap. */
+static struct rb_root by_address = RB_ROOT;
+
+static bool region_before(struct rb_node *a, const struct rb_node *b)
+{
+	struct ksm_region *one = rb_entry(a, struct ksm_region, by_address);
+	struct ksm_region *other = rb_entry(b, struct ksm_region, by_address);
+
+	return one->mm < other->mm || (one->mm == other->mm && one->start < other->start);
+}
 
 static bool overlaps(struct mm_struct *mm, unsigned long start, unsigned long end)
 {
-	struct ksm_region *region;
+	struct rb_node *node = by_address.rb_node;
+	struct ksm_region *region, *last = NULL;
 
-	list_for_each_entry(region, &ksm_regions, in_scan)
-		if (region->mm == mm && region->start < end && start < region->end)
-			return true;
-	return false;
+	/* Find the last region that begins before the range ends. */
+	while (node) {
+		region = rb_entry(node, struct ksm_region, by_address);
+		if (region->mm < mm || (region->mm == mm && region->start < end)) {
+			last = region;
+			node = node->rb_right;
+		} else {
+			node = node->rb_left;
+		}
+	}
+	return last && last->mm == mm && last->end > start;
 }
 
 /*
- * Forget a region that has no users. Pages of it that are merged stay so, as
- * ordinary read-only mappings of a page that nobody will ever write.
+ * Forget a region that has no users, and is marked "leaving". Pages of it that are
+ * merged stay so, as ordinary read-only mappings of a page that no process can write.
+ * area->lock and ksm_lock are held; drops ksm_lock in between.
  */
 static void region_free(struct ksm_region *region)
 {
+	region->freeing = true;
 	ksm_pass_leave(region);
 	ksm_items_forget(region, region->start, region->end, KSM_BREAK_UNMAPPED);
 	xa_destroy(&region->chunks);
 	list_del(&region->in_area);
 	list_del(&region->in_scan);
+	rb_erase(&region->by_address, &by_address);
 	region->area->nr_regions--;
 	mmdrop(region->mm);
 	kfree(region);
 }
 
+/* Has the process that registered it ended, and is no thread busy with the region? */
+static bool is_dead(const struct ksm_region *region)
+{
+	return !region->users && !region->leaving && !atomic_read(&region->mm->mm_users);
+}
+
 /**
- * ksm_region_put - a user of a region is done with it
- * @region: the region; ksm_lock is held. The last user of one whose mm is gone frees
- *	it, unless it is being removed, and then whoever does that goes on.
+ * ksm_region_put - drop a use of a region
+ * @region: the region; if its mm has no users, reap.c frees it
+ *
+ * Context: ksm_lock must be held.
  */
 void ksm_region_put(struct ksm_region *region)
 {
@@ -65,27 +93,95 @@ void ksm_region_put(struct ksm_region *region)
 	if (region->leaving)
 		wake_up_all(&unused);
 	else if (!atomic_read(&region->mm->mm_users))
-		region_free(region);
+		ksm_reap_now();
 }
 
-/* Nobody but the caller frees it, since it is leaving. Lets go of ksm_lock. */
-static void wait_for_users(struct ksm_region *region)
+/*
+ * Wait until no scanner uses a region. It is "leaving", so only the caller frees it.
+ * Drops ksm_lock. Returns -EINTR if the caller was killed, unless @force is set.
+ */
+static int wait_for_users(struct ksm_region *region, bool force)
 {
-	while (region->users) {
+	int err = 0;
+
+	while (region->users && !err) {
 		mutex_unlock(&ksm_lock);
-		wait_event(unused, !READ_ONCE(region->users));
+		if (force)
+			wait_event(unused, !READ_ONCE(region->users));
+		else if (wait_event_killable(unused, !READ_ONCE(region->users)))
+			err = -EINTR;
 		mutex_lock(&ksm_lock);
 	}
+	return err;
 }
 
-/* Regions of mms that are gone must not count against a full area. */
-static void reap(struct ksm_area *area)
+/* Regions of dead processes must not count against a full area. Drops ksm_lock in between. */
+static void area_reap(struct ksm_area *area)
 {
 	struct ksm_region *region, *tmp;
 
-	list_for_each_entry_safe(region, tmp, &area->regions, in_area)
-		if (!region->users && !atomic_read(&region->mm->mm_users))
-			region_free(region);
+	list_for_each_entry_safe(region, tmp, &area->regions, in_area) {
+		if (!is_dead(region))
+			continue;
+		region->leaving = true;
+		region_free(region);
+	}
+}
+
+/*
+ * Free a region of a dead process. Returns the place of the next region, which is not
+ * freed while ksm_lock is dropped, since it has a user.
+ */
+static struct list_head *region_reap(struct ksm_region *region)
+{
+	struct ksm_area *area = region->area;
+	struct list_head *next = region->in_scan.next;
+	struct ksm_region *kept = next == &ksm_regions ? NULL :
+				  list_entry(next, struct ksm_region, in_scan);
+
+	/* A process that holds it registers or removes, and cares for dead regions itself. */
+	if (!mutex_trylock(&area->lock))
+		return next;
+	if (kept)
+		kept->users++;
+	region->leaving = true;
+	region_free(region);
+	/* Before ksm_lock is dropped: the area may be freed after that. */
+	mutex_unlock(&area->lock);
+	if (kept)
+		ksm_region_put(kept);
+	return next;
+}
+
+/**
+ * ksm_regions_reap - forget the regions of processes that have ended
+ *
+ * Context: takes ksm_lock, and drops it now and then. May sleep.
+ */
+void ksm_regions_reap(void)
+{
+	struct list_head *pos, *next;
+	struct ksm_region *region;
+	unsigned int nr = 0;
+
+	mutex_lock(&ksm_lock);
+	for (pos = ksm_regions.next; pos != &ksm_regions; pos = next) {
+		region = list_entry(pos, struct ksm_region, in_scan);
+		if (is_dead(region)) {
+			next = region_reap(region);
+			continue;
+		}
+		if (++nr % REGIONS_PER_HOLD == 0) {
+			/* A region with users is not freed, so its neighbour can be found again. */
+			region->users++;
+			mutex_unlock(&ksm_lock);
+			cond_resched();
+			mutex_lock(&ksm_lock);
+			ksm_region_put(region);
+		}
+		next = pos->next;
+	}
+	mutex_unlock(&ksm_lock);
 }
 
 /**
@@ -96,8 +192,8 @@ static void reap(struct ksm_area *area)
  *
  * Return: 0; or, with nothing changed, -EINVAL (no pages, or not aligned),
  * -ERANGE (the range wraps around, or leaves the address space), -EEXIST (it
- * overlaps a region of the same mm, in whichever area), -ENOSPC (the area is
- * full), -ENOMEM.
+ * overlaps a region of the same mm, in any area), -ENOSPC (the area is full),
+ * -ENOMEM, -EINTR (the caller was killed).
  */
 int ksm_area_register(struct ksm_area *area, unsigned long addr, unsigned long npages)
 {
@@ -117,15 +213,18 @@ int ksm_area_register(struct ksm_area *area, unsigned long addr, unsigned long n
 	region->mm = current->mm;
 	region->start = addr;
 	region->end = addr + len;
-	xa_init(&region->chunks);
+	xa_init_flags(&region->chunks, XA_FLAGS_ACCOUNT);
 
-	mutex_lock(&area->lock);
+	if (mutex_lock_killable(&area->lock)) {
+		kfree(region);
+		return -EINTR;
+	}
 	mutex_lock(&ksm_lock);
+	if (area->nr_regions == KSM_MAX_REGIONS)
+		area_reap(area);
 	err = -EEXIST;
 	if (overlaps(current->mm, region->start, region->end))
 		goto unlock;
-	if (area->nr_regions == KSM_MAX_REGIONS)
-		reap(area);
 	err = -ENOSPC;
 	if (area->nr_regions == KSM_MAX_REGIONS)
 		goto unlock;
@@ -133,58 +232,82 @@ int ksm_area_register(struct ksm_area *area, unsigned long addr, unsigned long n
 	mmgrab(region->mm);
 	list_add_tail(&region->in_area, &area->regions);
 	list_add_tail(&region->in_scan, &ksm_regions);
+	rb_add(&region->by_address, &by_address, region_before);
 	area->nr_regions++;
 	ksm_seen_fresh = true;
 unlock:
 	mutex_unlock(&ksm_lock);
 	mutex_unlock(&area->lock);
-	if (err)
+	if (err) {
 		kfree(region);
-	else
-		ksm_scan_wake();
+		return err;
+	}
+	ksm_scan_wake();
+	ksm_reap_start();
+	return 0;
+}
+
+/*
+ * Find the next page of a region, and if it may be a kernel page, its item. ksm_lock is
+ * not held. Returns 0 or a negative error.
+ */
+static int next_page(struct ksm_region *region, unsigned long addr, bool force,
+		     struct ksm_spot *spot, struct ksm_item **item)
+{
+	struct mm_struct *mm = region->mm;
+	int err;
+
+	*item = NULL;
+	*spot = (struct ksm_spot){ .addr = addr, .next = region->end };
+	if (!mmget_not_zero(mm))
+		return 0;
+	err = ksm_mmap_read_lock(mm, force);
+	if (err)
+		goto put;
+	ksm_look(mm, addr, region->end, spot);
+	if (spot->why == KSM_SKIP_HWPOISON)
+		ksm_unmap_poisoned(mm, spot->addr);
+	mmap_read_unlock(mm);
+	if (spot->page && !PageAnon(spot->page)) {
+		*item = ksm_item_get(region, spot->addr);
+		err = *item ? 0 : -ENOMEM;
+	}
+put:
+	mmput_async(mm);
 	return err;
 }
 
-/* Fork and mremap may have brought merged pages here that no item knows of. */
+/*
+ * Fork and mremap may have brought kernel pages here that no item knows of. Drops
+ * ksm_lock.
+ */
 static int adopt_all(struct ksm_region *region, bool force)
 {
 	unsigned long addr = region->start;
 	struct ksm_spot spot;
-	int looks = 0, err = 0;
+	struct ksm_item *item;
+	int err = 0;
 
-	while (addr < region->end) {
-		struct ksm_item *item;
-
-		if (!force && signal_pending(current))
-			return -EINTR;
-		if (!mmget_not_zero(region->mm))
-			break;
-		mmap_read_lock(region->mm);
-		ksm_look(region->mm, addr, region->end, &spot);
-		mmap_read_unlock(region->mm);
-		mmput_async(region->mm);
-		addr = spot.next;
-		if (spot.page) {
-			if (!PageAnon(spot.page)) {
-				item = ksm_item_get(region, spot.addr);
-				if (item)
-					ksm_node_adopt(item, spot.page);
-				else
-					err = -ENOMEM;
-			}
-			put_page(spot.page);
-		}
-		if (err && !force)
-			break;
-		if (++looks % LOOKS_PER_HOLD)
-			continue;
+	while (addr < region->end && !err) {
 		mutex_unlock(&ksm_lock);
 		cond_resched();
+		err = next_page(region, addr, force, &spot, &item);
+		if (!err && !force && signal_pending(current))
+			err = -EINTR;
 		mutex_lock(&ksm_lock);
+		if (item)
+			ksm_node_adopt(item, spot.page);
+		if (spot.page)
+			put_page(spot.page);
+		/* Short of memory, or of the lock: what else is merged may be known already. */
+		if (force && err == -ENOMEM)
+			err = 0;
+		addr = spot.next;
 	}
 	return err;
 }
 
+/* Drops ksm_lock. */
 static int unmerge_chunk(struct ksm_chunk *chunk, bool force)
 {
 	int first = 0, i, err;
@@ -196,11 +319,10 @@ static int unmerge_chunk(struct ksm_chunk *chunk, bool force)
 			continue;
 		if (!force && signal_pending(current))
 			return -EINTR;
-		err = ksm_unmerge(item);
+		err = ksm_unmerge(item, force);
 		first = first ?: err;
-		if (err == -ENOMEM && !force)
+		if (err && err != -EFAULT && !force)
 			break;
-		cond_resched();
 	}
 	return first;
 }
@@ -246,20 +368,23 @@ static int remove_all(struct ksm_area *area, bool force)
 	struct ksm_region *region;
 	int err = 0;
 
-	mutex_lock(&area->lock);
+	if (force)
+		mutex_lock(&area->lock);
+	else if (mutex_lock_killable(&area->lock))
+		return -EINTR;
 	mutex_lock(&ksm_lock);
 	while (!list_empty(&area->regions)) {
 		region = list_first_entry(&area->regions, struct ksm_region, in_area);
 		region->leaving = true;
 		ksm_pass_leave(region);
-		wait_for_users(region);
-		err = unmerge_region(region, force);
+		err = wait_for_users(region, force) ?: unmerge_region(region, force);
+		/* The writer of run=2, or reap.c, may have come by meanwhile. */
+		err = err ?: wait_for_users(region, force);
 		if (err && !force) {
 			region->leaving = false;
 			break;
 		}
-		/* Whoever unmerges everything may have come by. */
-		wait_for_users(region);
+		wait_for_users(region, true);
 		region_free(region);
 	}
 	mutex_unlock(&ksm_lock);
@@ -308,7 +433,11 @@ int ksm_unmerge_all(void)
 	mutex_lock(&ksm_lock);
 	for (pos = ksm_regions.next; pos != &ksm_regions && !ends(err, false); pos = next) {
 		region = list_entry(pos, struct ksm_region, in_scan);
-		/* Nobody frees it before ksm_region_put(). */
+		next = pos->next;
+		/* Unmerged already. */
+		if (region->freeing)
+			continue;
+		/* It is not freed before ksm_region_put(). */
 		region->users++;
 		err = unmerge_region(region, false);
 		first = first ?: err;

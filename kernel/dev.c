@@ -101,7 +101,7 @@ static int create_area(void)
 	return fd;
 }
 
-static long dev_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+static long ksm_dev_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
 	switch (cmd) {
 	case KSM_GET_API_VERSION:
@@ -115,7 +115,7 @@ static long dev_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 
 static const struct file_operations dev_fops = {
 	.owner = THIS_MODULE,
-	.unlocked_ioctl = dev_ioctl,
+	.unlocked_ioctl = ksm_dev_ioctl,
 	.compat_ioctl = compat_ptr_ioctl,
 };
 

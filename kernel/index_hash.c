@@ -17,28 +17,44 @@
  * choose pages that fall into one chain. If chains grow long nevertheless, a search
  * gives up after CHAIN_LIMIT entries: that costs merges, not time.
  */
-#include <linux/sched.h>
+#include <linux/bitops.h>
+#include <linux/math.h>
 #include <linux/slab.h>
+#include <linux/string.h>
 
 #include "index.h"
 
-#define MIN_BUCKETS	256UL
-
-/* Entries a bucket, on average, above which a table grows, and below one in so many it shrinks. */
-#define FULL		4
-#define EMPTY		2
+/* Entries per bucket, on average, above which a table grows, and below which it shrinks. */
+#define MOST_PER_BUCKET		4
+#define LEAST_PER_BUCKET	1
 
 /* With a good hash, not one chain in ten million is longer than this at four entries a bucket. */
 #define CHAIN_LIMIT	20
 
+/* Buckets are allocated by the segment. A table has one at least, and room for so many at first. */
+#define SEGMENT		256UL
+#define FIRST_ROOM	2UL
+
+/* ksm_lock is held, which other processes wait for: nothing here may wait for memory. */
+#define GFP_BUCKETS	(GFP_NOWAIT | __GFP_NOWARN)
+
 /**
- * struct ksm_table - a table of chains
- * @buckets: the chains; the lowest bits of a hash say which
- * @size: how many there are, a power of two
- * @entries: how many entries all of them have
+ * struct ksm_table - a table of chains that grows and shrinks by one bucket at a time
+ * @segments: the segments of buckets
+ * @room: how many segments fit into @segments
+ * @size: the number of buckets
+ * @entries: the number of entries
+ *
+ * This is linear hashing: with 2^n + k buckets, the first k of the 2^n have been split
+ * in two, and one more bit of the hash tells in which of the two an entry is. An
+ * insertion splits, or joins again, at most one bucket. A table that doubles its size at
+ * once keeps all other users of the index waiting while it moves every entry: 1 s for
+ * 16 GiB. The kernel's rhashtable moves them in small steps, too, but has at least four
+ * buckets for three entries: that is 11 to 27 bytes per entry, where this takes 2 to 8.
  */
 struct ksm_table {
-	struct ksm_entry **buckets;
+	struct ksm_entry ***segments;
+	unsigned long room;
 	unsigned long size;
 	unsigned long entries;
 };
@@ -53,52 +69,107 @@ struct ksm_index {
 	struct ksm_table tables[2];
 };
 
+static struct ksm_entry **bucket(struct ksm_table *table, unsigned long i)
+{
+	return &table->segments[i / SEGMENT][i % SEGMENT];
+}
+
+/* The number of the bucket for a hash. */
+static unsigned long bucket_nr(const struct ksm_table *table, u64 hash)
+{
+	unsigned long top = 1UL << (fls64(table->size) - 1);
+	unsigned long i = hash & (2 * top - 1);
+
+	/* The entries of a bucket that does not exist yet are in the one it will be split from. */
+	return i < table->size ? i : i - top;
+}
+
 static struct ksm_entry **bucket_of(struct ksm_table *table, u64 hash)
 {
-	return &table->buckets[hash & (table->size - 1)];
+	return bucket(table, bucket_nr(table, hash));
 }
 
 static void table_add(struct ksm_table *table, struct ksm_entry *entry)
 {
-	struct ksm_entry **bucket = bucket_of(table, entry->hash);
+	struct ksm_entry **link = bucket_of(table, entry->hash);
 
-	entry->next = *bucket;
-	*bucket = entry;
+	entry->next = *link;
+	*link = entry;
 }
 
-/* Without memory for another size, the table stays as it is: slower, or larger than need be. */
-static void table_resize(struct ksm_table *table, unsigned long size)
+static struct ksm_entry *take_chain(struct ksm_table *table, unsigned long i)
 {
-	struct ksm_table old = *table;
-	struct ksm_entry **buckets = kvcalloc(size, sizeof(*buckets), GFP_KERNEL | __GFP_NOWARN);
-	struct ksm_entry *entry, *next;
-	unsigned long i;
+	struct ksm_entry **link = bucket(table, i), *chain = *link;
 
-	if (!buckets)
-		return;
-	table->buckets = buckets;
-	table->size = size;
-	for (i = 0; i < old.size; i++) {
-		for (entry = old.buckets[i]; entry; entry = next) {
-			next = entry->next;
-			table_add(table, entry);
-		}
-		cond_resched();
+	*link = NULL;
+	return chain;
+}
+
+static void add_chain(struct ksm_table *table, struct ksm_entry *entry)
+{
+	struct ksm_entry *next;
+
+	for (; entry; entry = next) {
+		next = entry->next;
+		table_add(table, entry);
 	}
-	kvfree(old.buckets);
+}
+
+/* Allocate the segment of the bucket that comes next. Returns false if there is no memory. */
+static bool table_extend(struct ksm_table *table)
+{
+	unsigned long nr = table->size / SEGMENT;
+	struct ksm_entry ***segments;
+
+	if (table->size % SEGMENT)
+		return true;
+	if (nr == table->room) {
+		segments = kcalloc(2 * table->room, sizeof(*segments), GFP_BUCKETS);
+		if (!segments)
+			return false;
+		memcpy(segments, table->segments, nr * sizeof(*segments));
+		kfree(table->segments);
+		table->segments = segments;
+		table->room *= 2;
+	}
+	table->segments[nr] = kcalloc(SEGMENT, sizeof(**table->segments), GFP_BUCKETS);
+	return table->segments[nr];
+}
+
+/* Split one bucket. Without memory the table stays as it is, and its chains become longer. */
+static void table_grow(struct ksm_table *table)
+{
+	unsigned long i = table->size;
+
+	if (!table_extend(table))
+		return;
+	table->size++;
+	add_chain(table, take_chain(table, i - (1UL << (fls64(i) - 1))));
+}
+
+/* Join the last bucket with the one that it was split from. */
+static void table_shrink(struct ksm_table *table)
+{
+	struct ksm_entry *chain = take_chain(table, table->size - 1);
+
+	table->size--;
+	add_chain(table, chain);
+	if (table->size % SEGMENT == 0)
+		kfree(table->segments[table->size / SEGMENT]);
 }
 
 static void table_fit(struct ksm_table *table)
 {
-	if (table->entries >= FULL * table->size)
-		table_resize(table, 2 * table->size);
-	else if (table->size > MIN_BUCKETS && table->entries < table->size / EMPTY)
-		table_resize(table, table->size / 2);
+	if (table->entries >= MOST_PER_BUCKET * table->size)
+		table_grow(table);
+	else if (table->size > SEGMENT && table->entries < LEAST_PER_BUCKET * table->size)
+		table_shrink(table);
 }
 
 /*
- * Sizes change when entries come, not when they go: that may be when memory is short. Of both
- * tables, since what comes into the stable one has often just left the other.
+ * Sizes change when entries come, and not when they go: a walk by hash_next() that removes
+ * entries must not miss any. Both tables are fitted, since an entry that comes into the
+ * stable one has often just left the other.
  */
 static void hash_insert(struct ksm_index *index, struct ksm_entry *entry, u64 hash,
 			enum ksm_kind kind)
@@ -120,29 +191,43 @@ static void table_erase(struct ksm_table *table, struct ksm_entry *entry)
 	table->entries--;
 }
 
+static void table_free(struct ksm_table *table)
+{
+	unsigned long i;
+
+	for (i = 0; i < table->size; i += SEGMENT)
+		kfree(table->segments[i / SEGMENT]);
+	kfree(table->segments);
+}
+
+static bool table_init(struct ksm_table *table)
+{
+	table->room = FIRST_ROOM;
+	table->segments = kcalloc(FIRST_ROOM, sizeof(*table->segments), GFP_KERNEL);
+	if (!table->segments || !table_extend(table))
+		return false;
+	table->size = SEGMENT;
+	return true;
+}
+
 static void hash_destroy(struct ksm_index *index)
 {
-	kvfree(index->tables[KSM_STABLE].buckets);
-	kvfree(index->tables[KSM_UNSTABLE].buckets);
+	table_free(&index->tables[KSM_STABLE]);
+	table_free(&index->tables[KSM_UNSTABLE]);
 	kfree(index);
 }
 
 static struct ksm_index *hash_create(const struct ksm_index_callbacks *cb)
 {
 	struct ksm_index *index = kzalloc(sizeof(*index), GFP_KERNEL);
-	enum ksm_kind kind;
 
 	if (!index)
 		return NULL;
 	index->cb = cb;
-	for (kind = KSM_STABLE; kind <= KSM_UNSTABLE; kind++) {
-		table_resize(&index->tables[kind], MIN_BUCKETS);
-		if (!index->tables[kind].buckets) {
-			hash_destroy(index);
-			return NULL;
-		}
-	}
-	return index;
+	if (table_init(&index->tables[KSM_STABLE]) && table_init(&index->tables[KSM_UNSTABLE]))
+		return index;
+	hash_destroy(index);
+	return NULL;
 }
 
 /* The first entry with the hash of @key. Entries with this hash but without a page are dropped on the way. */
@@ -161,7 +246,7 @@ static struct ksm_entry *hash_find(struct ksm_index *index, const struct ksm_key
 			continue;
 		if (!index->cb->order(key->content, entry, kind, &order)) {
 			table_erase(table, entry);
-			index->cb->dropped(entry);
+			index->cb->dropped(entry, kind);
 		} else if (!order) {
 			return entry;
 		}
@@ -209,38 +294,41 @@ static void hash_flush(struct ksm_index *index)
 	unsigned long i;
 
 	for (i = 0; i < table->size; i++) {
-		entry = table->buckets[i];
-		table->buckets[i] = NULL;
-		for (; entry; entry = next) {
+		for (entry = take_chain(table, i); entry; entry = next) {
 			next = entry->next;
-			index->cb->dropped(entry);
+			index->cb->dropped(entry, KSM_UNSTABLE);
 		}
 	}
 	table->entries = 0;
-	if (table->size > MIN_BUCKETS)
-		table_resize(table, MIN_BUCKETS);
+	while (table->size > SEGMENT)
+		table_shrink(table);
+}
+
+static size_t table_bytes(const struct ksm_table *table)
+{
+	unsigned long segments = DIV_ROUND_UP(table->size, SEGMENT);
+
+	return table->room * sizeof(*table->segments) +
+	       segments * SEGMENT * sizeof(**table->segments);
 }
 
 static size_t hash_bytes(struct ksm_index *index)
 {
-	unsigned long buckets = index->tables[KSM_STABLE].size + index->tables[KSM_UNSTABLE].size;
-
-	return sizeof(*index) + buckets * sizeof(struct ksm_entry *);
+	return sizeof(*index) + table_bytes(&index->tables[KSM_STABLE]) +
+	       table_bytes(&index->tables[KSM_UNSTABLE]);
 }
 
 static struct ksm_entry *hash_next(struct ksm_index *index, struct ksm_entry *entry,
 				   enum ksm_kind kind)
 {
 	struct ksm_table *table = &index->tables[kind];
-	unsigned long i = 0;
+	unsigned long i = entry ? bucket_nr(table, entry->hash) + 1 : 0;
 
 	if (entry && entry->next)
 		return entry->next;
-	if (entry)
-		i = (entry->hash & (table->size - 1)) + 1;
 	for (; i < table->size; i++)
-		if (table->buckets[i])
-			return table->buckets[i];
+		if (*bucket(table, i))
+			return *bucket(table, i);
 	return NULL;
 }
 

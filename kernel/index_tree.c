@@ -67,7 +67,7 @@ again:
 		if (!index->cb->order(key->content, entry, kind, &order)) {
 			/* Taking it out turned the tree: start over, one shorter. */
 			rb_erase(&entry->rb, root);
-			index->cb->dropped(entry);
+			index->cb->dropped(entry, kind);
 			goto again;
 		}
 		if (!order)
@@ -121,7 +121,7 @@ static void tree_flush(struct ksm_index *index)
 
 	index->roots[KSM_UNSTABLE] = RB_ROOT;
 	rbtree_postorder_for_each_entry_safe(entry, tmp, &old, rb)
-		index->cb->dropped(entry);
+		index->cb->dropped(entry, KSM_UNSTABLE);
 }
 
 static size_t tree_bytes(struct ksm_index *index)

@@ -27,19 +27,28 @@ static void set_chunk(void *items, struct ksm_chunk *chunk)
 		set_page_private(virt_to_page(items + at), (unsigned long)chunk);
 }
 
+/*
+ * A scanner must not have the OOM killer end a process so that it can save memory:
+ * these allocations fail instead, and the pages are found again in the next pass.
+ */
+#define GFP_CHUNK	(GFP_KERNEL_ACCOUNT | __GFP_NORETRY | __GFP_NOWARN)
+
+/* The caller has made the memory cgroup of the region's owner the active one. */
 static struct ksm_chunk *chunk_create(struct ksm_region *region, unsigned long start)
 {
-	struct ksm_chunk *chunk = kzalloc(sizeof(*chunk), GFP_KERNEL);
+	struct ksm_chunk *chunk = kzalloc(sizeof(*chunk), GFP_CHUNK), *old;
 
 	if (!chunk)
 		return NULL;
-	chunk->items = alloc_pages_exact(items_size(), GFP_KERNEL | __GFP_ZERO | __GFP_NOWARN);
+	chunk->items = alloc_pages_exact(items_size(), GFP_CHUNK | __GFP_ZERO);
 	if (!chunk->items)
 		goto free_chunk;
 	chunk->region = region;
 	chunk->start = start;
 	set_chunk(chunk->items, chunk);
-	if (xa_err(xa_store(&region->chunks, start / PMD_SIZE, chunk, GFP_KERNEL)))
+	/* Two processes may unmerge one region at the same time, and both get here. */
+	old = xa_cmpxchg(&region->chunks, start / PMD_SIZE, NULL, chunk, GFP_CHUNK);
+	if (old)
 		goto free_items;
 	atomic_long_add(ksize(chunk) + items_size(), &ksm_counters.metadata);
 	return chunk;
@@ -47,6 +56,9 @@ static struct ksm_chunk *chunk_create(struct ksm_region *region, unsigned long s
 free_items:
 	set_chunk(chunk->items, NULL);
 	free_pages_exact(chunk->items, items_size());
+	kfree(chunk);
+	return xa_is_err(old) ? NULL : old;
+
 free_chunk:
 	kfree(chunk);
 	return NULL;
@@ -74,23 +86,33 @@ struct ksm_chunk *ksm_chunk_find(struct ksm_region *region, unsigned long addr)
 }
 
 /**
- * ksm_chunk_get - the chunk of an address, made if need be
+ * ksm_chunk_get - find the chunk of an address, or allocate it
  * @region: the region
  * @addr: an address in it
  *
- * Return: the chunk, or NULL when there is no memory.
+ * Context: ksm_lock must not be held. May sleep.
+ * Return: the chunk, or NULL if there is no memory.
  */
 struct ksm_chunk *ksm_chunk_get(struct ksm_region *region, unsigned long addr)
 {
-	return ksm_chunk_find(region, addr) ?: chunk_create(region, addr & PMD_MASK);
+	struct ksm_chunk *chunk = ksm_chunk_find(region, addr);
+	struct mem_cgroup *memcg, *old;
+
+	if (chunk)
+		return chunk;
+	memcg = ksm_charge_begin(region->mm, &old);
+	chunk = chunk_create(region, addr & PMD_MASK);
+	ksm_charge_end(memcg, old);
+	return chunk;
 }
 
 /**
- * ksm_item_get - the item of an address, made if need be
+ * ksm_item_get - find the item of an address, or allocate its chunk
  * @region: the region
  * @addr: an address in it
  *
- * Return: the item, or NULL when there is no memory.
+ * Context: ksm_lock must not be held. May sleep.
+ * Return: the item, or NULL if there is no memory.
  */
 struct ksm_item *ksm_item_get(struct ksm_region *region, unsigned long addr)
 {
@@ -166,28 +188,33 @@ static bool chunk_forget(struct ksm_chunk *chunk, unsigned long start, unsigned 
 
 /**
  * ksm_items_forget - forget the items of a range that has no pages any more
- * @region: the region
+ * @region: the region; the caller is its only user, or has the range as its piece
  * @start: the first byte of the range
  * @end: the byte after its last
  * @how: how the merge of those that were merged ended
  *
- * A chunk of which nothing is left is freed. Where there never was a page there
- * is no chunk, and nothing to do.
+ * Frees chunks of which nothing is left. Where there never was a page there is no
+ * chunk, and nothing to do.
+ *
+ * Context: ksm_lock must be held. Drops it after each chunk but the last.
  */
 void ksm_items_forget(struct ksm_region *region, unsigned long start, unsigned long end,
 		      enum ksm_break how)
 {
+	unsigned long index, last = (end - 1) / PMD_SIZE;
 	struct ksm_chunk *chunk;
-	unsigned long index;
 
 	if (start >= end)
 		return;
-	xa_for_each_range(&region->chunks, index, chunk, start / PMD_SIZE,
-			  (end - 1) / PMD_SIZE) {
+	xa_for_each_range(&region->chunks, index, chunk, start / PMD_SIZE, last) {
 		if (chunk_forget(chunk, start, end, how) &&
 		    start <= max(chunk->start, region->start) &&
 		    end >= min(chunk->start + PMD_SIZE, region->end))
 			chunk_free(chunk);
+		if (index == last)
+			break;
+		mutex_unlock(&ksm_lock);
 		cond_resched();
+		mutex_lock(&ksm_lock);
 	}
 }

@@ -7,25 +7,26 @@
  *	ksm_run_lock			(sysfs.c: one writer of "run" or "threads" at a time)
  *	  area->lock			(register and remove on one area)
  *	    ksm_lock			(everything this driver remembers)
- *	      mm->mmap_lock		(always of one mm at a time)
+ *	      mm->mmap_lock		(of one mm at a time; only tried under ksm_lock)
  *	        MMU notifier start	(secondary page tables are emptied)
  *	          page-table lock
  *
  * Page locks are only ever tried, never waited for, so they have no place in it.
  *
  * ksm_lock guards the list of regions, the regions and their chunks, the items,
- * the index, the stable nodes, the pass and the counters. Scanners look at pages,
- * and switch them, without it; who unmerges lets go of it after each chunk.
- * Nothing that is held across such a gap is believed without a second look, but
- * for these promises:
+ * the index, the stable nodes, the pass and the counters. All clients share it, so
+ * the driver never waits for one of them while it holds it: no mmap lock, no page
+ * fault, no allocation that can sleep. Scanners examine and replace pages without it,
+ * and unmerging drops it for each page. Whatever was read before such a gap is checked
+ * again after it, with these exceptions:
  *
- *	a region that has users is not freed, and one that is marked "leaving" is
- *	freed by nobody but the one who marked it;
- *	a chunk is made and freed by nobody but the scanner whose piece it is in,
- *	as long as there is such a piece, and not freed while an item of it merges;
- *	an item that is KSM_ITEM_MERGING is left as it is by all but the one who
- *	made it so, a node that is held is not dropped, and a kernel page that has
- *	no content yet gets it from the one who made its node.
+ *	a region with users is not freed, and one that is marked "leaving" is freed
+ *	only by the thread that marked it;
+ *	only the scanner that has a piece of the pass allocates and frees the chunk in
+ *	it, and no chunk is freed while an item of it merges;
+ *	only the scanner that made an item KSM_ITEM_MERGING changes that item;
+ *	a kernel page is not freed while a job holds a reference, and one without
+ *	content gets it from the scanner that allocated it.
  */
 #ifndef KSM_DRIVER_H
 #define KSM_DRIVER_H
@@ -35,7 +36,6 @@
 #include <linux/list.h>
 #include <linux/mm.h>
 #include <linux/mutex.h>
-#include <linux/shrinker.h>
 #include <linux/types.h>
 #include <linux/xarray.h>
 
@@ -65,6 +65,7 @@
  * @KSM_SKIP_THP_SPLIT: it is part of a huge page that would not split
  * @KSM_SKIP_LIMIT: it has a match, but max_kernel_pages is reached
  * @KSM_SKIP_NO_MEMORY: there was no memory for what merging it needs
+ * @KSM_SKIP_HWPOISON: the hardware reported an uncorrectable error in the page
  * @KSM_NR_SKIP: how many there are
  */
 enum ksm_skip {
@@ -88,6 +89,7 @@ enum ksm_skip {
 	KSM_SKIP_THP_SPLIT,
 	KSM_SKIP_LIMIT,
 	KSM_SKIP_NO_MEMORY,
+	KSM_SKIP_HWPOISON,
 	KSM_NR_SKIP,
 };
 
@@ -199,40 +201,46 @@ struct ksm_area {
  * @area: the area that owns it
  * @in_area: its place in @area->regions
  * @in_scan: its place in ksm_regions, the list that scanners go round
+ * @by_address: its place in the tree of all regions
  * @mm: the mm that registered it; mm_count is held, never mm_users
  * @start: its first byte
  * @end: the byte after its last
+ * @resume: where the next pass begins, if this one found the mmap lock taken; or 0
  * @merged: how many of its items are KSM_ITEM_MERGED
  * @users: scanners that have a piece of it, merges under way that are of pages in it
  *	and were begun elsewhere, and whoever unmerges everything, if he is here
  * @leaving: it is being removed; scanners and the reaper keep away
+ * @freeing: all of it is unmerged, and its items are being forgotten
  * @chunks: struct ksm_chunk by address divided by PMD_SIZE
  */
 struct ksm_region {
 	struct ksm_area *area;
 	struct list_head in_area;
 	struct list_head in_scan;
+	struct rb_node by_address;
 	struct mm_struct *mm;
 	unsigned long start;
 	unsigned long end;
+	unsigned long resume;
 	unsigned long merged;
 	unsigned int users;
 	bool leaving;
+	bool freeing;
 	struct xarray chunks;
 };
 
 /**
- * struct ksm_node - a stable node: one kernel page, which items map
- * @kpage: the kernel page, to which the node holds one reference, and whose private
- *	field says how many items were last seen mapping it, and how many merges with
- *	it are under way; its index field points back here. It is up to date once it
- *	has its content, which never changes then. NULL once the node has been
- *	dropped, and waits for its items to notice
- * @entry: its place in the stable index
- * @left: of a node that has been dropped: how many items are yet to notice
+ * struct ksm_node - a stable node: one kernel page, and the items that map it
+ * @kpage: the kernel page; NULL once the node has been dropped. No reference is
+ *	held: the page lives as long as page tables map it or a merge uses it. Its
+ *	private field points back here, until the node is dropped.
+ * @entry: its place in the stable index. @entry.data counts the items that were
+ *	last seen mapping @kpage
+ * @left: of a dropped node: how many items still point to it
  *
- * A process that was forked off may map the page without an item here. So a
- * node is dropped when the map count is zero, not when it has no items left.
+ * Called a stable_node in mm/ksm.c, and handled as there: when the last mapping
+ * goes, the page is freed at once, and the node finds out later. See
+ * ksm_node_tryget().
  *
  * Nodes are as long as the index needs them: 24 bytes for the hash index.
  */
@@ -311,6 +319,7 @@ int ksm_area_register(struct ksm_area *area, unsigned long addr, unsigned long n
 int ksm_area_remove(struct ksm_area *area);
 void ksm_area_release(struct ksm_area *area);
 void ksm_region_put(struct ksm_region *region);
+void ksm_regions_reap(void);
 int ksm_unmerge_all(void);
 
 /* item.c */
@@ -356,23 +365,35 @@ static inline struct mm_struct *ksm_item_mm(const struct ksm_item *item)
 /* node.c */
 int ksm_node_init(void);
 void ksm_node_exit(void);
-struct ksm_node *ksm_node_create(struct page *content, u64 hash, enum ksm_skip *why);
-bool ksm_node_fill(struct ksm_node *node, struct page *content);
+struct ksm_node *ksm_node_create(struct page *content, u64 hash, struct mm_struct *owner,
+				 enum ksm_skip *why);
+bool ksm_node_tryget(struct ksm_node *node);
+bool ksm_kpage_fill(struct page *kpage, u64 hash, struct page *content);
+void ksm_kpage_put(struct page *kpage);
 void ksm_node_link(struct ksm_node *node, struct ksm_item *item);
 bool ksm_node_adopt(struct ksm_item *item, struct page *page);
 void ksm_node_unlink(struct ksm_item *item);
-void ksm_node_hold(struct ksm_node *node);
-void ksm_node_put(struct ksm_node *node);
 bool ksm_node_is_single(const struct ksm_node *node);
+struct ksm_node *ksm_node_of(struct page *page);
 struct ksm_node *ksm_node_find(struct page *page, u64 hash, u64 sample);
 void ksm_node_crowded(struct ksm_node *node);
+void ksm_node_dropped(struct ksm_node *node);
 void ksm_nodes_prune(void);
 
-/* The node whose kernel page this is; of any other page, what is no node's address. */
+/* The node of a kernel page. Of any other page, an address at which no node is. */
 static inline struct ksm_node *ksm_page_node(const struct page *page)
 {
-	return (struct ksm_node *)READ_ONCE(page->index);
+	return (struct ksm_node *)READ_ONCE(page->private);
 }
+
+/* memcg.c */
+struct mem_cgroup *ksm_charge_begin(struct mm_struct *mm, struct mem_cgroup **old);
+void ksm_charge_end(struct mem_cgroup *memcg, struct mem_cgroup *old);
+
+/* reap.c */
+void ksm_reap_start(void);
+void ksm_reap_now(void);
+void ksm_reap_exit(void);
 
 /* hash.c */
 void ksm_hash_init(void);
@@ -414,38 +435,49 @@ unsigned int ksm_pass_skip_resting(unsigned int most);
 bool ksm_pass_claim(struct ksm_piece *piece);
 struct ksm_piece ksm_pass_stretch(struct ksm_piece *piece, unsigned long next);
 void ksm_pass_move(struct ksm_piece *piece, unsigned long next);
+void ksm_pass_postpone(struct ksm_piece *piece);
 void ksm_pass_release(struct ksm_piece *piece);
 void ksm_pass_leave(struct ksm_region *region);
-void ksm_pass_wait(void);
+int ksm_pass_wait(void);
 void ksm_pass_afresh(void);
 
 /**
- * struct ksm_job - a page that is to give way to a kernel page
+ * struct ksm_job - a page to be replaced by a kernel page
  * @item: its item, KSM_ITEM_MERGING
  * @addr: its address
- * @node: the node whose kernel page takes its place, held
- * @kind: among which it was found that both are equal
- * @why: why the page has stayed; KSM_SKIP_NONE when it was merged
- * @page: the page that was there; what it points to may be gone by now
+ * @kpage: the kernel page that replaces it; the job holds a reference
+ * @hash: the hash that the node of @kpage had in the index
+ * @kind: the index in which the match was found
+ * @why: why the page was not replaced; KSM_SKIP_NONE when it was
+ * @page: the page that was there; it may have been freed since
  * @orig: what its page-table entry was; for merge.c
- * @lied: the page has the sample that the node is known by, and differs from it
+ * @lied: the page has the same sample as @kpage, and differs from it
+ * @undo: nothing but this page maps @kpage: give it a copy of its own again
  */
 struct ksm_job {
 	struct ksm_item *item;
 	unsigned long addr;
-	struct ksm_node *node;
+	struct page *kpage;
+	u64 hash;
 	enum ksm_kind kind;
 	enum ksm_skip why;
 	struct page *page;
 	pte_t orig;
 	bool lied;
+	bool undo;
 };
 
 /* merge.c */
 void ksm_merge(struct ksm_job *jobs, unsigned int nr);
-int ksm_unmerge(struct ksm_item *item);
 int ksm_page_order(struct page *a, struct page *b);
 bool ksm_pages_equal(struct page *a, struct page *b);
+
+/* unmerge.c */
+int ksm_unmerge(struct ksm_item *item, bool force);
+int ksm_unmerge_addr(struct mm_struct *mm, unsigned long addr, struct page *kpage, bool force);
+int ksm_mmap_read_lock(struct mm_struct *mm, bool force);
+bool ksm_undo_merge(struct mm_struct *mm, unsigned long addr, struct page *kpage);
+void ksm_unmap_poisoned(struct mm_struct *mm, unsigned long addr);
 
 /**
  * struct ksm_spot - what ksm_look() found

@@ -66,6 +66,7 @@ static void __exit ksm_exit(void)
 	ksm_dev_exit();
 	ksm_sysfs_exit();
 	ksm_scan_exit();
+	ksm_reap_exit();
 	ksm_node_exit();
 	ksm_index_exit();
 }
@@ -73,4 +74,5 @@ static void __exit ksm_exit(void)
 module_init(ksm_init);
 module_exit(ksm_exit);
 MODULE_LICENSE("GPL");
+MODULE_AUTHOR("The /dev/ksm lab contributors");
 MODULE_DESCRIPTION("/dev/ksm: merges identical pages of registered memory");

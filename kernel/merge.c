@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * From two equal pages to one, and back.
+ * From two equal pages to one.
  *
  * Neither page that is found equal becomes the shared one. The driver has a page of
  * its own, which nobody can write, and puts it in place of each of the others. Each
@@ -15,7 +15,6 @@
 #include <linux/mmu_notifier.h>
 #include <linux/pagemap.h>
 #include <linux/sched/mm.h>
-#include <linux/sched/signal.h>
 
 #include "ksm.h"
 #include "pte.h"
@@ -85,6 +84,9 @@ static bool take(struct vm_area_struct *vma, pte_t *ptep, struct ksm_job *job)
 	job->why = KSM_SKIP_THP_SPLIT;
 	if (PageCompound(page))
 		return false;
+	job->why = KSM_SKIP_HWPOISON;
+	if (PageHWPoison(page))
+		return false;
 	job->why = KSM_SKIP_BUSY;
 	if (!trylock_page(page))
 		return false;
@@ -99,19 +101,21 @@ static bool take(struct vm_area_struct *vma, pte_t *ptep, struct ksm_job *job)
 /* The page is as it will stay: is it as the kernel page is, or made to be now? */
 static enum ksm_skip match(struct ksm_job *job)
 {
-	struct page *kpage = job->node->kpage;
+	struct page *kpage = job->kpage;
 
+	if (PageHWPoison(kpage))
+		return KSM_SKIP_HWPOISON;
 	if (!PageUptodate(kpage)) {
-		/* Who made the node is at it: what waited for its first page gives way first. */
+		/* The scanner that allocated it is about to replace the first page. */
 		if (job->kind == KSM_STABLE)
 			return KSM_SKIP_BUSY;
-		return ksm_node_fill(job->node, job->page) ? KSM_SKIP_NONE : KSM_SKIP_CHANGED;
+		return ksm_kpage_fill(kpage, job->hash, job->page) ? KSM_SKIP_NONE
+								   : KSM_SKIP_CHANGED;
 	}
 	if (ksm_pages_equal(job->page, kpage))
 		return KSM_SKIP_NONE;
-	/* A guess: what a node is known by may change. ksm_node_crowded() looks again. */
-	job->lied = ksm_index_ops->hashes &&
-		    ksm_page_sample(job->page) == job->node->entry.hash;
+	/* The hash of the node may have changed since: ksm_node_crowded() checks again. */
+	job->lied = ksm_index_ops->hashes && ksm_page_sample(job->page) == job->hash;
 	return KSM_SKIP_CHANGED;
 }
 
@@ -120,7 +124,7 @@ static void replace(struct vm_area_struct *vma, pte_t *ptep, struct ksm_job *job
 {
 	job->why = page_is_held(job->page) ? KSM_SKIP_PINNED : match(job);
 	if (!job->why &&
-	    replace_page(vma, job->addr, ptep, job->orig, job->page, job->node->kpage))
+	    replace_page(vma, job->addr, ptep, job->orig, job->page, job->kpage))
 		job->why = KSM_SKIP_PINNED;
 	if (job->why)
 		set_pte_at(vma->vm_mm, job->addr, ptep, job->orig);
@@ -186,66 +190,73 @@ static enum ksm_skip split(struct mm_struct *mm, unsigned long addr)
 	return why;
 }
 
-/* Tell all mappings of a region to do without huge pages. Takes the mmap lock for writing. */
-static void refuse_huge_pages(struct ksm_region *region)
+/* Set VM_NOHUGEPAGE on all mappings of a region. Returns false if the mmap lock is not free. */
+static bool refuse_huge_pages(struct ksm_region *region)
 {
 	struct mm_struct *mm = region->mm;
 	struct vm_area_struct *vma;
 
-	mmap_write_lock(mm);
+	/* There was an mmap_write_trylock() once, and mmap_write_unlock() fits this as well. */
+	if (!down_write_trylock(&mm->mmap_lock))
+		return false;
 	for (vma = find_vma(mm, region->start); vma && vma->vm_start < region->end;
 	     vma = find_vma(mm, vma->vm_end))
 		if (!ksm_vma_refuses(vma))
 			vm_flags_mod(vma, VM_NOHUGEPAGE, VM_HUGEPAGE);
 	mmap_write_unlock(mm);
+	return true;
 }
 
 /*
- * The mapping of @addr, if a kernel page may be put there, or NULL. The mmap lock
- * is held for reading afterwards in either case.
+ * Find the mapping of @addr, if a kernel page may be put there. Returns KSM_SKIP_NONE
+ * with the mmap lock held for reading, or a reason with no lock held: the scanner
+ * never waits for the mmap lock of a process.
  *
- * khugepaged looks at a range, lets go of the mmap lock, takes it for writing and
- * isolates what it saw, page by page. A merge in between does no harm: a kernel
- * page has a reference more than it has mappings, and is not on the LRU, so it is
- * turned down. But where CONFIG_DEBUG_VM is on, an assertion that all pages are
- * still anonymous comes before these checks. On such kernels the mappings of the
- * region are told to do without huge pages before the first merge: khugepaged
- * looks at this flag again once it has the lock for writing. Everywhere else the
- * flag is not touched, since mappings whose flags differ can neither join nor be
- * moved as one.
+ * khugepaged examines a range, drops the mmap lock, takes it for writing and isolates
+ * the pages it saw, one by one. A merge in between does no harm: a kernel page is not
+ * on the LRU, so it cannot be isolated. But where CONFIG_DEBUG_VM is on, an assertion
+ * that all pages are still anonymous comes before this check. On such kernels the
+ * mappings of the region are marked VM_NOHUGEPAGE before the first merge: khugepaged
+ * checks this flag again once it has the lock for writing. Everywhere else the flag
+ * is not touched, since mappings whose flags differ can neither join nor be moved as
+ * one.
  */
-static struct vm_area_struct *lock_vma(struct ksm_region *region, unsigned long addr)
+static enum ksm_skip lock_vma(struct ksm_region *region, unsigned long addr,
+			      struct vm_area_struct **vma)
 {
 	struct mm_struct *mm = region->mm;
-	struct vm_area_struct *vma;
+	enum ksm_skip why = KSM_SKIP_CHANGED;
 	int tries;
 
 	for (tries = 0; ; tries++) {
-		mmap_read_lock(mm);
-		vma = vma_lookup(mm, addr);
-		if (!vma || ksm_vma_refuses(vma))
-			return NULL;
-		if (!IS_ENABLED(CONFIG_DEBUG_VM) || (vma->vm_flags & VM_NOHUGEPAGE))
-			return vma;
-		/* Whoever asks for huge pages again and again has them. */
+		if (!mmap_read_trylock(mm))
+			return KSM_SKIP_BUSY;
+		*vma = vma_lookup(mm, addr);
+		if (!*vma || ksm_vma_refuses(*vma))
+			break;
+		if (!IS_ENABLED(CONFIG_DEBUG_VM) || ((*vma)->vm_flags & VM_NOHUGEPAGE))
+			return KSM_SKIP_NONE;
+		/* A process that asks for huge pages again and again has them. */
 		if (tries == 2)
-			return NULL;
+			break;
 		mmap_read_unlock(mm);
-		refuse_huge_pages(region);
+		if (!refuse_huge_pages(region))
+			return KSM_SKIP_BUSY;
 	}
+	mmap_read_unlock(mm);
+	return why;
 }
 
 /* Merge what lies in the mapping of the first job. Returns how many jobs that was. */
 static unsigned int merge_run(struct ksm_region *region, struct ksm_job *jobs, unsigned int nr)
 {
-	struct vm_area_struct *vma = lock_vma(region, jobs[0].addr);
+	struct vm_area_struct *vma;
 	unsigned int i, run = 1;
 
-	if (!vma) {
-		jobs[0].why = KSM_SKIP_CHANGED;
-		jobs[0].page = NULL;
-		goto unlock;
-	}
+	jobs[0].page = NULL;
+	jobs[0].why = lock_vma(region, jobs[0].addr, &vma);
+	if (jobs[0].why)
+		return 1;
 	while (run < nr && jobs[run].addr < vma->vm_end)
 		run++;
 	switch_ptes(vma, jobs, run);
@@ -256,7 +267,6 @@ static unsigned int merge_run(struct ksm_region *region, struct ksm_job *jobs, u
 		if (!jobs[i].why)
 			switch_ptes(vma, &jobs[i], 1);
 	}
-unlock:
 	mmap_read_unlock(region->mm);
 	return run;
 }
@@ -286,71 +296,4 @@ void ksm_merge(struct ksm_job *jobs, unsigned int nr)
 	for (done = 0; done < nr; )
 		done += merge_run(region, jobs + done, nr - done);
 	mmput_async(region->mm);
-}
-
-/* Does @addr, which lies in a mapping, map @kpage? The mmap lock is held. */
-static bool maps(struct mm_struct *mm, unsigned long addr, struct page *kpage)
-{
-	spinlock_t *ptl;
-	pte_t *ptep = get_pte(mm, addr, &ptl);
-	bool mapped;
-
-	if (!ptep)
-		return false;
-	mapped = pte_present(ptep_get(ptep)) && pte_page(ptep_get(ptep)) == kpage;
-	put_pte(ptep, ptl);
-	return mapped;
-}
-
-/*
- * Fault once, if @addr still maps @kpage. Returns whether it does not, or a negative
- * error. The mmap lock is held for one fault only: a fault can end with nothing
- * done until somebody who waits to write has had the lock (userfaultfd, closing).
- */
-static int fault_away(struct mm_struct *mm, unsigned long addr, struct page *kpage)
-{
-	struct vm_area_struct *vma;
-	vm_fault_t fault = 0;
-	bool gone;
-
-	mmap_read_lock(mm);
-	/* The mapping first: without one there is no page table that would stay. */
-	vma = vma_lookup(mm, addr);
-	gone = !vma || !maps(mm, addr, kpage);
-	if (!gone)
-		fault = handle_mm_fault(vma, addr, KSM_BREAK_FAULT, NULL);
-	mmap_read_unlock(mm);
-	if (fault & VM_FAULT_OOM)
-		return -ENOMEM;
-	if (fault & VM_FAULT_ERROR)
-		return -EFAULT;
-	return gone;
-}
-
-/**
- * ksm_unmerge - give the owner of a merged page its own copy back
- * @item: the item, KSM_ITEM_MERGED
- *
- * Return: 0, and the item is KSM_ITEM_PLAIN, its node gone if it was the last;
- * -ENOMEM or -EFAULT, and the item is merged as before.
- */
-int ksm_unmerge(struct ksm_item *item)
-{
-	struct mm_struct *mm = ksm_item_mm(item);
-	int gone;
-
-	/* An mm without users has no pages left to unmerge. */
-	if (!mmget_not_zero(mm)) {
-		ksm_item_forget(item, KSM_BREAK_UNMAPPED);
-		return 0;
-	}
-	do {
-		gone = fault_away(mm, ksm_item_addr(item), item->node->kpage);
-		cond_resched();
-	} while (!gone);
-	mmput_async(mm);
-	if (gone < 0)
-		return gone;
-	ksm_item_forget(item, KSM_BREAK_UNMERGED);
-	return 0;
 }

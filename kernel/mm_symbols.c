@@ -16,6 +16,8 @@
  *
  * The code is patched once, at load, before anything else happens.
  */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
 #include <linux/kallsyms.h>
 #include <linux/kobject.h>
 #include <linux/kprobes.h>
@@ -26,6 +28,9 @@
 #include <linux/rmap.h>
 #include <linux/static_call.h>
 #include <linux/swap.h>
+#include <linux/utsname.h>
+
+#include <generated/utsversion.h>
 
 #include "compat.h"
 #include "mm_symbols.h"
@@ -126,9 +131,11 @@ struct ksm_symbol {
 	unsigned long addr;
 };
 
+/* Neither may call the other: fn would be expanded to its name in mm_names.h on the way. */
 #define ROW_V(fn, proto, args)								\
 	{ #fn, &STATIC_CALL_KEY(ksm_sc_##fn), STATIC_CALL_TRAMP_ADDR(ksm_sc_##fn) },
-#define ROW_X(ret, fn, proto, args)	ROW_V(fn, proto, args)
+#define ROW_X(ret, fn, proto, args)							\
+	{ #fn, &STATIC_CALL_KEY(ksm_sc_##fn), STATIC_CALL_TRAMP_ADDR(ksm_sc_##fn) },
 
 static struct ksm_symbol symbols[] = { KSM_SYMBOLS(ROW_X, ROW_V) };
 
@@ -144,12 +151,10 @@ struct lockdep_map __mmu_notifier_invalidate_range_start_map = {
 };
 #endif
 
-/* Of the kernel itself: the search goes on in modules, and so would end at the function of that name here. */
-static unsigned long lookup(const char *name)
+/* The address of a symbol of the kernel, 0 if it has none of that name. */
+static unsigned long kernel_symbol(const char *name)
 {
-	unsigned long addr = static_call(ksm_sc_lookup)(name);
-
-	return within_module(addr, THIS_MODULE) ? 0 : addr;
+	return static_call(ksm_sc_lookup)(name);
 }
 
 /*
@@ -166,12 +171,29 @@ static int find_lookup(void)
 	int err = register_kprobe(&probe);
 
 	if (err) {
-		pr_err("ksm: cannot find kallsyms_lookup_name (register_kprobe: %d)\n", err);
+		pr_err("cannot find kallsyms_lookup_name (register_kprobe: %d)\n", err);
 		return err;
 	}
 	static_call_update(ksm_sc_lookup, (typeof(&kallsyms_lookup_name))probe.addr);
 	unregister_kprobe(&probe);
 	return 0;
+}
+
+/*
+ * Is the running kernel the very build whose headers this module was compiled with?
+ * The module loader compares the release, and a checksum of each exported function.
+ * Functions that are found by name have no checksum, and two builds of one release
+ * may differ in their prototypes and in the structures that they take.
+ */
+static int check_kernel(void)
+{
+	const char *running = init_utsname()->version;
+
+	if (!strcmp(running, UTS_VERSION))
+		return 0;
+	pr_err("built for \"%s\", but \"%s\" is running; nothing was changed: build the module for the running kernel\n",
+	       UTS_VERSION, running);
+	return -ENOEXEC;
 }
 
 /**
@@ -180,38 +202,42 @@ static int find_lookup(void)
  * To be called first in the life of the module. Names every function that this
  * kernel does not have.
  *
- * Return: 0; -ENOENT when any is missing, and then none is bound.
+ * Return: 0; -ENOEXEC if the module was built for another kernel; -ENOENT when any
+ * function is missing, and then none is bound.
  */
 int ksm_symbols_init(void)
 {
 	struct kobject **kobj;
 	int missing = 0, err, i;
 
+	err = check_kernel();
+	if (err)
+		return err;
 	err = find_lookup();
 	if (err)
 		return err;
 
 	for (i = 0; i < ARRAY_SIZE(symbols); i++) {
-		symbols[i].addr = lookup(symbols[i].name);
+		symbols[i].addr = kernel_symbol(symbols[i].name);
 		if (!symbols[i].addr) {
-			pr_err("ksm: this kernel has no %s()\n", symbols[i].name);
+			pr_err("this kernel has no %s()\n", symbols[i].name);
 			missing++;
 		}
 	}
-	kobj = (struct kobject **)lookup("mm_kobj");
+	kobj = (struct kobject **)kernel_symbol("mm_kobj");
 	if (!kobj) {
-		pr_err("ksm: this kernel has no mm_kobj\n");
+		pr_err("this kernel has no mm_kobj\n");
 		missing++;
 	}
 	if (missing) {
-		pr_err("ksm: not loaded, nothing changed; tested kernels: 6.1, 6.12\n");
+		pr_err("not loaded, nothing changed; tested kernels: 6.1, 6.12\n");
 		return -ENOENT;
 	}
 
 	for (i = 0; i < ARRAY_SIZE(symbols); i++)
 		__static_call_update(symbols[i].key, symbols[i].tramp, (void *)symbols[i].addr);
 	mm_kobj = *kobj;
-	ksm_kernel_ksm.group = (const struct attribute_group *)lookup("ksm_attr_group");
-	ksm_kernel_ksm.run = (const unsigned long *)lookup("ksm_run");
+	ksm_kernel_ksm.group = (const struct attribute_group *)kernel_symbol("ksm_attr_group");
+	ksm_kernel_ksm.run = (const unsigned long *)kernel_symbol("ksm_run");
 	return 0;
 }

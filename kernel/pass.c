@@ -9,9 +9,8 @@
  * has left of its piece when it goes to sleep, the next one to come takes up.
  *
  * When the cursor has been everywhere and no piece is left, nor out with a scanner,
- * the pass is over: an unstable index that does not keep is thrown away, nodes that
- * nobody maps are dropped, and the figures of the pass become the figures that
- * userspace reads.
+ * the pass is over: an unstable index that does not keep its entries is emptied, and
+ * the figures of the pass become the figures that userspace reads.
  *
  * All under ksm_lock.
  */
@@ -56,7 +55,8 @@ static void cursor_enter_next(struct ksm_region *region)
 		region = list_entry(pos, struct ksm_region, in_scan);
 		if (!region->leaving) {
 			WRITE_ONCE(pass.region, region);
-			pass.addr = region->start;
+			pass.addr = region->resume ?: region->start;
+			region->resume = 0;
 			return;
 		}
 	}
@@ -132,7 +132,6 @@ bool ksm_pass_end(void)
 	go_out();
 	if (!ksm_index_ops->keeps)
 		ksm_index_ops->flush(ksm_index);
-	ksm_nodes_prune();
 	c->volatile_last = c->volatile_now;
 	c->volatile_now = 0;
 	memcpy(c->skipped_last, c->skipped_now, sizeof(c->skipped_last));
@@ -252,6 +251,30 @@ struct ksm_piece ksm_pass_stretch(struct ksm_piece *piece, unsigned long next)
 }
 
 /**
+ * ksm_pass_postpone - leave out memory whose mmap lock is not free
+ * @piece: the piece; nothing is left of it
+ *
+ * If the cursor is right behind the piece, the rest of the region is left out as
+ * well, and the next pass enters the region here. So a process that holds its lock
+ * for long does not keep others waiting, and every part of its memory has its turn.
+ *
+ * Context: ksm_lock must be held.
+ */
+void ksm_pass_postpone(struct ksm_piece *piece)
+{
+	struct ksm_region *region = piece->region;
+	unsigned long end = piece->end;
+
+	region->resume = min_not_zero(region->resume, piece->addr);
+	if (pass.region == region && pass.addr == end) {
+		end = region->end;
+		cursor_enter_next(region);
+	}
+	ksm_skip(region->mm, piece->addr, (end - piece->addr) / PAGE_SIZE, KSM_SKIP_BUSY);
+	piece->addr = piece->end;
+}
+
+/**
  * ksm_pass_move - a scanner is done with a part of its piece
  * @piece: the piece
  * @next: where it goes on
@@ -302,18 +325,25 @@ void ksm_pass_leave(struct ksm_region *region)
 /**
  * ksm_pass_wait - wait until all scanners have come back
  *
- * They have been told not to go out again. ksm_lock is not held.
+ * They have been told not to go out again.
+ *
+ * Context: ksm_lock must not be held. Sleeps, until the caller is killed.
+ * Return: 0 or -EINTR.
  */
-void ksm_pass_wait(void)
+int ksm_pass_wait(void)
 {
+	int err = 0;
+
 	mutex_lock(&ksm_lock);
-	/* Whoever brings the last piece back may have to end the pass: then he is out again. */
-	while (pass.out) {
+	/* The scanner that returns the last piece may end the pass, and is out again then. */
+	while (pass.out && !err) {
 		mutex_unlock(&ksm_lock);
-		wait_event(back, !READ_ONCE(pass.out));
+		if (wait_event_killable(back, !READ_ONCE(pass.out)))
+			err = -EINTR;
 		mutex_lock(&ksm_lock);
 	}
 	mutex_unlock(&ksm_lock);
+	return err;
 }
 
 /**

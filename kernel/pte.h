@@ -9,6 +9,16 @@
 
 #include "compat.h"
 
+/* In the object file; the kernel has functions of its own with some of these names. */
+#define get_pte			ksm_get_pte
+#define page_is_held		ksm_page_is_held
+#define page_wrprotect		ksm_page_wrprotect
+#define pte_change_begin	ksm_pte_change_begin
+#define pte_change_end		ksm_pte_change_end
+#define ptes_flush		ksm_ptes_flush
+#define replace_page		ksm_replace_page
+#define set_pte_at_notify	ksm_set_pte_at_notify
+
 pmd_t *ksm_find_pmd(struct mm_struct *mm, unsigned long addr, unsigned long *next);
 void pte_change_begin(struct vm_area_struct *vma, unsigned long start, unsigned long end,
 		      struct mmu_notifier_range *range);

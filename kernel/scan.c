@@ -20,9 +20,6 @@
 /* Chunks that are left out of a pass, between two offers to let others have ksm_lock. */
 #define CHUNKS_PER_HOLD	256
 
-/* Jiffies between two looks at nodes that no region leads to. */
-#define PRUNE_INTERVAL	(HZ / 2)
-
 /**
  * struct ksm_scanner - a thread that scans
  * @task: the thread
@@ -49,11 +46,12 @@ static DECLARE_WAIT_QUEUE_HEAD(idle);
 static struct ksm_scanner *scanners[KSM_MAX_THREADS];
 
 /*
- * Find out what is at the beginning of the piece, at most @left pages of it. Returns
- * false when the mm is gone. ksm_lock is not held: nobody else makes or frees a chunk
- * here, and of an item nothing is believed before ksm_visit() has looked again.
+ * Examine the beginning of the piece, at most @left pages of it. Returns 0; -ESRCH if
+ * the mm has no users; or -EBUSY if its mmap lock is taken: a scanner that waited for
+ * it would keep all other memory waiting. ksm_lock is not held: no other thread makes
+ * or frees a chunk here, and ksm_visit() checks items again.
  */
-static bool look(struct ksm_scanner *s, unsigned int left)
+static int look(struct ksm_scanner *s, unsigned int left)
 {
 	struct ksm_region *region = s->piece.region;
 	struct mm_struct *mm = region->mm;
@@ -66,8 +64,11 @@ static bool look(struct ksm_scanner *s, unsigned int left)
 	finds->looked = 0;
 	finds->nr = 0;
 	if (!mmget_not_zero(mm))
-		return false;
-	mmap_read_lock(mm);
+		return -ESRCH;
+	if (!mmap_read_trylock(mm)) {
+		mmput_async(mm);
+		return -EBUSY;
+	}
 	/* Where somebody has been before, there is more often than not nothing else to tell. */
 	chunk = ksm_chunk_find(region, addr);
 	if (chunk)
@@ -83,9 +84,11 @@ static bool look(struct ksm_scanner *s, unsigned int left)
 			spot->why = KSM_SKIP_NO_MEMORY;
 		}
 	}
+	if (spot->why == KSM_SKIP_HWPOISON)
+		ksm_unmap_poisoned(mm, spot->addr);
 	mmap_read_unlock(mm);
 	mmput_async(mm);
-	return true;
+	return 0;
 }
 
 /* There are no pages in a range, or none that may be looked at. */
@@ -119,7 +122,7 @@ static void act(struct ksm_scanner *s)
 		spot->next = min(spot->next, piece->end);
 		pass_by(region, spot->addr, spot->next, spot->why);
 	} else if (spot->why) {
-		ksm_skip(region->mm, spot->addr, 1, spot->why);
+		pass_by(region, spot->addr, spot->addr + PAGE_SIZE, spot->why);
 	}
 	ksm_pass_move(piece, spot->next);
 }
@@ -131,17 +134,19 @@ static void act(struct ksm_scanner *s)
  */
 static unsigned int step(struct ksm_scanner *s, unsigned int left)
 {
-	bool alive;
+	int err;
 
 	mutex_unlock(&ksm_lock);
-	alive = look(s, left);
+	err = look(s, left);
 	cond_resched();
 	try_to_freeze();
 	mutex_lock(&ksm_lock);
-	if (alive) {
+	if (!err) {
 		act(s);
+	} else if (err == -EBUSY) {
+		ksm_pass_postpone(&s->piece);
 	} else {
-		/* ksm_pass_release() frees it. */
+		/* ksm_pass_release() has it freed. */
 		ksm_pass_leave(s->piece.region);
 		s->piece.addr = s->piece.end;
 	}
@@ -158,15 +163,6 @@ static bool should_scan(void)
 {
 	return READ_ONCE(ksm_settings.run) == KSM_RUN_SCAN &&
 	       READ_ONCE(ksm_settings.pages_to_scan) && !list_empty(&ksm_regions);
-}
-
-/*
- * Nodes without regions: what mapped their pages is going, or was forked off. No
- * pass will come to drop them, so there is a look now and then.
- */
-static bool should_prune(const struct ksm_scanner *s)
-{
-	return !s->nr && list_empty(&ksm_regions) && READ_ONCE(ksm_counters.kernel_pages);
 }
 
 /*
@@ -231,17 +227,8 @@ static int kksmd_thread(void *scanner)
 					sleep != READ_ONCE(ksm_settings.sleep),
 					ns_to_ktime((u64)sleep * NSEC_PER_USEC));
 		} else {
-			bool prune = should_prune(s);
-
-			wait_event_interruptible_timeout(asleep, kthread_should_stop() ||
-							 freezing(current) || should_scan() ||
-							 prune != should_prune(s),
-							 prune ? PRUNE_INTERVAL :
-							 MAX_SCHEDULE_TIMEOUT);
-			mutex_lock(&ksm_lock);
-			if (should_prune(s))
-				ksm_nodes_prune();
-			mutex_unlock(&ksm_lock);
+			wait_event_interruptible(asleep, kthread_should_stop() ||
+						 freezing(current) || should_scan());
 		}
 	}
 	return 0;

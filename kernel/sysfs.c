@@ -7,12 +7,15 @@
  * idle, and put back when the module goes. What the name has come to be, userspace
  * reads in /sys/module/ksm/parameters/sysfs_dir.
  */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
 #include <linux/delay.h>
 #include <linux/kernfs.h>
 #include <linux/kobject.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/moduleparam.h>
+#include <linux/oom.h>
 #include <linux/sysfs.h>
 
 #include "ksm.h"
@@ -46,7 +49,7 @@ static int sysfs_dir_get(char *buffer, const struct kernel_param *kp)
 /* The kernel calls it for whoever gives the parameter at load; without it, it would call NULL. */
 static int sysfs_dir_set(const char *val, const struct kernel_param *kp)
 {
-	pr_err("ksm: sysfs_dir is for reading; nothing was loaded: leave it out\n");
+	pr_err("sysfs_dir is for reading; nothing was loaded: leave it out\n");
 	return -EINVAL;
 }
 
@@ -57,13 +60,22 @@ static const struct kernel_param_ops sysfs_dir_ops = {
 module_param_cb(sysfs_dir, &sysfs_dir_ops, NULL, 0444);
 MODULE_PARM_DESC(sysfs_dir, "the name of our directory in /sys/kernel/mm (read only)");
 
+/* The functions of mm/ksm.c for files of the same names have no prefix. */
+#define ATTR_RO(_name)									\
+static struct kobj_attribute devksm_##_name##_attr =					\
+	__ATTR(_name, 0444, devksm_##_name##_show, NULL)
+
+#define ATTR_RW(_name)									\
+static struct kobj_attribute devksm_##_name##_attr =					\
+	__ATTR(_name, 0644, devksm_##_name##_show, devksm_##_name##_store)
+
 /* What does not parse is -EINVAL, whatever the parser calls it: writers of 2009 loop on 0. */
 static int parse(const char *buf, unsigned long max, unsigned long *value)
 {
 	return kstrtoul(buf, 10, value) || *value > max ? -EINVAL : 0;
 }
 
-static ssize_t run_show(struct kobject *kobj, struct kobj_attribute *attr, char *buf)
+static ssize_t devksm_run_show(struct kobject *kobj, struct kobj_attribute *attr, char *buf)
 {
 	return sysfs_emit(buf, "%u\n", READ_ONCE(ksm_settings.run));
 }
@@ -80,8 +92,8 @@ static ssize_t run_show(struct kobject *kobj, struct kobj_attribute *attr, char 
  *	-EFAULT: a page cannot be copied, since its memory is broken or userfaultfd
  *	is in the way; run is 0, and the rest is still merged
  */
-static ssize_t run_store(struct kobject *kobj, struct kobj_attribute *attr, const char *buf,
-			 size_t count)
+static ssize_t devksm_run_store(struct kobject *kobj, struct kobj_attribute *attr,
+				const char *buf, size_t count)
 {
 	unsigned long run;
 	int err;
@@ -96,28 +108,32 @@ static ssize_t run_store(struct kobject *kobj, struct kobj_attribute *attr, cons
 	WRITE_ONCE(ksm_settings.run, run);
 	mutex_unlock(&ksm_lock);
 	if (run != KSM_RUN_SCAN)
-		ksm_pass_wait();
+		err = ksm_pass_wait();
 	ksm_pass_afresh();
-	if (run == KSM_RUN_UNMERGE) {
+	if (run == KSM_RUN_UNMERGE && !err) {
+		/* Of all processes, the one that asks for so many copies is to be killed first. */
+		set_current_oom_origin();
 		err = ksm_unmerge_all();
-		if (err)
-			WRITE_ONCE(ksm_settings.run, KSM_RUN_STOP);
+		clear_current_oom_origin();
 	}
+	if (run == KSM_RUN_UNMERGE && err)
+		WRITE_ONCE(ksm_settings.run, KSM_RUN_STOP);
 	mutex_unlock(&ksm_run_lock);
 	ksm_scan_wake();
 	return err ?: count;
 }
 
-static struct kobj_attribute run_attr = __ATTR_RW(run);
+ATTR_RW(run);
 
 /* A number that is only stored. */
 #define SETTING(_name, _max)								\
-static ssize_t _name##_show(struct kobject *kobj, struct kobj_attribute *attr, char *buf) \
+static ssize_t devksm_##_name##_show(struct kobject *kobj, struct kobj_attribute *attr,	\
+				     char *buf)						\
 {											\
 	return sysfs_emit(buf, "%lu\n", (unsigned long)READ_ONCE(ksm_settings._name));	\
 }											\
-static ssize_t _name##_store(struct kobject *kobj, struct kobj_attribute *attr,	\
-			     const char *buf, size_t count)				\
+static ssize_t devksm_##_name##_store(struct kobject *kobj, struct kobj_attribute *attr,	\
+				      const char *buf, size_t count)			\
 {											\
 	unsigned long value;								\
 											\
@@ -127,19 +143,20 @@ static ssize_t _name##_store(struct kobject *kobj, struct kobj_attribute *attr,	
 	ksm_scan_wake();								\
 	return count;									\
 }											\
-static struct kobj_attribute _name##_attr = __ATTR_RW(_name)
+ATTR_RW(_name)
 
 SETTING(pages_to_scan, UINT_MAX);
 SETTING(sleep, UINT_MAX);
 SETTING(max_kernel_pages, ULONG_MAX);
 
-static ssize_t threads_show(struct kobject *kobj, struct kobj_attribute *attr, char *buf)
+static ssize_t devksm_threads_show(struct kobject *kobj, struct kobj_attribute *attr,
+				   char *buf)
 {
 	return sysfs_emit(buf, "%u\n", READ_ONCE(ksm_settings.threads));
 }
 
-static ssize_t threads_store(struct kobject *kobj, struct kobj_attribute *attr, const char *buf,
-			     size_t count)
+static ssize_t devksm_threads_store(struct kobject *kobj, struct kobj_attribute *attr,
+				    const char *buf, size_t count)
 {
 	unsigned long threads;
 	int err;
@@ -153,15 +170,16 @@ static ssize_t threads_store(struct kobject *kobj, struct kobj_attribute *attr, 
 	return err ?: count;
 }
 
-static struct kobj_attribute threads_attr = __ATTR_RW(threads);
+ATTR_RW(threads);
 
 /* A number that is only shown. */
 #define COUNTER(_name, _field)								\
-static ssize_t _name##_show(struct kobject *kobj, struct kobj_attribute *attr, char *buf) \
+static ssize_t devksm_##_name##_show(struct kobject *kobj, struct kobj_attribute *attr,	\
+				     char *buf)						\
 {											\
 	return sysfs_emit(buf, "%lu\n", READ_ONCE(ksm_counters._field));		\
 }											\
-static struct kobj_attribute _name##_attr = __ATTR_RO(_name)
+ATTR_RO(_name)
 
 COUNTER(pages_shared, shared);
 COUNTER(kernel_pages_allocated, kernel_pages);
@@ -169,7 +187,8 @@ COUNTER(full_scans, full_scans);
 COUNTER(pages_volatile, volatile_last);
 
 /* What the driver remembers costs so much memory; the kernel pages are not in it. */
-static ssize_t metadata_bytes_show(struct kobject *kobj, struct kobj_attribute *attr, char *buf)
+static ssize_t devksm_metadata_bytes_show(struct kobject *kobj, struct kobj_attribute *attr,
+					  char *buf)
 {
 	unsigned long bytes;
 
@@ -178,23 +197,23 @@ static ssize_t metadata_bytes_show(struct kobject *kobj, struct kobj_attribute *
 	mutex_unlock(&ksm_lock);
 	return sysfs_emit(buf, "%lu\n", bytes);
 }
-static struct kobj_attribute metadata_bytes_attr = __ATTR_RO(metadata_bytes);
+ATTR_RO(metadata_bytes);
 
-static struct attribute *ksm_attrs[] = {
-	&run_attr.attr,
-	&pages_to_scan_attr.attr,
-	&sleep_attr.attr,
-	&max_kernel_pages_attr.attr,
-	&threads_attr.attr,
-	&pages_shared_attr.attr,
-	&kernel_pages_allocated_attr.attr,
-	&full_scans_attr.attr,
-	&pages_volatile_attr.attr,
-	&metadata_bytes_attr.attr,
+static struct attribute *devksm_attrs[] = {
+	&devksm_run_attr.attr,
+	&devksm_pages_to_scan_attr.attr,
+	&devksm_sleep_attr.attr,
+	&devksm_max_kernel_pages_attr.attr,
+	&devksm_threads_attr.attr,
+	&devksm_pages_shared_attr.attr,
+	&devksm_kernel_pages_allocated_attr.attr,
+	&devksm_full_scans_attr.attr,
+	&devksm_pages_volatile_attr.attr,
+	&devksm_metadata_bytes_attr.attr,
 	NULL
 };
 
-static const struct attribute_group ksm_group = { .attrs = ksm_attrs };
+static const struct attribute_group ksm_group = { .attrs = devksm_attrs };
 
 /* skipped/REASON: pages that the last complete pass left alone, and why. */
 static ssize_t skipped_show(struct kobject *kobj, struct kobj_attribute *attr, char *buf);
@@ -221,6 +240,7 @@ static struct kobj_attribute skipped[] = {
 	SKIPPED(KSM_SKIP_THP_SPLIT, "thp_split"),
 	SKIPPED(KSM_SKIP_LIMIT, "limit"),
 	SKIPPED(KSM_SKIP_NO_MEMORY, "no_memory"),
+	SKIPPED(KSM_SKIP_HWPOISON, "hwpoison"),
 };
 static_assert(ARRAY_SIZE(skipped) == KSM_NR_SKIP - 1);
 
@@ -260,7 +280,7 @@ static int take_over(void)
 	int err = -EBUSY;
 
 	if (!ksm_kernel_ksm.group || !ksm_kernel_ksm.run) {
-		pr_err("ksm: /sys/kernel/mm/ksm is not the kernel's KSM's to take over\n");
+		pr_err("/sys/kernel/mm/ksm is not the kernel's KSM's to take over\n");
 		return -EBUSY;
 	}
 	if (!kernel_ksm_idle())
@@ -272,7 +292,7 @@ static int take_over(void)
 	}
 	err = sysfs_create_group(mm_kobj, ksm_kernel_ksm.group) ?: -EBUSY;
 busy:
-	pr_err("ksm: the kernel's own KSM is running; write 0 to /sys/kernel/mm/ksm/run, or load with sysfs=auto\n");
+	pr_err("the kernel's own KSM is running; write 0 to /sys/kernel/mm/ksm/run, or load with sysfs=auto\n");
 	return err;
 }
 
@@ -286,7 +306,7 @@ static void give_back(void)
 	taken_over = false;
 	while (sysfs_create_group(mm_kobj, ksm_kernel_ksm.group)) {
 		if (!--tries) {
-			pr_err("ksm: no memory to give /sys/kernel/mm/ksm back to the kernel's KSM\n");
+			pr_err("no memory to give /sys/kernel/mm/ksm back to the kernel's KSM\n");
 			return;
 		}
 		msleep(GIVE_BACK_WAIT_MS);
@@ -315,7 +335,7 @@ int ksm_sysfs_init(void)
 	int err, i;
 
 	if (strcmp(sysfs, "auto") && strcmp(sysfs, "takeover")) {
-		pr_err("ksm: sysfs=%s: must be auto or takeover\n", sysfs);
+		pr_err("sysfs=%s: must be auto or takeover\n", sysfs);
 		return -EINVAL;
 	}
 	for (i = 0; i < ARRAY_SIZE(skipped); i++) {

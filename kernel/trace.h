@@ -62,7 +62,8 @@
 		{ KSM_SKIP_CHANGED,	"changed" },			\
 		{ KSM_SKIP_THP_SPLIT,	"thp_split" },			\
 		{ KSM_SKIP_LIMIT,	"limit" },			\
-		{ KSM_SKIP_NO_MEMORY,	"no_memory" })
+		{ KSM_SKIP_NO_MEMORY,	"no_memory" },			\
+		{ KSM_SKIP_HWPOISON,	"hwpoison" })
 
 /* kksmd is about to go round all regions once more. */
 TRACE_EVENT(devksm_pass_start,

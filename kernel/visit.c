@@ -6,6 +6,8 @@
  *
  * Also the index's view of content: the index itself knows no pages.
  */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/moduleparam.h>
@@ -61,12 +63,17 @@ static bool index_order(const void *content, struct ksm_entry *entry, enum ksm_k
 {
 	struct page *key = (struct page *)content, *page;
 	struct ksm_item *item;
+	struct ksm_node *node;
 
 	*order = 0;
 	if (kind == KSM_STABLE) {
-		page = container_of(entry, struct ksm_node, entry)->kpage;
-		if (!ksm_index_ops->hashes)
-			*order = ksm_page_order(key, page);
+		if (ksm_index_ops->hashes)
+			return true;
+		node = container_of(entry, struct ksm_node, entry);
+		if (PageHWPoison(node->kpage) || !ksm_node_tryget(node))
+			return false;
+		*order = ksm_page_order(key, node->kpage);
+		put_page(node->kpage);
 		return true;
 	}
 	item = container_of(entry, struct ksm_item, entry);
@@ -86,10 +93,14 @@ static bool index_order(const void *content, struct ksm_entry *entry, enum ksm_k
 	return true;
 }
 
-static void index_dropped(struct ksm_entry *entry)
+static void index_dropped(struct ksm_entry *entry, enum ksm_kind kind)
 {
 	struct ksm_item *item = container_of(entry, struct ksm_item, entry);
 
+	if (kind == KSM_STABLE) {
+		ksm_node_dropped(container_of(entry, struct ksm_node, entry));
+		return;
+	}
 	item->state = KSM_ITEM_PLAIN;
 	/* It is to come back at the next look. */
 	ksm_chunk_wake(ksm_item_chunk(item));
@@ -101,17 +112,18 @@ static const struct ksm_index_callbacks index_callbacks = {
 	.dropped = index_dropped,
 };
 
+/* The job takes over a reference to the kernel page of @node. */
 static void job_add(struct ksm_job *list, unsigned int *nr, struct ksm_item *item,
-		    struct ksm_node *node, enum ksm_kind kind)
+		    const struct ksm_node *node, enum ksm_kind kind)
 {
 	list[(*nr)++] = (struct ksm_job){
 		.item = item,
 		.addr = ksm_item_addr(item),
-		.node = node,
+		.kpage = node->kpage,
+		.hash = node->entry.hash,
 		.kind = kind,
 	};
 	item->state = KSM_ITEM_MERGING;
-	ksm_node_hold(node);
 }
 
 /* Two items of equal content, neither in the stable index. */
@@ -123,7 +135,8 @@ static void pair(struct ksm_jobs *jobs, const struct ksm_find *find, struct ksm_
 	/* One page that two processes share since fork: nothing to save. */
 	if (same_page)
 		return;
-	node = ksm_node_create(find->page, find->hash, &why);
+	/* The page of the other item came first: its owner pays for the kernel page. */
+	node = ksm_node_create(find->page, find->hash, ksm_item_mm(other), &why);
 	if (!node) {
 		skip_item(find->item, why);
 		return;
@@ -131,6 +144,7 @@ static void pair(struct ksm_jobs *jobs, const struct ksm_find *find, struct ksm_
 	/* Out of the index, whether it comes to merge or not: so it must be looked at again. */
 	ksm_item_forget(other, KSM_BREAK_UNMAPPED);
 	ksm_chunk_wake(ksm_item_chunk(other));
+	get_page(node->kpage);
 	job_add(jobs->here, &jobs->nr_here, find->item, node, KSM_UNSTABLE);
 	job_add(jobs->there, &jobs->nr_there, other, node, KSM_UNSTABLE);
 	/* Of the other one nobody here has a piece. */
@@ -213,13 +227,13 @@ static void merge_there(struct ksm_jobs *jobs)
 	}
 }
 
-/* A node whose first page has stayed as it was: nobody else of this glance is to merge with it. */
+/* The first page of a new kernel page was not replaced, so it has no content: drop the other jobs. */
 static void give_up(struct ksm_jobs *jobs, const struct ksm_job *there)
 {
 	unsigned int i;
 
 	for (i = 0; i < jobs->nr_here; i++)
-		if (jobs->here[i].node == there->node)
+		if (jobs->here[i].kpage == there->kpage)
 			jobs->here[i].why = there->why;
 }
 
@@ -236,7 +250,7 @@ static void merge_here(struct ksm_jobs *jobs)
 	}
 }
 
-/* ksm_lock is not held: nobody else touches the items, nor frees what they lie in, nor drops the nodes. */
+/* ksm_lock is not held: the state of the items, and references to the kernel pages, protect the jobs. */
 static void merge(struct ksm_jobs *jobs)
 {
 	unsigned int i;
@@ -248,24 +262,52 @@ static void merge(struct ksm_jobs *jobs)
 	merge_here(jobs);
 }
 
-/* Put down what has become of a job. */
+/* Record the result of a job. */
 static void finish(struct ksm_job *job)
 {
+	struct ksm_node *node = ksm_page_node(job->kpage);
+
 	job->item->state = KSM_ITEM_PLAIN;
-	if (job->lied)
-		ksm_node_crowded(job->node);
+	/* A node whose page broke meanwhile has been dropped. */
+	if (job->lied && node)
+		ksm_node_crowded(node);
 	if (job->why) {
 		skip_item(job->item, job->why);
-	} else {
-		ksm_node_link(job->node, job->item);
+	} else if (node) {
+		ksm_node_link(node, job->item);
 		trace_devksm_merge(job->kind, ksm_item_mm(job->item), job->addr,
-				   page_to_pfn(job->page), page_to_pfn(job->node->kpage));
+				   page_to_pfn(job->page), page_to_pfn(job->kpage));
 	}
+}
+
+/* A kernel page with one mapping saves nothing: mark the job whose page gets its own copy again. */
+static bool mark_undo(struct ksm_job *job)
+{
+	struct ksm_node *node = ksm_page_node(job->kpage);
+
+	job->undo = !job->why && node && ksm_node_is_single(node);
+	return job->undo;
+}
+
+/* Give marked pages their own copies. If memory is short, they stay as they are. Drops ksm_lock. */
+static void undo(struct ksm_jobs *jobs)
+{
+	struct ksm_job *job, *end = jobs->there + jobs->nr_there;
+
+	mutex_unlock(&ksm_lock);
+	for (job = jobs->there; job < end; job++)
+		if (job->undo)
+			job->undo = ksm_undo_merge(ksm_item_mm(job->item), job->addr, job->kpage);
+	mutex_lock(&ksm_lock);
+	for (job = jobs->there; job < end; job++)
+		if (job->undo && job->item->state == KSM_ITEM_MERGED &&
+		    job->item->node == ksm_page_node(job->kpage))
+			ksm_item_forget(job->item, KSM_BREAK_UNMERGED);
 }
 
 static void finish_all(struct ksm_jobs *jobs)
 {
-	struct ksm_job *job;
+	bool any = false;
 	unsigned int i;
 
 	for (i = 0; i < jobs->nr_there; i++)
@@ -273,16 +315,15 @@ static void finish_all(struct ksm_jobs *jobs)
 	for (i = 0; i < jobs->nr_here; i++)
 		finish(&jobs->here[i]);
 	for (i = 0; i < jobs->nr_here; i++)
-		ksm_node_put(jobs->here[i].node);
-	for (i = 0; i < jobs->nr_there; i++) {
-		job = &jobs->there[i];
-		/* A kernel page for one mapping saves nothing; if memory is short it stays. */
-		if (!job->why && ksm_node_is_single(job->node))
-			ksm_unmerge(job->item);
-		ksm_node_put(job->node);
-	}
+		ksm_kpage_put(jobs->here[i].kpage);
 	for (i = 0; i < jobs->nr_there; i++)
+		any |= mark_undo(&jobs->there[i]);
+	if (any)
+		undo(jobs);
+	for (i = 0; i < jobs->nr_there; i++) {
+		ksm_kpage_put(jobs->there[i].kpage);
 		ksm_region_put(ksm_item_chunk(jobs->there[i].item)->region);
+	}
 }
 
 /**
@@ -322,7 +363,7 @@ int ksm_index_init(void)
 		if (sysfs_streq(index, indexes[i]->name))
 			ksm_index_ops = indexes[i];
 	if (!ksm_index_ops) {
-		pr_err("ksm: there is no index \"%s\"; nothing was loaded: take hash or tree\n",
+		pr_err("there is no index \"%s\"; nothing was loaded: take hash or tree\n",
 		       index);
 		return -EINVAL;
 	}

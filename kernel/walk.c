@@ -48,14 +48,18 @@ enum ksm_skip ksm_vma_refuses(struct vm_area_struct *vma)
 }
 
 /* A page was found under a page-table lock: may it be looked at? */
-static void found(struct ksm_spot *spot, struct page *page)
+static void set_page_found(struct ksm_spot *spot, struct page *page)
 {
 	spot->next = spot->addr + PAGE_SIZE;
 	if (PageKsm(page)) {
 		spot->why = KSM_SKIP_KERNEL_KSM;
 		return;
 	}
-	if (is_zone_device_page(page) || PageHWPoison(page)) {
+	if (PageHWPoison(page)) {
+		spot->why = KSM_SKIP_HWPOISON;
+		return;
+	}
+	if (is_zone_device_page(page)) {
 		spot->why = KSM_SKIP_NOT_ANON;
 		return;
 	}
@@ -77,9 +81,17 @@ static void look_huge(struct mm_struct *mm, pmd_t *pmd, struct ksm_spot *spot)
 		/* In an anonymous mapping, only the huge zero page is not anonymous. */
 		spot->why = KSM_SKIP_ZERO_PAGE;
 	} else {
-		found(spot, pmd_page(entry) + ((spot->addr & ~PMD_MASK) >> PAGE_SHIFT));
+		set_page_found(spot, pmd_page(entry) + ((spot->addr & ~PMD_MASK) >> PAGE_SHIFT));
 	}
 	spin_unlock(ptl);
+}
+
+/* Why an entry that maps nothing is skipped. */
+static enum ksm_skip swap_reason(swp_entry_t entry)
+{
+	if (!non_swap_entry(entry))
+		return KSM_SKIP_SWAPPED;
+	return is_hwpoison_entry(entry) ? KSM_SKIP_HWPOISON : KSM_SKIP_BUSY;
 }
 
 static void look_small(struct mm_struct *mm, struct vm_area_struct *vma, unsigned long end,
@@ -106,8 +118,7 @@ static void look_small(struct mm_struct *mm, struct vm_area_struct *vma, unsigne
 	spot->addr = addr;
 	if (!pte_present(pte)) {
 		spot->next = addr + PAGE_SIZE;
-		spot->why = non_swap_entry(pte_to_swp_entry(pte)) ? KSM_SKIP_BUSY
-								  : KSM_SKIP_SWAPPED;
+		spot->why = swap_reason(pte_to_swp_entry(pte));
 		goto unlock;
 	}
 	page = vm_normal_page(vma, addr, pte);
@@ -116,7 +127,7 @@ static void look_small(struct mm_struct *mm, struct vm_area_struct *vma, unsigne
 		spot->why = KSM_SKIP_ZERO_PAGE;
 		goto unlock;
 	}
-	found(spot, page);
+	set_page_found(spot, page);
 unlock:
 	put_pte(first, ptl);
 }
@@ -268,7 +279,8 @@ static void glance_huge(struct vm_area_struct *vma, pmd_t *pmd, struct ksm_chunk
 	pmd_t entry = *pmd;
 
 	if (pmd_present(entry) && pmd_trans_huge(entry) && PageAnon(pmd_page(entry)))
-		for (; addr < end && finds->looked < most && !finds->nr;
+		for (; addr < end && finds->looked < most && !finds->nr &&
+		     !PageHWPoison(pmd_page(entry) + pte_index(addr));
 		     addr += PAGE_SIZE, finds->looked++)
 			finds->nr += glance_at(ksm_chunk_item(chunk, pte_index(addr)),
 					       pmd_page(entry) + pte_index(addr),
@@ -325,10 +337,12 @@ void ksm_glance(struct mm_struct *mm, struct ksm_chunk *chunk, unsigned int most
 }
 
 /**
- * ksm_item_page - the page that an item stands for, if it is there now
+ * ksm_item_page - find the page of an item
  * @item: the item
  *
- * Return: the page, with a reference for the caller, or NULL.
+ * Context: ksm_lock must be held. Waits for nothing.
+ * Return: the page, with a reference for the caller; NULL if there is none now, or if
+ * the mmap lock of its mm is taken.
  */
 struct page *ksm_item_page(struct ksm_item *item)
 {
@@ -338,9 +352,11 @@ struct page *ksm_item_page(struct ksm_item *item)
 
 	if (!mmget_not_zero(mm))
 		return NULL;
-	mmap_read_lock(mm);
-	ksm_look(mm, addr, addr + PAGE_SIZE, &spot);
-	mmap_read_unlock(mm);
+	spot.page = NULL;
+	if (mmap_read_trylock(mm)) {
+		ksm_look(mm, addr, addr + PAGE_SIZE, &spot);
+		mmap_read_unlock(mm);
+	}
 	mmput_async(mm);
 	return spot.page;
 }

@@ -54,6 +54,7 @@ class IndexMachine(RuleBasedStateMachine):
         super().__init__()
         self.index = IndexProgram(self.program, self.name)
         self.stable: dict[str, int] = {}
+        self.freed: set[int] = set()
         self.unstable: dict[int, Page] = {}
         self.ordered = True
         self.pages = 0
@@ -77,16 +78,20 @@ class IndexMachine(RuleBasedStateMachine):
         return self.pages
 
     def settle(self, answer: Answer) -> None:
-        """Take over what the index has dropped by itself: pages that it asked for in vain."""
+        """Remove from the model the pages that the index has dropped, which must not exist any more."""
         for page in answer.dropped:
-            assert self.unstable.pop(page).gone, f"page {page} was dropped, and is there"
+            if page in self.freed:
+                self.freed.remove(page)
+                self.stable = {content: its for content, its in self.stable.items() if its != page}
+            else:
+                assert self.unstable.pop(page).gone, f"page {page} was dropped, and is there"
         if not self.unstable:
             self.ordered = True
 
     @rule(content=contents)
     def find_stable(self, content: str) -> None:
         answer = self.index.ask("find", content)
-        assert answer.dropped == ()
+        self.settle(answer)
         assert answer.page == self.stable.get(content)
 
     @rule(some=some_contents)
@@ -94,9 +99,18 @@ class IndexMachine(RuleBasedStateMachine):
         for content in some:
             page = self.number()
             answer = self.index.ask("stable", page, content)
-            assert answer.dropped == ()
+            self.settle(answer)
             assert answer.page == self.stable.get(content)
             self.stable.setdefault(content, page)
+
+    @precondition(lambda self: set(self.stable.values()) - self.freed)
+    @rule(pick=picks)
+    def free_stable(self, pick: int) -> None:
+        """The last mapping of a kernel page goes, and the index is not told; it never comes back."""
+        there = sorted(set(self.stable.values()) - self.freed)
+        page = there[pick % len(there)]
+        self.index.ask("gone", page)
+        self.freed.add(page)
 
     @rule(some=some_contents)
     def find_or_insert_unstable(self, some: list[str]) -> None:
@@ -154,7 +168,9 @@ class IndexMachine(RuleBasedStateMachine):
             self.settle(self.index.ask("forget", page))
         else:
             content = list(self.stable)[pick % len(self.stable)]
-            assert self.index.ask("forget", self.stable.pop(content)).dropped == ()
+            page = self.stable.pop(content)
+            self.freed.discard(page)
+            assert self.index.ask("forget", page).dropped == ()
 
     @rule(how=st.sampled_from(["flush", "sweep stable", "sweep unstable"]))
     def empty(self, how: str) -> None:
@@ -165,6 +181,7 @@ class IndexMachine(RuleBasedStateMachine):
         assert sorted(left) == sorted(members)
         if how == "sweep stable":
             self.stable.clear()
+            self.freed.clear()
         else:
             self.unstable.clear()
             self.ordered = True

@@ -69,7 +69,7 @@ static void __attribute__((noreturn, format(printf, 1, 2))) die(const char *form
 	abort();
 }
 
-void *kvcalloc(size_t count, size_t size, unsigned int flags)
+void *kcalloc(size_t count, size_t size, unsigned int flags)
 {
 	(void)flags;
 	if (refuse_in && !--refuse_in)
@@ -79,12 +79,7 @@ void *kvcalloc(size_t count, size_t size, unsigned int flags)
 
 void *kzalloc(size_t size, unsigned int flags)
 {
-	return kvcalloc(1, size, flags);
-}
-
-void kvfree(const void *memory)
-{
-	free((void *)memory);
+	return kcalloc(1, size, flags);
 }
 
 void kfree(const void *memory)
@@ -134,11 +129,13 @@ static bool order(const void *content, struct ksm_entry *entry, enum ksm_kind ki
 	return true;
 }
 
-static void note_dropped(struct ksm_entry *entry)
+static void note_dropped(struct ksm_entry *entry, enum ksm_kind kind)
 {
 	struct page *page = to_page(entry);
 
-	if (page->kind != KSM_UNSTABLE)
+	if (page->kind != kind)
+		die("page %u was dropped as the wrong kind", page->id);
+	if (kind == KSM_STABLE && !page->gone)
 		die("stable page %u was dropped", page->id);
 	snprintf(dropped + strlen(dropped), sizeof(dropped) - strlen(dropped), " %u", page->id);
 	page_free(page);

@@ -155,8 +155,8 @@ PLANTS = (
     Plant(
         "a page that is gone is dropped and left in",
         "index_tree.c",
-        "rb_erase(&entry->rb, root);\n\t\t\tindex->cb->dropped(entry);",
-        "index->cb->dropped(entry);",
+        "rb_erase(&entry->rb, root);\n\t\t\tindex->cb->dropped(entry, kind);",
+        "index->cb->dropped(entry, kind);",
     ),
     Plant(
         "the search goes on where the tree has turned",
@@ -197,8 +197,8 @@ PLANTS = (
     Plant(
         "what is dropped stays in its chain",
         "index_hash.c",
-        "table_erase(table, entry);\n\t\t\tindex->cb->dropped(entry);",
-        "index->cb->dropped(entry);",
+        "table_erase(table, entry);\n\t\t\tindex->cb->dropped(entry, kind);",
+        "index->cb->dropped(entry, kind);",
     ),
     Plant(
         "an entry forgets the rest of its chain",
@@ -209,26 +209,43 @@ PLANTS = (
     Plant(
         "the walk ends with its first chain",
         "index_hash.c",
-        "i = (entry->hash & (table->size - 1)) + 1;",
-        "i = table->size;",
+        "i = entry ? bucket_nr(table, entry->hash) + 1 : 0;",
+        "i = entry ? table->size : 0;",
     ),
     Plant(
         "a flush keeps its chains",
         "index_hash.c",
-        "table->buckets[i] = NULL;",
-        "",
+        "for (entry = take_chain(table, i); entry; entry = next) {",
+        "for (entry = *bucket(table, i); entry; entry = next) {",
     ),
 )
 
 
-@pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.name.replace(" ", "-"))
-def test_a_planted_bug_is_found(plant: Plant, tmp_path: Path) -> None:
-    shutil.copytree(KERNEL, tmp_path / "kernel", ignore=shutil.ignore_patterns("*.o", "*.ko"))
-    source = tmp_path / "kernel" / plant.file
+def plant_into(plant: Plant, directory: Path) -> Path:
+    """Build the test program from a copy of kernel/ with a bug in it."""
+    shutil.copytree(KERNEL, directory / "kernel", ignore=shutil.ignore_patterns("*.o", "*.ko"))
+    source = directory / "kernel" / plant.file
     text = source.read_text()
     assert text.count(plant.old) == 1, f"bring this test up to date: {plant.old!r} in {plant.file}"
     source.write_text(text.replace(plant.old, plant.new))
-    program = build(tmp_path / "program", tmp_path / "kernel")
+    return build(directory / "program", directory / "kernel")
+
+
+@pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.name.replace(" ", "-"))
+def test_a_planted_bug_is_found(plant: Plant, tmp_path: Path) -> None:
+    program = plant_into(plant, tmp_path)
     (name,) = [name for name, file in INDEXES.items() if file == plant.file]
     with pytest.raises(AssertionError):
         check(program, name, HUNT)
+
+
+def test_a_planted_bug_in_growth_is_found(tmp_path: Path) -> None:
+    """The model's tables stay too small to grow."""
+    plant = Plant(
+        "a split leaves all entries where they were",
+        "index_hash.c",
+        "add_chain(table, take_chain(table, i - (1UL << (fls64(i) - 1))));",
+        "add_chain(table, take_chain(table, i));",
+    )
+    with pytest.raises(AssertionError):
+        test_a_table_grows_and_shrinks(plant_into(plant, tmp_path))

@@ -11,7 +11,7 @@ from ksmlab.lessons import excerpt
 KERNEL = excerpt.CHECKOUT / "kernel"
 HEADER = "kernel/include/uapi/linux/ksm.h"
 
-ATTRIBUTE = re.compile(r"&(\w+)_attr\.attr")
+ATTRIBUTE = re.compile(r"&devksm_(\w+)_attr\.attr")
 SETTING = re.compile(r"^SETTING\((\w+), (\w+)\);", re.MULTILINE)
 COUNTER = re.compile(r"^COUNTER\((\w+), (\w+)\);", re.MULTILINE)
 MACRO_MAXIMA = {"UINT_MAX": "2^32 - 1", "ULONG_MAX": "2^64 - 1"}
@@ -24,7 +24,7 @@ SET_AT_LOAD = re.compile(r"^\tksm_settings\.(\w+) = (.*);$", re.MULTILINE)
 LAST_RUN = re.compile(r"enum \{ ((?:KSM_RUN_\w+(?:, )?)+) \};")
 FDINFO = re.compile(r"(ksm-\w+):\\t%")
 FDINFO_MEANING = re.compile(r"^(ksm-\w+): (.*)$")
-WRITABLE = re.compile(r"__ATTR_RW\((\w+)\)")
+WRITABLE = re.compile(r"^ATTR_RW\((\w+)\)", re.MULTILINE)
 SKIPPED = re.compile(r"SKIPPED\((KSM_SKIP_\w+), \"(\w+)\"\)")
 PARAMETER = re.compile(r"^module_param(?:_cb)?\((\w+), .*?(\d+)\);", re.MULTILINE)
 DESCRIPTION = re.compile(r"^MODULE_PARM_DESC\((\w+), \"(.*)\"\);", re.MULTILINE)
@@ -170,7 +170,7 @@ def attributes() -> list[Attribute]:
     for name in ATTRIBUTE.findall(text):
         meaning = settings.get(name) or counters.get(names.get(name, ""))
         if meaning is None:
-            comment = excerpt.find("kernel/sysfs.c", f"{name}_show").comment
+            comment = excerpt.find("kernel/sysfs.c", f"devksm_{name}_show").comment
             meaning = " ".join(comment_lines(comment)).strip().rstrip(".")
             # As all the others begin.
             meaning = meaning[:1].lower() + meaning[1:]
@@ -221,7 +221,9 @@ def _maxima(text: str) -> dict[str, str]:
 
 def run_errors() -> tuple[tuple[str, str], ...]:
     """Give the errnos of a write to run, and when each comes."""
-    return tuple(_errors(comment_lines(excerpt.find("kernel/sysfs.c", "run_store").comment))[1])
+    return tuple(
+        _errors(comment_lines(excerpt.find("kernel/sysfs.c", "devksm_run_store").comment))[1]
+    )
 
 
 def fdinfo() -> list[tuple[str, str]]:

@@ -6,11 +6,11 @@
 #include <linux/types.h>
 
 #define GFP_KERNEL	0u
+#define GFP_NOWAIT	0u
 #define __GFP_NOWARN	0u
 
+void *kcalloc(size_t count, size_t size, unsigned int flags);
 void *kzalloc(size_t size, unsigned int flags);
 void kfree(const void *memory);
-void *kvcalloc(size_t count, size_t size, unsigned int flags);
-void kvfree(const void *memory);
 
 #endif

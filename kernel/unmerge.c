@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * From a merged page back to one of its owner's own: by an ordinary copy-on-write
+ * fault, which the driver causes. And what becomes of addresses that map a kernel
+ * page with a memory error, of which there can be no copy.
+ */
+#include <linux/gfp.h>
+#include <linux/mm.h>
+#include <linux/mmu_notifier.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/swap.h>
+#include <linux/swapops.h>
+
+#include "ksm.h"
+#include "pte.h"
+
+/* Does @addr, which lies in a mapping, map @kpage? The mmap lock is held. */
+static bool maps(struct mm_struct *mm, unsigned long addr, struct page *kpage)
+{
+	spinlock_t *ptl;
+	pte_t *ptep = get_pte(mm, addr, &ptl);
+	bool mapped;
+
+	if (!ptep)
+		return false;
+	mapped = pte_present(ptep_get(ptep)) && pte_page(ptep_get(ptep)) == kpage;
+	put_pte(ptep, ptl);
+	return mapped;
+}
+
+/**
+ * ksm_unmap_poisoned - make access to a broken kernel page fail with SIGBUS
+ * @mm: the mm
+ * @addr: an address that may map a kernel page with an uncorrectable memory error
+ *
+ * The kernel cannot find the mappings of a kernel page, so memory_failure() leaves
+ * them alone. This puts into the page table what it puts there for other pages: the
+ * next access raises SIGBUS, and nothing reads the page.
+ *
+ * Context: the mmap lock of @mm must be held. May sleep.
+ */
+void ksm_unmap_poisoned(struct mm_struct *mm, unsigned long addr)
+{
+#ifdef CONFIG_MEMORY_FAILURE
+	struct vm_area_struct *vma = vma_lookup(mm, addr);
+	struct mmu_notifier_range range;
+	struct page *page = NULL;
+	spinlock_t *ptl;
+	pte_t *ptep;
+
+	if (!vma || ksm_vma_refuses(vma))
+		return;
+	pte_change_begin(vma, addr, addr + PAGE_SIZE, &range);
+	ptep = get_pte(mm, addr, &ptl);
+	if (!ptep)
+		goto end;
+	if (pte_present(ptep_get(ptep)))
+		page = vm_normal_page(vma, addr, ptep_get(ptep));
+	/*
+	 * Its node may be gone already. But in such a mapping, only a kernel page is neither
+	 * anonymous nor of a file. One that is locked now is unmapped in the next pass.
+	 */
+	if (!page || !PageHWPoison(page) || PageAnon(page) || page->mapping ||
+	    !trylock_page(page)) {
+		put_pte(ptep, ptl);
+		goto end;
+	}
+	ptep_clear_flush_notify(vma, addr, ptep);
+	set_pte_at(mm, addr, ptep, swp_entry_to_pte(make_hwpoison_entry(page)));
+	dec_mm_counter(mm, MM_FILEPAGES);
+	ksm_remove_rmap(page, vma);
+	put_pte(ptep, ptl);
+	unlock_page(page);
+	put_page(page);
+end:
+	pte_change_end(&range);
+#endif
+}
+
+/**
+ * ksm_mmap_read_lock - take the mmap lock of a registered mm for reading
+ * @mm: the mm
+ * @force: the caller closes a descriptor: no signal ends the wait, so it waits for
+ *	its own mm only
+ *
+ * Context: ksm_lock must not be held.
+ * Return: 0; -EINTR if the caller was killed; -EBUSY if @mm is another process's, is
+ * locked, and @force is set.
+ */
+int ksm_mmap_read_lock(struct mm_struct *mm, bool force)
+{
+	if (!force)
+		return mmap_read_lock_killable(mm);
+	if (mm != current->mm)
+		return mmap_read_trylock(mm) ? 0 : -EBUSY;
+	mmap_read_lock(mm);
+	return 0;
+}
+
+/*
+ * Fault once, if @addr still maps @kpage. Returns 1 if it does not, 0 if it may still
+ * do so, or a negative error. The mmap lock is held for one fault only: a fault can
+ * end with nothing done until a writer has had the lock (userfaultfd, closing).
+ */
+static int fault_away(struct mm_struct *mm, unsigned long addr, struct page *kpage, bool force)
+{
+	struct vm_area_struct *vma;
+	vm_fault_t fault = 0;
+	bool gone;
+	int err;
+
+	err = ksm_mmap_read_lock(mm, force);
+	if (err)
+		return err;
+	/* The mapping first: without one there is no page table that would stay. */
+	vma = vma_lookup(mm, addr);
+	gone = !vma || !maps(mm, addr, kpage);
+	if (!gone && PageHWPoison(kpage)) {
+		ksm_unmap_poisoned(mm, addr);
+		gone = true;
+	}
+	if (!gone)
+		fault = handle_mm_fault(vma, addr, KSM_BREAK_FAULT, NULL);
+	mmap_read_unlock(mm);
+	if (fault & VM_FAULT_OOM)
+		return -ENOMEM;
+	if (fault & VM_FAULT_ERROR)
+		return -EFAULT;
+	return gone;
+}
+
+/**
+ * ksm_unmerge_addr - give an address that maps a kernel page its own copy
+ * @mm: the mm
+ * @addr: the address
+ * @kpage: the kernel page; the caller holds a reference
+ * @force: see ksm_mmap_read_lock()
+ *
+ * Context: ksm_lock must not be held. May sleep.
+ * Return: 0 if @addr does not map @kpage any more; -ENOMEM, -EFAULT, -EINTR or -EBUSY
+ * if it does.
+ */
+int ksm_unmerge_addr(struct mm_struct *mm, unsigned long addr, struct page *kpage, bool force)
+{
+	int gone;
+
+	/* An mm without users has no pages left to unmerge. */
+	if (!mmget_not_zero(mm))
+		return 0;
+	do {
+		gone = fault_away(mm, addr, kpage, force);
+		cond_resched();
+		if (!gone && !force && fatal_signal_pending(current))
+			gone = -EINTR;
+	} while (!gone);
+	mmput_async(mm);
+	return min(gone, 0);
+}
+
+/**
+ * ksm_unmerge - give the owner of a merged page its own copy
+ * @item: the item, KSM_ITEM_MERGED; it is not freed meanwhile
+ * @force: see ksm_mmap_read_lock()
+ *
+ * Context: ksm_lock must be held. Drops it, and may sleep.
+ * Return: 0, and the item is KSM_ITEM_PLAIN; or an error of ksm_unmerge_addr(), and the
+ * item is merged as before.
+ */
+int ksm_unmerge(struct ksm_item *item, bool force)
+{
+	struct ksm_node *node = item->node;
+	struct page *kpage = node->kpage;
+	int err;
+
+	if (!kpage || !ksm_node_tryget(node)) {
+		ksm_item_forget(item, KSM_BREAK_UNMAPPED);
+		return 0;
+	}
+	mutex_unlock(&ksm_lock);
+	err = ksm_unmerge_addr(ksm_item_mm(item), ksm_item_addr(item), kpage, force);
+	mutex_lock(&ksm_lock);
+	if (!err && item->state == KSM_ITEM_MERGED && item->node == node)
+		ksm_item_forget(item, KSM_BREAK_UNMERGED);
+	ksm_kpage_put(kpage);
+	return err;
+}
+
+/**
+ * ksm_undo_merge - unmerge a page that was merged in vain, if that is cheap
+ * @mm: the mm
+ * @addr: the address
+ * @kpage: the kernel page; the caller holds a reference
+ *
+ * A scanner must neither wait for the mmap lock nor have the OOM killer called. The
+ * page fault would call it, so an allocation that cannot do so goes first.
+ *
+ * Context: ksm_lock must not be held. May sleep.
+ * Return: true if @addr does not map @kpage any more.
+ */
+bool ksm_undo_merge(struct mm_struct *mm, unsigned long addr, struct page *kpage)
+{
+	struct mem_cgroup *memcg, *old;
+	struct page *page;
+	bool gone;
+
+	memcg = ksm_charge_begin(mm, &old);
+	page = alloc_page(GFP_KERNEL_ACCOUNT | __GFP_NORETRY | __GFP_NOWARN);
+	ksm_charge_end(memcg, old);
+	if (!page)
+		return false;
+	__free_page(page);
+	if (!mmget_not_zero(mm))
+		return true;
+	gone = fault_away(mm, addr, kpage, true) == 1 || fault_away(mm, addr, kpage, true) == 1;
+	mmput_async(mm);
+	return gone;
+}
