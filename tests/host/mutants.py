@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
 #: Where a mutant is run, unless it says otherwise.
 STOCK = ("debian-6.1", "debian-6.12")
-#: Freed objects of the driver's get a content that nobody expects of them.
-POISON_NODES = "slub_debug=P,devksm_node"
 #: In the place of giving back the pages of some jobs: those that were replaced stay, full of zeros.
 KEEP_FRAMES = """
 	for (i = 0; i < nr && taken; i++) {
@@ -140,22 +138,80 @@ MUTANTS = (
         test="tests/vm/test_lifetimes.py::test_private_pages_of_a_dead_process_are_free_at_once",
         sign=r"assert \d+ > \(\(512 \* 9\)",
     ),
-    # The node whose page is compared is dropped by the compare itself, though it is held.
+    # The page behind a node has been freed, and belongs to another owner or to none.
     Mutant(
-        name="a node is freed while its page is compared",
+        name="a freed kernel page is taken for the node's own",
         edits=(
-            Edit("node.c", "page_private(node->kpage) >= HOLD || ksm_mapcount(", "ksm_mapcount("),
             Edit(
-                "merge.c",
-                "\tstruct page *kpage = job->node->kpage;\n",
-                "\tstruct page *kpage;\n\n"
-                "\tksm_node_put(job->node);\n"
-                "\tkpage = job->node->kpage;\n",
+                "node.c",
+                "\t\tif (!PageHWPoison(node->kpage) && ksm_node_tryget(node))\n\t\t\treturn node;",
+                "\t\tget_page(node->kpage);\n\t\treturn node;",
             ),
         ),
-        test="tests/vm/test_lifetimes.py::test_a_search_comes_upon_nodes_that_nobody_maps",
-        sign=r"(ksm_pages_equal|switch_ptes|merge_run)\+0x\w+/0x\w+ \[ksm\]",
-        boot_args=(POISON_NODES,),
+        test="tests/vm/test_lifetimes.py::test_content_of_kernel_pages_that_were_freed_merges_again",
+        sign=r"Bad page|page_ref_count|refcount|list_(add|del) corruption|BUG: ",
+    ),
+    Mutant(
+        name="kernel pages are charged to no cgroup",
+        edits=(Edit("node.c", " | __GFP_NOWARN | __GFP_ACCOUNT)", " | __GFP_NOWARN)"),),
+        test="tests/vm/test_memcg.py::test_kernel_pages_are_charged_to_the_cgroup_of_their_owner",
+        sign=r"assert 0\.95 < 0\.\d+",
+    ),
+    Mutant(
+        name="the writer of run=2 is not marked for the OOM killer",
+        edits=(Edit("sysfs.c", "\t\tset_current_oom_origin();\n", ""),),
+        test="tests/vm/test_memcg.py::test_run_2_without_memory_kills_its_writer_first",
+        sign=r"assert (0|None) == -9",
+    ),
+    Mutant(
+        name="a broken kernel page stays in the index",
+        edits=(
+            Edit(
+                "node.c", "if (!PageHWPoison(node->kpage) && ksm_node_tryget", "if (ksm_node_tryget"
+            ),
+            Edit("node.c", "is_stale(node) || PageHWPoison(node->kpage)", "is_stale(node)"),
+            Edit("merge.c", "\tif (PageHWPoison(kpage))\n\t\treturn KSM_SKIP_HWPOISON;\n", ""),
+        ),
+        test="tests/vm/test_memory_errors.py::test_a_broken_kernel_page_gets_no_new_mapping",
+        sign=r"assert \d+ not in \[",
+    ),
+    Mutant(
+        name="a scanner waits for an mmap lock",
+        edits=(
+            Edit(
+                "scan.c",
+                "\tif (!mmap_read_trylock(mm)) {\n\t\tmmput_async(mm);\n\t\treturn -EBUSY;\n\t}\n",
+                "\tmmap_read_lock(mm);\n",
+            ),
+        ),
+        test="tests/vm/test_isolation.py::test_pages_of_others_merge_while_an_mmap_lock_is_held",
+        sign=r"WaitTimeoutError",
+    ),
+    Mutant(
+        name="the writer of run=2 cannot be killed while it waits",
+        edits=(
+            Edit(
+                "unmerge.c",
+                "\t\treturn mmap_read_lock_killable(mm);\n",
+                "\t{\n\t\tmmap_read_lock(mm);\n\t\treturn 0;\n\t}\n",
+            ),
+        ),
+        test="tests/vm/test_isolation.py::"
+        "test_a_writer_of_run_2_that_waits_for_an_mmap_lock_can_be_killed",
+        sign=r"assert None == ",
+    ),
+    Mutant(
+        name="regions of dead processes stay until a scan",
+        edits=(Edit("reap.c", "\tksm_regions_reap();\n", ""),),
+        test="tests/vm/test_lifetimes.py::"
+        "test_kernel_pages_and_metadata_of_a_dead_process_are_freed_when_run_is_0",
+        sign=r"WaitTimeoutError",
+    ),
+    Mutant(
+        name="a function has the name of one of the kernel's",
+        edits=(Edit("mm_names.h", "#define vm_normal_page\t\t\t\tksm_sym_vm_normal_page\n", ""),),
+        test="tests/vm/test_symbols.py::test_no_symbol_has_the_name_of_a_kernel_symbol",
+        sign=r"\{'vm_normal_page'\}",
     ),
     # Pages that have been given copies of their own already are found in the index, and merged anew.
     Mutant(
@@ -177,8 +233,9 @@ MUTANTS = (
         edits=(
             Edit(
                 "area.c",
-                "\tmutex_lock(&area->lock);\n\tmutex_lock(&ksm_lock);\n\terr = -EEXIST;",
-                "\tmutex_lock(&ksm_lock);\n\tmutex_lock(&area->lock);\n\terr = -EEXIST;",
+                "\tif (mutex_lock_killable(&area->lock)) {\n\t\tkfree(region);\n"
+                "\t\treturn -EINTR;\n\t}\n\tmutex_lock(&ksm_lock);\n",
+                "\tmutex_lock(&ksm_lock);\n\tmutex_lock(&area->lock);\n",
             ),
         ),
         test="tests/vm/test_ioctls.py::test_remove_ignores_its_argument_and_takes_all_regions",

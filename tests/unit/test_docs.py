@@ -22,7 +22,9 @@ PAGES = sorted(
         *ROOT.glob("docs/reference/*.md"),
     ]
 )
+LESSONS = sorted(ROOT.glob("docs/lessons/[0-9]*.md"))
 TEST = re.compile(r"`(test_\w+)`")
+FUNCTION = re.compile(r"`(ksm_\w+)\(\)`")
 MUTANT = re.compile(r"[Mm]utant \*([^*]+)\*")
 
 
@@ -35,9 +37,58 @@ def defined() -> set[str]:
     }
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", PAGES + LESSONS, ids=lambda page: page.stem)
 def test_every_test_that_a_page_names_is_there(page: Path) -> None:
     assert not set(TEST.findall(page.read_text())) - defined()
+
+
+@pytest.mark.parametrize("page", PAGES + LESSONS, ids=lambda page: page.stem)
+def test_every_function_of_the_driver_that_a_page_names_is_there(page: Path) -> None:
+    code = "".join(path.read_text() for path in ROOT.glob("kernel/*.[ch]"))
+    assert not [name for name in FUNCTION.findall(page.read_text()) if f"{name}(" not in code]
+
+
+def constant(path: str, name: str) -> str:
+    """Return the value of a macro, as its definition has it.
+
+    Raises:
+        AssertionError: the file has no such macro.
+    """
+    found = re.search(
+        rf"^#define {name}\s+(.*?)(?:\s*/\*.*)?$", (ROOT / path).read_text(), re.MULTILINE
+    )
+    assert found, f"{path} has no {name}"
+    return found[1]
+
+
+def test_arithmetic_of_counter_overflow_follows_the_driver() -> None:
+    bits = int(constant("kernel/index.h", "KSM_DATA_BITS"))
+    assert constant("kernel/node.c", "MAX_ITEMS") == "((1UL << KSM_DATA_BITS) - 1)"
+    assert constant("kernel/node.c", "MAX_MERGED") == "(MAX_ITEMS / 2)"
+    most, merged = (1 << bits) - 1, ((1 << bits) - 1) // 2
+    page = (ROOT / "docs/explanation/threat-model.md").read_text()
+    section = " ".join(page.partition("## Counter overflow")[2].split())
+    assert f"counted in {bits} bits" in section
+    assert f"2^{bits} - 1 = {most:,}" in section
+    assert f"{merged:,} items" in section
+    processes = (1 << 31) // (merged + 1)
+    short = (1 << 31) - processes * merged
+    assert f"{processes} times {merged:,}, which is 2^31 - {short}" in section
+
+
+def test_pages_state_how_often_and_how_much_the_driver_reaps() -> None:
+    assert constant("kernel/reap.c", "REAP_INTERVAL") == "(HZ / 2)"
+    assert constant("kernel/node.c", "NODES_PER_CALL") == "(1 << 16)"
+    page = (ROOT / "docs/explanation/lifetimes.md").read_text()
+    assert "twice a second" in page
+    assert f"at most {1 << 16:,} of them" in page
+
+
+def test_what_makes_it_fast_states_the_width_of_the_hash() -> None:
+    hash_bits = int(constant("kernel/index.h", "KSM_HASH_BITS"))
+    data_bits = int(constant("kernel/index.h", "KSM_DATA_BITS"))
+    page = " ".join((ROOT / "docs/explanation/what-makes-it-fast.md").read_text().split())
+    assert f"The hash has {hash_bits} bits, and the other {data_bits} of its word" in page
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -162,6 +162,8 @@ PROVIDED = {
     "rmmod": "kmod",
     "setarch": "util-linux",
     "strip": "binutils",
+    "dmesg": "util-linux",
+    "mount": "mount",
     "swapoff": "mount",
     "swapon": "mount",
 }

@@ -102,7 +102,7 @@ def test_load(image: int) -> None:
             everything_is_there(trial)
             faults.delete_module(b"ksm")
             nothing_is_left(trial)
-    # The index, the cache, the shrinker, the thread, the directory and its files, the device.
+    # The index, the cache, the thread, the directory and its files, the device.
     assert refused >= 20, (refused, trial)
 
 

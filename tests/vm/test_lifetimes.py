@@ -8,7 +8,6 @@ import re
 import socket
 import subprocess
 import sys
-import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +23,6 @@ from ksmlab import content, pagemap
 from ksmlab.device import Area, KsmDevice
 from ksmlab.memory import Arena
 from ksmlab.pagemap import PageFlag
-from ksmlab.patience import patient
 from ksmlab.sysfs import KsmSysfs
 
 if TYPE_CHECKING:
@@ -148,28 +146,32 @@ def test_the_descriptor_passed_to_another_process(scanning: KsmSysfs) -> None:
     nothing_left(scanning)
 
 
-def test_a_search_comes_upon_nodes_that_nobody_maps(scanning: KsmSysfs) -> None:
-    """They stand in the index until the scan gets to where they were mapped; the search is there first."""
+def test_content_of_kernel_pages_that_were_freed_merges_again(scanning: KsmSysfs) -> None:
+    """The scan meets the content before it reaches the old mappings, so their nodes are still there."""
+    pairs = NPAGES // 2
     with (
-        scanning.settings(sleep=kksmd.LONG),
         KsmDevice() as device,
-        device.create_area() as first,
-        device.create_area() as second,
-        Arena(16, huge=False) as alone,
-        Arena(NPAGES, huge=False) as pairs,
+        device.create_area() as area,
+        Arena(NPAGES, huge=False) as first,
+        Arena(NPAGES, huge=False) as second,
+        scanning.settings(sleep=kksmd.LONG),
     ):
-        alone.fill(content.unique(16, first=1 << 32))
-        pairs.fill(content.groups(NPAGES, 2))
-        first.register(alone)
-        second.register(pairs)
-        for _ in range(4):
+        # Scanned in this order.
+        area.register(first)
+        area.register(second)
+        for turn in range(8):
+            contents = content.groups(NPAGES, 2, first=(turn + 1) << 32)
+            second.fill(contents)
             kksmd.one_batch(scanning)
-        assert scanning.kernel_pages_allocated == NPAGES // 2
-        pairs.discard()
-        assert scanning.kernel_pages_allocated == NPAGES // 2
-        kksmd.one_batch(scanning)
-        assert scanning.kernel_pages_allocated == 0
-        assert alone.verify() == []
+            kksmd.one_batch(scanning)
+            assert scanning.pages_shared == pairs
+            second.discard()
+            first.fill(contents)
+            kksmd.one_batch(scanning)
+            kksmd.one_batch(scanning)
+            assert scanning.pages_shared == pairs
+            assert first.verify() == []
+            first.discard()
 
 
 def test_register_while_another_process_removes(scanning: KsmSysfs) -> None:
@@ -229,8 +231,10 @@ def test_private_pages_of_a_dead_process_are_free_at_once(scanning: KsmSysfs) ->
         assert len(freed) > NPAGES * 9 // 10
 
 
-def test_kernel_pages_of_a_dead_process_stay_until_a_scan(scanning: KsmSysfs) -> None:
-    """No process maps them, but their nodes hold them; with run=0 no scan finds out that the process is dead."""
+def test_kernel_pages_and_metadata_of_a_dead_process_are_freed_when_run_is_0(
+    scanning: KsmSysfs,
+) -> None:
+    """Another process keeps the area open, and no scan finds out that its owner is dead."""
     pairs = NPAGES // 2
 
     def body(connection: Connection) -> None:
@@ -240,20 +244,43 @@ def test_kernel_pages_of_a_dead_process_stay_until_a_scan(scanning: KsmSysfs) ->
             connection.send(arena.address)
             connection.recv()
 
+    before = scanning.read("metadata_bytes")
+    with KsmDevice() as device, device.create_area() as area, child(body) as process:
+        process.receive()
+        scanning.wait_until(lambda s: s.pages_shared == pairs, 60, f"{pairs} pairs to merge")
+        with scanning.settings(run=0):
+            # The items of the pages alone take 16 bytes each.
+            assert scanning.read("metadata_bytes") > before + 16 * NPAGES
+            process.kill()
+            scanning.wait_until(
+                lambda s: (
+                    s.kernel_pages_allocated == 0
+                    and s.pages_shared == 0
+                    and s.read("metadata_bytes") <= before + 16 * NPAGES
+                ),
+                1,
+                "the kernel pages and the metadata to be freed",
+            )
+
+
+@pytest.mark.parametrize("run", [0, 1])
+def test_kernel_pages_are_freed_within_a_second_of_the_end_of_their_mappings(
+    scanning: KsmSysfs, run: int
+) -> None:
+    """With run=1 the scan does not get there either: it sleeps."""
     with (
         KsmDevice() as device,
         device.create_area() as area,
-        child(body) as process,
+        Arena(NPAGES, huge=False) as arena,
     ):
-        address = process.receive()
-        scanning.wait_until(lambda s: s.pages_shared == pairs, 60, f"{pairs} pairs to merge")
-        with scanning.settings(run=0):
-            kernel_pages = set(pagemap.frames(process.pid, address, NPAGES))
-            assert len(kernel_pages) == scanning.kernel_pages_allocated == pairs
-            process.kill()
-            assert set(pagemap.map_counts(kernel_pages).values()) == {0}
-            assert scanning.kernel_pages_allocated == pairs
-        scanning.wait_until(lambda s: s.kernel_pages_allocated == 0, 60, "a scan to free them")
+        arena.fill(content.groups(NPAGES, 2))
+        area.register(arena)
+        scanning.wait_until(lambda s: s.pages_shared == NPAGES // 2, 60, "all pairs to merge")
+        with scanning.settings(run=run, sleep=kksmd.LONG):
+            arena.discard()
+            scanning.wait_until(
+                lambda s: s.kernel_pages_allocated == 0, 1, "the kernel pages to be freed"
+            )
 
 
 def test_kernel_pages_are_freed_without_a_scan_if_the_descriptor_dies_with_the_process(
@@ -423,18 +450,3 @@ def test_100_cycles_lose_no_memory(unloaded: Modules) -> None:
         if all(now - before < 3 * cycles for before, now in zip(*seen[-2:], strict=True)):
             return
     pytest.fail(f"each {cycles} cycles lose memory: {seen} KiB")
-
-
-def test_a_shrinker_drops_what_nobody_maps(scanning: KsmSysfs) -> None:
-    """With the scan stopped, memory pressure frees the kernel pages of unmapped nodes."""
-    with KsmDevice() as device, device.create_area() as area, Arena(NPAGES) as arena:
-        arena.fill(content.groups(NPAGES, 2))
-        area.register(arena)
-        scanning.wait_until(lambda s: s.pages_shared == NPAGES // 2, 60, "half shared")
-        scanning.run = 0
-        arena.discard()
-        assert scanning.kernel_pages_allocated == NPAGES // 2
-        deadline = time.monotonic() + patient(60)
-        while scanning.kernel_pages_allocated:
-            assert time.monotonic() < deadline, "the shrinker drops nothing"
-            Path("/proc/sys/vm/drop_caches").write_text("2")

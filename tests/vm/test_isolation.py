@@ -1,0 +1,130 @@
+"""A process whose mmap lock is held keeps no other client of the driver waiting."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import proc
+from children import Child, child
+from equal import NPAGES
+
+from ksmlab import content
+from ksmlab.device import KsmDevice
+from ksmlab.lab_device import PteLab
+from ksmlab.memory import Arena
+from ksmlab.patience import patient
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from multiprocessing.connection import Connection
+
+    from ksmlab.device import Area
+    from ksmlab.sysfs import KsmSysfs
+
+#: Seconds that a call of another process may take.
+PROMPT = 1.0
+#: Milliseconds that a process holds its lock, and then leaves it free.
+HELD = FREE = 20
+
+
+def holder(connection: Connection) -> None:
+    """Register equal pages; then hold the mmap lock until the end of this process."""
+    with KsmDevice() as device, device.create_area() as area, Arena(NPAGES, huge=False) as arena:
+        arena.fill(content.equal(NPAGES))
+        area.register(arena)
+        with PteLab() as lab:
+            connection.send("registered")
+            assert connection.recv() == "hold"
+            connection.send("holding")
+            lab.hold_mmap_lock()
+
+
+@contextmanager
+def held(ksm: KsmSysfs) -> Iterator[Child]:
+    """A process with merged pages whose mmap lock is held."""
+    with child(holder) as process:
+        assert process.receive() == "registered"
+        ksm.wait_until(lambda s: s.pages_shared == NPAGES - 1, 60, "its pages to merge")
+        assert process.ask("hold") == "holding"
+        deadline = time.monotonic() + patient(60)
+        while "lab_ioctl" not in Path(f"/proc/{process.pid}/stack").read_text():
+            assert time.monotonic() < deadline, "the child does not hold its lock"
+        yield process
+
+
+def seconds_of(body: Callable[[], object]) -> float:
+    start = time.monotonic()
+    body()
+    return time.monotonic() - start
+
+
+def test_pages_of_others_merge_while_an_mmap_lock_is_held(
+    scanning: KsmSysfs, area: Area, arena: Arena
+) -> None:
+    with held(scanning):
+        area.register(arena)
+        scanning.wait_until(lambda s: s.pages_shared == 2 * NPAGES - 1, 60, "our pages to merge")
+        scanning.wait_full_scans(3)
+        assert scanning.skipped()["busy"] == NPAGES
+
+
+def test_run_0_remove_and_close_of_others_return_while_an_mmap_lock_is_held(
+    scanning: KsmSysfs, arena: Arena
+) -> None:
+    with held(scanning), KsmDevice() as device, device.create_area() as area:
+        area.register(arena)
+        scanning.wait_until(lambda s: s.pages_shared == 2 * NPAGES - 1, 60, "our pages to merge")
+        assert seconds_of(area.remove) < patient(PROMPT)
+        area.register(arena)
+        scanning.wait_until(lambda s: s.pages_shared == 2 * NPAGES - 1, 60, "our pages to merge")
+        assert seconds_of(lambda: scanning.write("run", 0)) < patient(PROMPT)
+        assert seconds_of(area.close) < patient(PROMPT)
+        assert scanning.pages_shared == NPAGES - 1
+
+
+def test_pages_merge_when_their_mmap_lock_is_held_half_of_the_time(
+    scanning: KsmSysfs, area: Area
+) -> None:
+    """Each pass goes on where the last one found the lock taken, so all parts get their turn."""
+    npages = 8 * NPAGES
+    stop = threading.Event()
+
+    def hold_and_release() -> None:
+        with PteLab() as lab:
+            while not stop.wait(FREE / 1000):
+                lab.hold_mmap_lock(HELD)
+
+    with Arena(npages, huge=False) as arena:
+        arena.fill(content.equal(npages))
+        thread = threading.Thread(target=hold_and_release)
+        thread.start()
+        try:
+            area.register(arena)
+            with scanning.settings(pages_to_scan=256, sleep=5000):
+                scanning.wait_until(lambda s: s.pages_shared == npages - 1, 120, "all to merge")
+        finally:
+            stop.set()
+            thread.join()
+        assert arena.verify() == []
+
+
+def test_a_writer_of_run_2_that_waits_for_an_mmap_lock_can_be_killed(scanning: KsmSysfs) -> None:
+    def writer(connection: Connection) -> None:
+        connection.recv()
+        scanning.run = 2
+
+    # The holder is killed first, whatever happens: then the writer waits no longer.
+    with child(writer) as waiting, held(scanning) as process:
+        assert process.pid
+        waiting.send("write")
+        deadline = time.monotonic() + patient(10)
+        while proc.state(Path(f"/proc/{waiting.pid}")) != "D":
+            assert time.monotonic() < deadline, f"the writer does not wait: {waiting.plight()}"
+        os.kill(waiting.pid, signal.SIGKILL)
+        assert waiting.finish() == -signal.SIGKILL

@@ -1,0 +1,147 @@
+"""Kernel pages are charged to the memory cgroup of the process whose page came first."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from cgroups import Cgroup, cgroup
+from children import child
+
+from ksmlab import content
+from ksmlab.device import KsmDevice
+from ksmlab.memory import Arena
+from ksmlab.patience import patient
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from multiprocessing.connection import Connection
+
+    from ksmlab.sysfs import KsmSysfs
+
+PAGE = 4096
+#: Pages of one step, each content twice.
+NPAGES = 4096
+PAIRS = NPAGES // 2
+MEBIBYTE = 1 << 20
+
+
+def worker(connection: Connection) -> None:
+    """On each message, register another arena of pages that are equal in pairs; "discard" gives back all memory."""
+    arenas: list[Arena] = []
+    with KsmDevice() as device, device.create_area() as area:
+        connection.send("ready")
+        while (message := connection.recv()) is not None:
+            if message == "discard":
+                for arena in arenas:
+                    arena.discard()
+            else:
+                arena = Arena(NPAGES, huge=False)
+                arena.fill(content.groups(NPAGES, 2, first=len(arenas) << 32))
+                area.register(arena)
+                arenas.append(arena)
+            connection.send("done")
+
+
+def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    deadline = time.monotonic() + patient(seconds)
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+
+
+def charged_per_kernel_page(group: Cgroup, ksm: KsmSysfs, before: int) -> float:
+    return (group.current - before) / PAGE / ksm.kernel_pages_allocated
+
+
+def test_kernel_pages_are_charged_to_the_cgroup_of_their_owner(scanning: KsmSysfs) -> None:
+    with cgroup("owner") as group, child(worker) as process:
+        process.receive()
+        group.add(process.pid)
+        before = group.current
+        process.ask("register")
+        scanning.wait_until(lambda s: s.pages_shared == PAIRS, 60, "all pairs to merge")
+        # Page tables, items and nodes come on top; the frames that were saved do not.
+        assert 0.95 < charged_per_kernel_page(group, scanning, before) < 1.5
+        merged = group.current
+        process.ask("discard")
+        wait_for(
+            lambda: merged - group.current > 0.95 * PAIRS * PAGE, 10, "the charges to disappear"
+        )
+
+
+def test_a_process_is_killed_at_its_limit_whatever_is_merged(scanning: KsmSysfs) -> None:
+    limit = 32 * MEBIBYTE
+    with cgroup("limited") as group, child(worker) as process:
+        process.receive()
+        group.add(process.pid)
+        group.limit(limit)
+        held = 0
+        # Each step leaves 8 MiB of different content, so there cannot be more than four.
+        for step in range(1, 9):
+            process.send("register")
+            try:
+                process.receive()
+            except EOFError:
+                break
+            wait_for(
+                lambda step=step: (
+                    scanning.pages_shared >= step * PAIRS * 0.98 or not process.speaks(0)
+                ),
+                60,
+                "the pairs of a step to merge",
+            )
+            held = step * PAIRS * PAGE
+            assert held <= limit
+        assert process.finish() == -9
+        assert group.event("oom_kill") == 1
+        assert held >= limit // 4
+
+
+def test_charges_stay_when_the_process_moves_and_its_cgroup_is_removed(scanning: KsmSysfs) -> None:
+    with cgroup("first") as first, cgroup("second") as second, child(worker) as process:
+        process.receive()
+        first.add(process.pid)
+        process.ask("register")
+        scanning.wait_until(lambda s: s.pages_shared == PAIRS, 60, "all pairs to merge")
+        second.add(process.pid)
+        first.remove()
+        assert scanning.pages_shared == PAIRS
+        # What merges from here on is charged to the second.
+        before = second.current
+        process.ask("register")
+        scanning.wait_until(lambda s: s.pages_shared == 2 * PAIRS, 60, "the new pairs to merge")
+        assert second.current - before > 0.95 * PAIRS * PAGE
+        process.ask("discard")
+        wait_for(lambda: not scanning.kernel_pages_allocated, 60, "the kernel pages to be freed")
+
+
+def test_run_2_without_memory_kills_its_writer_first(scanning: KsmSysfs) -> None:
+    """The process whose pages are unmerged has done nothing; it was merged with the administrator's consent."""
+
+    def writer(connection: Connection) -> None:
+        connection.send("ready")
+        connection.recv()
+        scanning.run = 2
+        connection.send("unmerged")
+
+    def owner(connection: Connection) -> None:
+        with KsmDevice() as device, device.create_area() as area, Arena(16384, huge=False) as arena:
+            arena.fill(content.equal(16384))
+            area.register(arena)
+            connection.send("registered")
+            connection.recv()
+
+    with cgroup("pressed") as group, child(owner) as process, child(writer) as writing:
+        assert process.receive(patient(120)) == "registered"
+        writing.receive()
+        scanning.wait_until(lambda s: s.pages_shared == 16383, 120, "all to merge")
+        group.add(process.pid)
+        group.add(writing.pid)
+        # Copies of all pages would be 64 MiB.
+        group.limit(group.current + 16 * MEBIBYTE)
+        writing.send("go")
+        assert writing.finish() == -9
+        assert group.event("oom_kill") >= 1
+        assert process.plight()
+        group.limit(1 << 40)

@@ -1,0 +1,122 @@
+"""A kernel page with an uncorrectable memory error: its owners get SIGBUS, and it is never used again."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from children import child
+
+from ksmlab import content, pagemap
+from ksmlab.device import KsmDevice
+from ksmlab.memory import Arena
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from multiprocessing.connection import Connection
+
+    from ksmlab.sysfs import KsmSysfs
+
+NPAGES = 64
+MADV_HWPOISON = 100
+UNPOISON = Path("/sys/kernel/debug/hwpoison/unpoison-pfn")
+
+
+def break_page(address: int) -> None:
+    """Have the kernel believe that the memory behind an address is broken.
+
+    It reports EBUSY for a page that it knows no way to recover, and marks it as broken all the same.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.madvise(ctypes.c_void_p(address), ctypes.c_size_t(4096), MADV_HWPOISON):
+        number = ctypes.get_errno()
+        if number == errno.EINVAL:
+            pytest.skip("this kernel cannot simulate memory errors (CONFIG_MEMORY_FAILURE)")
+        assert number == errno.EBUSY, os.strerror(number)
+
+
+def owner(connection: Connection) -> None:
+    """Register equal pages, break their kernel page, and read one of them."""
+    with KsmDevice() as device, device.create_area() as area, Arena(NPAGES, huge=False) as arena:
+        arena.fill(content.equal(NPAGES))
+        area.register(arena)
+        connection.send(arena.address)
+        while (message := connection.recv()) != "end":
+            if message == "break":
+                break_page(arena.address)
+            elif message == "remove":
+                area.remove()
+            elif message == "read":
+                arena.verify()
+            connection.send(message)
+
+
+@pytest.fixture
+def merged_and_broken(scanning: KsmSysfs) -> Iterator[tuple[object, int]]:
+    """A process whose pages all map one broken kernel page, and its frame."""
+    with child(owner) as process:
+        address = process.receive()
+        scanning.wait_until(lambda s: s.pages_shared == NPAGES - 1, 60, "all shared")
+        (frame,) = set(pagemap.frames(process.pid, address, NPAGES))
+        assert process.ask("break") == "break"
+        yield process, frame
+
+
+def test_owners_of_a_broken_kernel_page_get_sigbus(scanning: KsmSysfs) -> None:
+    with child(owner) as process:
+        process.receive()
+        scanning.wait_until(lambda s: s.pages_shared == NPAGES - 1, 60, "all shared")
+        process.ask("break")
+        scanning.wait_until(lambda s: s.kernel_pages_allocated == 0, 60, "the node to go")
+        scanning.wait_full_scans(2)
+        process.send("read")
+        assert process.finish() == -signal.SIGBUS
+
+
+def test_a_broken_kernel_page_gets_no_new_mapping(
+    scanning: KsmSysfs, merged_and_broken: tuple[object, int]
+) -> None:
+    _, broken = merged_and_broken
+    with KsmDevice() as device, device.create_area() as area, Arena(NPAGES, huge=False) as arena:
+        arena.fill(content.equal(NPAGES))
+        area.register(arena)
+        scanning.wait_until(
+            lambda _: len(set(pagemap.frames(None, arena.address, NPAGES))) == 1, 60, "one frame"
+        )
+        assert broken not in pagemap.frames(None, arena.address, NPAGES)
+        assert arena.verify() == []
+
+
+@pytest.mark.parametrize("then", ["scan", "remove"])
+def test_owners_get_sigbus_after_the_node_of_the_page_has_gone(
+    scanning: KsmSysfs, then: str
+) -> None:
+    with child(owner) as process:
+        process.receive()
+        scanning.wait_until(lambda s: s.pages_shared == NPAGES - 1, 60, "all shared")
+        scanning.run = 0
+        process.ask("break")
+        scanning.wait_until(lambda s: s.kernel_pages_allocated == 0, 60, "the node to go")
+        if then == "scan":
+            scanning.run = 1
+            scanning.wait_full_scans(3)
+        else:
+            process.ask("remove")
+        process.send("read")
+        assert process.finish() == -signal.SIGBUS
+
+
+def test_remove_does_not_copy_a_broken_kernel_page(scanning: KsmSysfs) -> None:
+    with child(owner) as process:
+        process.receive()
+        scanning.wait_until(lambda s: s.pages_shared == NPAGES - 1, 60, "all shared")
+        scanning.run = 0
+        process.ask("break")
+        assert process.ask("remove") == "remove"
+        process.send("read")
+        assert process.finish() == -signal.SIGBUS
