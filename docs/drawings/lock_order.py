@@ -14,11 +14,11 @@ _START = "Locking order, outermost first:"
 _LINE = re.compile(r"^ \*\t(?P<indent> *)(?P<name>\S.*?)(?:\t+\((?P<note>.*)\))?$")
 _STEP, _HEIGHT = 58, 44
 
-#: Which lock is waited for by whoever holds which other: the arrows. Both are names of the comment.
+#: The arrows: while a thread holds the first lock it waits for the second. Both are names in the comment. There is none
+#: from ksm_lock to an mmap lock: while the driver holds ksm_lock, it only tries mmap locks.
 ARROWS = (
     ("ksm_run_lock", "ksm_lock"),
     ("area->lock", "ksm_lock"),
-    ("ksm_lock", "mm->mmap_lock"),
     ("mm->mmap_lock", "MMU notifier start"),
     ("mm->mmap_lock", "page-table lock"),
 )

@@ -98,7 +98,7 @@ def draw() -> str:
     sheet.lines(
         20,
         368,
-        "The driver copies the content into a page of its own, to which it holds one reference more.\n"
+        "The driver copies the content into a page of its own. Only the mappings keep that page allocated.\n"
         "No process can write it: a write faults, and the kernel gives the writer a copy.",
         "dim small",
     )

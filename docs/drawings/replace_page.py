@@ -40,7 +40,7 @@ def _panel(sheet: Canvas, x: float, title: str, entry: str, books: _Books, *, me
     target = 240.0 if merged else 130.0
     sheet.arrow((x + _PTE_WIDTH, 135), (left, target))
     sheet.box(x, 214, _PTE_WIDTH, 34, "box")
-    sheet.text(x + _PTE_WIDTH / 2, 236, "stable node", "middle small")
+    sheet.text(x + _PTE_WIDTH / 2, 236, "merge job", "middle small")
     # The reference that it holds is not a mapping.
     sheet.arrow((x + _PTE_WIDTH, 240), (left, 280), css="dashed")
     sheet.text(x, 338, "rss of the process", "dim small")
@@ -52,12 +52,13 @@ def draw() -> str:
     sheet = Canvas(
         NAME,
         2 * _PANEL + 12,
-        452,
+        472,
         "The books before and after replace_page()",
         "Before: the entry is writable and maps the page of the process, which has one reference and one mapping; the "
-        "kernel page has one reference, that of its stable node, and no mapping. After: the entry is read-only and "
+        "kernel page has one reference, that of the merge job, and no mapping. After: the entry is read-only and "
         "clean and maps the kernel page, which has two references and one mapping; the page of the process has none "
-        "left and is freed. The rss of the process has one anonymous page less and one page of files more.",
+        "left and is freed. The rss of the process has one anonymous page less and one page of files more. The merge "
+        "job then drops its reference.",
     )
     _panel(
         sheet,
@@ -68,7 +69,7 @@ def draw() -> str:
             1,
             0,
             "references: 1 (the entry)\nmap count: 1\nrmap: anonymous\na swap slot, perhaps",
-            "references: 1 (the node)\nmap count: 0\nrmap: none",
+            "references: 1 (the job)\nmap count: 0\nrmap: none",
         ),
         merged=False,
     )
@@ -81,7 +82,7 @@ def draw() -> str:
             0,
             1,
             "references: 0\nmap count: 0\nfreed, and its swap slot\nwith it",
-            "references: 2 (the node,\nthe entry)\nmap count: 1\nrmap: of files",
+            "references: 2 (the job,\nthe entry)\nmap count: 1\nrmap: of files",
         ),
         merged=True,
     )
@@ -91,7 +92,8 @@ def draw() -> str:
         396,
         "The entry is clean, and keeps its soft-dirty bit. If another process still maps the old page, after fork(),\n"
         "that page stays, with a reference and a mapping for each, and is dirty if the entry was.\n"
-        "Each further merge adds a reference and a mapping to the kernel page. It is never on a list of reclaim.",
+        "Then the merge job drops its reference: only mappings keep the kernel page allocated. Each further merge\n"
+        "adds a reference and a mapping to it. It is never on a list of reclaim.",
         "dim small",
         20,
     )

@@ -63,7 +63,7 @@ class Process:
 
 
 def kernel_page() -> Page:
-    """Make one; the driver's node holds a reference."""
+    """Make one, with a reference of the merge job, which the job drops later."""
     return Page(refs=1)
 
 
