@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Areas, their regions, and how long an mm is held.
+ * Areas and regions: registration, removal, and lifetime.
  *
- * An area belongs to a descriptor, a region to the mm that registered it. The
- * region holds the mm_struct (mm_count), not the memory (mm_users). So a descriptor
- * that is open after exec or in another process does not keep the mm mapped. When
- * the mm dies, all its memory is freed at once, kernel pages included; the region is
- * forgotten by the next scanner that steps into it, or by reap.c.
+ * An area belongs to a file descriptor, a region to the mm that registered it.
+ * The region pins the mm_struct (mm_count), not the memory (mm_users). So a
+ * descriptor that stays open after exec, or in another process, does not keep
+ * the memory allocated: when the mm dies, all its memory is freed at once,
+ * kernel pages included. reap.c frees the region later.
  */
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
@@ -19,10 +19,10 @@ DEFINE_MUTEX(ksm_lock);
 LIST_HEAD(ksm_regions);
 struct ksm_counters ksm_counters;
 
-/* Who waits for a region to have no users. */
+/* Threads that wait until a region has no users. */
 static DECLARE_WAIT_QUEUE_HEAD(unused);
 
-/* Regions that are examined under one hold of ksm_lock. */
+/* Regions examined before ksm_lock is dropped. */
 #define REGIONS_PER_HOLD	256
 
 /* All regions, by mm and then by address. Those of one mm do not overlap. */
@@ -55,9 +55,9 @@ static bool overlaps(struct mm_struct *mm, unsigned long start, unsigned long en
 }
 
 /*
- * Forget a region that has no users, and is marked "leaving". Pages of it that are
- * merged stay so, as ordinary read-only mappings of a page that no process can write.
- * area->lock and ksm_lock are held; drops ksm_lock in between.
+ * Free a region that has no users and is marked "leaving". Pages that are still
+ * merged stay merged: they are read-only mappings of a page that no process can
+ * write. The caller holds area->lock and ksm_lock. Drops and retakes ksm_lock.
  */
 static void region_free(struct ksm_region *region)
 {
@@ -73,15 +73,16 @@ static void region_free(struct ksm_region *region)
 	kfree(region);
 }
 
-/* Has the process that registered it ended, and is no thread busy with the region? */
+/* Is the mm of a region dead, and does no thread use the region? */
 static bool is_dead(const struct ksm_region *region)
 {
 	return !region->users && !region->leaving && !atomic_read(&region->mm->mm_users);
 }
 
 /**
- * ksm_region_put - drop a use of a region
- * @region: the region; if its mm has no users, reap.c frees it
+ * ksm_region_put - drop one count of the users of a region
+ * @region: the region; if this was its last user and its mm is dead, reap.c
+ *	frees it
  *
  * Context: ksm_lock must be held.
  */
@@ -97,8 +98,9 @@ void ksm_region_put(struct ksm_region *region)
 }
 
 /*
- * Wait until no scanner uses a region. It is "leaving", so only the caller frees it.
- * Drops ksm_lock. Returns -EINTR if the caller was killed, unless @force is set.
+ * Wait until a region has no users. The caller has marked it "leaving", so no
+ * other thread frees it. Drops and retakes ksm_lock. Returns 0, or -EINTR if
+ * the caller was killed and @force is not set.
  */
 static int wait_for_users(struct ksm_region *region, bool force)
 {
@@ -115,7 +117,10 @@ static int wait_for_users(struct ksm_region *region, bool force)
 	return err;
 }
 
-/* Regions of dead processes must not count against a full area. Drops ksm_lock in between. */
+/*
+ * Free the regions of dead processes, which must not count against the limit of
+ * an area. Drops and retakes ksm_lock.
+ */
 static void area_reap(struct ksm_area *area)
 {
 	struct ksm_region *region, *tmp;
@@ -129,8 +134,9 @@ static void area_reap(struct ksm_area *area)
 }
 
 /*
- * Free a region of a dead process. Returns the place of the next region, which is not
- * freed while ksm_lock is dropped, since it has a user.
+ * Free a region of a dead process, and return the list position of the next
+ * one. ksm_lock is dropped and retaken. Meanwhile the next region cannot be
+ * freed, because this function counts as a user of it.
  */
 static struct list_head *region_reap(struct ksm_region *region)
 {
@@ -139,14 +145,14 @@ static struct list_head *region_reap(struct ksm_region *region)
 	struct ksm_region *kept = next == &ksm_regions ? NULL :
 				  list_entry(next, struct ksm_region, in_scan);
 
-	/* A process that holds it registers or removes, and cares for dead regions itself. */
+	/* Another thread registers or removes regions: reap in a later call. */
 	if (!mutex_trylock(&area->lock))
 		return next;
 	if (kept)
 		kept->users++;
 	region->leaving = true;
 	region_free(region);
-	/* Before ksm_lock is dropped: the area may be freed after that. */
+	/* Unlock first: once ksm_lock is dropped, the area may be freed. */
 	mutex_unlock(&area->lock);
 	if (kept)
 		ksm_region_put(kept);
@@ -154,9 +160,10 @@ static struct list_head *region_reap(struct ksm_region *region)
 }
 
 /**
- * ksm_regions_reap - forget the regions of processes that have ended
+ * ksm_regions_reap - free the regions of processes that have ended
  *
- * Context: takes ksm_lock, and drops it now and then. May sleep.
+ * Context: takes ksm_lock, and drops it every REGIONS_PER_HOLD regions. May
+ * sleep.
  */
 void ksm_regions_reap(void)
 {
@@ -172,7 +179,7 @@ void ksm_regions_reap(void)
 			continue;
 		}
 		if (++nr % REGIONS_PER_HOLD == 0) {
-			/* A region with users is not freed, so its neighbour can be found again. */
+			/* While the region has a user, it stays in the list. */
 			region->users++;
 			mutex_unlock(&ksm_lock);
 			cond_resched();
@@ -185,15 +192,18 @@ void ksm_regions_reap(void)
 }
 
 /**
- * ksm_area_register - take up a range of the caller's memory
+ * ksm_area_register - register a range of the caller's memory
  * @area: the area
- * @addr: the first byte, aligned to a page
- * @npages: how many pages
+ * @addr: the address of the first byte, aligned to a page
+ * @npages: the number of pages
  *
- * Return: 0; or, with nothing changed, -EINVAL (no pages, or not aligned),
- * -ERANGE (the range wraps around, or leaves the address space), -EEXIST (it
- * overlaps a region of the same mm, in any area), -ENOSPC (the area is full),
- * -ENOMEM, -EINTR (the caller was killed).
+ * On failure nothing has changed.
+ *
+ * Context: takes area->lock and ksm_lock. May sleep.
+ * Return: 0 on success; -EINVAL if @npages is 0 or @addr is not aligned;
+ * -ERANGE if the range wraps around or is not in the address space; -EEXIST if
+ * it overlaps a region of the same mm, in any area; -ENOSPC if the area is
+ * full; -ENOMEM if an allocation failed; -EINTR if the caller was killed.
  */
 int ksm_area_register(struct ksm_area *area, unsigned long addr, unsigned long npages)
 {
@@ -248,8 +258,9 @@ unlock:
 }
 
 /*
- * Find the next page of a region, and if it may be a kernel page, its item. ksm_lock is
- * not held. Returns 0 or a negative error.
+ * Find the first page of a region at or after @addr. If it may be a kernel
+ * page, set @item to its item. The caller does not hold ksm_lock. Returns 0, or
+ * a negative error.
  */
 static int next_page(struct ksm_region *region, unsigned long addr, bool force,
 		     struct ksm_spot *spot, struct ksm_item **item)
@@ -278,8 +289,9 @@ put:
 }
 
 /*
- * Fork and mremap may have brought kernel pages here that no item knows of. Drops
- * ksm_lock.
+ * Resync all items of a region with its page tables, because fork and mremap
+ * may have mapped kernel pages to which no item is linked. Drops and retakes
+ * ksm_lock. Returns 0, or a negative error.
  */
 static int adopt_all(struct ksm_region *region, bool force)
 {
@@ -299,7 +311,10 @@ static int adopt_all(struct ksm_region *region, bool force)
 			ksm_node_adopt(item, spot.page);
 		if (spot.page)
 			put_page(spot.page);
-		/* Short of memory, or of the lock: what else is merged may be known already. */
+		/*
+		 * Without memory for this item, go on: the items of other
+		 * merged pages may exist already.
+		 */
 		if (force && err == -ENOMEM)
 			err = 0;
 		addr = spot.next;
@@ -307,7 +322,10 @@ static int adopt_all(struct ksm_region *region, bool force)
 	return err;
 }
 
-/* Drops ksm_lock. */
+/*
+ * Unmerge the pages of a chunk. Drops and retakes ksm_lock. Returns the first
+ * error.
+ */
 static int unmerge_chunk(struct ksm_chunk *chunk, bool force)
 {
 	int first = 0, i, err;
@@ -327,17 +345,21 @@ static int unmerge_chunk(struct ksm_chunk *chunk, bool force)
 	return first;
 }
 
-/* Is there no use in going on? One page that cannot be copied says nothing about the others. */
+/*
+ * Does an error end the unmerging? -EFAULT does not: one page that cannot be
+ * copied says nothing about the others.
+ */
 static bool ends(int err, bool force)
 {
 	return err && err != -EFAULT && !force;
 }
 
 /*
- * Give every page of a region its own copy. A signal ends it, and so does a want of
- * memory, but with @force nothing does: what could be unmerged is counted as
- * unmerged, all else as merged. Returns the first error. No scanner is in the
- * region, nor comes into it. Lets go of ksm_lock in between.
+ * Unmerge all pages of a region. A signal or a failed allocation ends the loop,
+ * unless @force is set. On return the items of unmerged pages are
+ * KSM_ITEM_PLAIN, and all others are still linked to their nodes. The caller
+ * makes sure that no scanner is in the region or enters it. ksm_lock is dropped
+ * and retaken. Returns 0, or the first error.
  */
 static int unmerge_region(struct ksm_region *region, bool force)
 {
@@ -360,8 +382,9 @@ static int unmerge_region(struct ksm_region *region, bool force)
 }
 
 /*
- * Remove all regions of an area. With @force an error ends nothing, not even a
- * signal: what cannot be unmerged stays merged, and is forgotten.
+ * Remove all regions of an area. With @force, neither an error nor a signal
+ * ends the loop: pages that cannot be unmerged stay merged, and the driver no
+ * longer tracks them.
  */
 static int remove_all(struct ksm_area *area, bool force)
 {
@@ -378,7 +401,10 @@ static int remove_all(struct ksm_area *area, bool force)
 		region->leaving = true;
 		ksm_pass_leave(region);
 		err = wait_for_users(region, force) ?: unmerge_region(region, force);
-		/* The writer of run=2, or reap.c, may have come by meanwhile. */
+		/*
+		 * A writer of run=2, or reap.c, may have become a user
+		 * meanwhile.
+		 */
 		err = err ?: wait_for_users(region, force);
 		if (err && !force) {
 			region->leaving = false;
@@ -397,9 +423,12 @@ static int remove_all(struct ksm_area *area, bool force)
  * ksm_area_remove - remove all regions of an area
  * @area: the area
  *
- * Return: 0; -EINTR, -ENOMEM, or -EFAULT (a page cannot be copied, since its memory
- * is broken or userfaultfd is in the way), and the regions that are left are
- * registered as before.
+ * On failure the remaining regions stay registered.
+ *
+ * Context: takes area->lock and ksm_lock. May sleep.
+ * Return: 0 on success; -EINTR if a signal is pending; -ENOMEM if an allocation
+ * failed; -EFAULT if a page cannot be copied, because it has a memory error or
+ * because userfaultfd handles its faults.
  */
 int ksm_area_remove(struct ksm_area *area)
 {
@@ -407,8 +436,10 @@ int ksm_area_remove(struct ksm_area *area)
 }
 
 /**
- * ksm_area_release - the last descriptor of an area is closed
- * @area: the area, freed here
+ * ksm_area_release - free an area whose last descriptor has been closed
+ * @area: the area
+ *
+ * Context: takes area->lock and ksm_lock. May sleep.
  */
 void ksm_area_release(struct ksm_area *area)
 {
@@ -417,12 +448,13 @@ void ksm_area_release(struct ksm_area *area)
 }
 
 /**
- * ksm_unmerge_all - give every page of every region its own copy
+ * ksm_unmerge_all - unmerge all pages of all regions
  *
- * The scanners have been told to stop, have come back, and stay so meanwhile.
- *
- * Return: 0; -EINTR or -ENOMEM, with the rest still merged; -EFAULT when all is
- * unmerged but pages that cannot be copied (see ksm_area_remove()).
+ * Context: takes ksm_lock. May sleep. All scanners have stopped, and the caller
+ * holds ksm_run_lock so that they stay stopped.
+ * Return: 0 on success; -EINTR or -ENOMEM if some pages are still merged;
+ * -EFAULT if all pages are unmerged except those that cannot be copied (see
+ * ksm_area_remove()).
  */
 int ksm_unmerge_all(void)
 {
@@ -434,10 +466,10 @@ int ksm_unmerge_all(void)
 	for (pos = ksm_regions.next; pos != &ksm_regions && !ends(err, false); pos = next) {
 		region = list_entry(pos, struct ksm_region, in_scan);
 		next = pos->next;
-		/* Unmerged already. */
+		/* Its pages have been unmerged already. */
 		if (region->freeing)
 			continue;
-		/* It is not freed before ksm_region_put(). */
+		/* As a user, this loop keeps the region from being freed. */
 		region->users++;
 		err = unmerge_region(region, false);
 		first = first ?: err;

@@ -6,7 +6,7 @@
  * reads it has read before. So a page is known by a hash of a sample of it, four
  * cache lines at places that are drawn when the driver is loaded. That is enough
  * to find out which pages differ; which are equal is proved by the merge anyway,
- * which compares them whole while nobody can write them.
+ * which compares them whole while no process can write them.
  *
  * A sample can be the same where pages differ. The first merge that fails for
  * this tells, and from then on pages with this sample are known by a hash of all

@@ -3,11 +3,12 @@
  * What an index of pages must answer.
  *
  * An index finds, for the content of one page, an entry whose page probably has
- * the same content. It holds two kinds of entries. Stable entries are kernel pages,
- * which nobody can write: they stay until they are forgotten. Unstable entries are
- * ordinary pages, which may change at any time, so a search among them may miss.
- * The tree compares contents; the hash table compares hashes only. In both cases
- * the merge compares the pages again, while nobody can write them.
+ * the same content. It holds two kinds of entries. Stable entries are kernel
+ * pages, which no process can write: they stay until the driver removes them.
+ * Unstable entries are ordinary pages, which may change at any time, so a
+ * search among them may miss. The tree compares contents; the hash table
+ * compares hashes only. In both cases the merge compares the pages again, while
+ * no process can write them.
  *
  * An implementation knows no mm: it compares by calling back, so the same file
  * is compiled for the kernel and, by the tests, for the host. It takes no lock;
@@ -20,9 +21,9 @@
 #include <linux/types.h>
 
 /*
- * Bits of a hash, and the bits of its word that are left to the object the entry
- * is part of. With four million entries (16 GiB of different pages), one search
- * in 250,000 finds an entry whose hash is the same by chance.
+ * Bits of a hash, and the bits of its word that are left to the object the
+ * entry is part of. With four million entries (16 GiB of different pages), one
+ * search in 250,000 finds an entry whose hash is the same by chance.
  */
 #define KSM_HASH_BITS		40
 #define KSM_DATA_BITS		24
@@ -59,7 +60,7 @@ struct ksm_entry {
 
 /**
  * enum ksm_kind - which of the two indexes
- * @KSM_STABLE: that of kernel pages, which nobody can write
+ * @KSM_STABLE: that of kernel pages, which no process can write
  * @KSM_UNSTABLE: that of pages that wait for their equal
  */
 enum ksm_kind { KSM_STABLE, KSM_UNSTABLE };
@@ -69,8 +70,8 @@ enum ksm_kind { KSM_STABLE, KSM_UNSTABLE };
  * @order: put into @order how @content compares with that of the page
  *	behind @entry (below, equal to, or above zero), and return true; return
  *	false when there is no such page any more
- * @dropped: an entry has left the index on the index's own decision: its page is
- *	gone, or it is unstable and the pass has ended
+ * @dropped: an entry has left the index on the index's own decision: its page
+ *	is gone, or it is unstable and the pass has ended
  */
 struct ksm_index_callbacks {
 	bool (*order)(const void *content, struct ksm_entry *entry, enum ksm_kind kind, int *order);

@@ -2,20 +2,22 @@
 /*
  * An index by hash: two tables of chains, for stable and for unstable entries.
  *
- * Each entry is in the chain of the hash that its content had when it was added.
- * A search walks one chain and returns the first entry with the same whole hash.
- * It compares no pages: the merge does that, while nobody can write them.
+ * Each entry is in the chain of the hash that its content had when it was
+ * added. A search walks one chain and returns the first entry with the same
+ * whole hash. It compares no pages: the merge does that, while no process can
+ * write them.
  *
  * Unstable entries stay from pass to pass. If the page of an entry is written,
- * the entry remains under its old hash until a scan reaches the page. A search for
- * the old content still returns it; the merge then fails, because the page has
- * another hash by now, and the entry is removed. A search for the new content
- * misses the page until a scan adds it under its new hash. Either way a merge comes
- * later, and nothing else happens.
+ * the entry remains under its old hash until a scan reaches the page. A search
+ * for the old content still returns it; the merge then fails, because the page
+ * has another hash by now, and the entry is removed. A search for the new
+ * content misses the page until a scan adds it under its new hash. In both
+ * cases a merge is delayed; there is no other effect.
  *
- * The seed of the hash is drawn when the driver is loaded, so no process can
- * choose pages that fall into one chain. If chains grow long nevertheless, a search
- * gives up after CHAIN_LIMIT entries: that costs merges, not time.
+ * The hash has a random seed, chosen when the driver is loaded, so no process
+ * can choose pages that all hash to one chain. If a chain grows long
+ * nevertheless, a search gives up after CHAIN_LIMIT entries, and may miss a
+ * match.
  */
 #include <linux/bitops.h>
 #include <linux/math.h>
@@ -24,33 +26,44 @@
 
 #include "index.h"
 
-/* Entries per bucket, on average, above which a table grows, and below which it shrinks. */
+/*
+ * Entries per bucket, on average, above which a table grows, and below which it
+ * shrinks.
+ */
 #define MOST_PER_BUCKET		4
 #define LEAST_PER_BUCKET	1
 
 /* With a good hash, not one chain in ten million is longer than this at four entries a bucket. */
 #define CHAIN_LIMIT	20
 
-/* Buckets are allocated by the segment. A table has one at least, and room for so many at first. */
+/*
+ * Buckets are allocated in segments. A table has at least one segment. Its
+ * array of segments has FIRST_ROOM elements at first.
+ */
 #define SEGMENT		256UL
 #define FIRST_ROOM	2UL
 
-/* ksm_lock is held, which other processes wait for: nothing here may wait for memory. */
+/*
+ * Allocations under ksm_lock must not sleep: other processes wait for that
+ * lock.
+ */
 #define GFP_BUCKETS	(GFP_NOWAIT | __GFP_NOWARN)
 
 /**
- * struct ksm_table - a table of chains that grows and shrinks by one bucket at a time
+ * struct ksm_table - a table of chains that grows and shrinks by one bucket at
+ * a time
  * @segments: the segments of buckets
- * @room: how many segments fit into @segments
+ * @room: the number of elements of @segments
  * @size: the number of buckets
  * @entries: the number of entries
  *
- * This is linear hashing: with 2^n + k buckets, the first k of the 2^n have been split
- * in two, and one more bit of the hash tells in which of the two an entry is. An
- * insertion splits, or joins again, at most one bucket. A table that doubles its size at
- * once keeps all other users of the index waiting while it moves every entry: 1 s for
- * 16 GiB. The kernel's rhashtable moves them in small steps, too, but has at least four
- * buckets for three entries: that is 11 to 27 bytes per entry, where this takes 2 to 8.
+ * This is linear hashing. With 2^n + k buckets, the first k of the 2^n buckets
+ * have been split in two, and one more bit of the hash selects one of the two.
+ * An insertion splits, or joins, at most one bucket. A table that doubles in
+ * one step would block all other users of the index while it moves every entry:
+ * 1 s for 16 GiB of pages. The kernel's rhashtable also moves entries in small
+ * steps, but has at least four buckets for three entries: 11 to 27 bytes per
+ * entry, compared with 2 to 8 bytes here.
  */
 struct ksm_table {
 	struct ksm_entry ***segments;
@@ -80,7 +93,10 @@ static unsigned long bucket_nr(const struct ksm_table *table, u64 hash)
 	unsigned long top = 1UL << (fls64(table->size) - 1);
 	unsigned long i = hash & (2 * top - 1);
 
-	/* The entries of a bucket that does not exist yet are in the one it will be split from. */
+	/*
+	 * Until a bucket exists, its entries are in the bucket from which it
+	 * will be split.
+	 */
 	return i < table->size ? i : i - top;
 }
 
@@ -115,7 +131,10 @@ static void add_chain(struct ksm_table *table, struct ksm_entry *entry)
 	}
 }
 
-/* Allocate the segment of the bucket that comes next. Returns false if there is no memory. */
+/*
+ * Make room for one more bucket, and allocate a segment for it if necessary.
+ * Returns false if there is no memory.
+ */
 static bool table_extend(struct ksm_table *table)
 {
 	unsigned long nr = table->size / SEGMENT;
@@ -136,7 +155,9 @@ static bool table_extend(struct ksm_table *table)
 	return table->segments[nr];
 }
 
-/* Split one bucket. Without memory the table stays as it is, and its chains become longer. */
+/*
+ * Split one bucket. Without memory the table keeps its size, and chains grow.
+ */
 static void table_grow(struct ksm_table *table)
 {
 	unsigned long i = table->size;
@@ -147,7 +168,7 @@ static void table_grow(struct ksm_table *table)
 	add_chain(table, take_chain(table, i - (1UL << (fls64(i) - 1))));
 }
 
-/* Join the last bucket with the one that it was split from. */
+/* Join the last bucket with the bucket from which it was split. */
 static void table_shrink(struct ksm_table *table)
 {
 	struct ksm_entry *chain = take_chain(table, table->size - 1);
@@ -167,9 +188,10 @@ static void table_fit(struct ksm_table *table)
 }
 
 /*
- * Sizes change when entries come, and not when they go: a walk by hash_next() that removes
- * entries must not miss any. Both tables are fitted, since an entry that comes into the
- * stable one has often just left the other.
+ * Tables are resized when an entry is added, not when one is removed, because a
+ * walk with hash_next() that removes entries must not miss any. Both tables are
+ * resized, because an entry added to the stable table often comes from the
+ * unstable one.
  */
 static void hash_insert(struct ksm_index *index, struct ksm_entry *entry, u64 hash,
 			enum ksm_kind kind)
@@ -230,7 +252,10 @@ static struct ksm_index *hash_create(const struct ksm_index_callbacks *cb)
 	return NULL;
 }
 
-/* The first entry with the hash of @key. Entries with this hash but without a page are dropped on the way. */
+/*
+ * Find the first entry with the hash of @key. Entries before it whose page is
+ * gone are dropped.
+ */
 static struct ksm_entry *hash_find(struct ksm_index *index, const struct ksm_key *key,
 				   enum ksm_kind kind)
 {

@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What is remembered of each page of a region: 16 or 32 bytes, in chunks that
- * come into being where the scan finds memory. All under ksm_lock, but for finding
- * and making the chunk of a piece, which its scanner may do without.
+ * Items: the driver's metadata for each page of a region (16 or 32 bytes).
+ *
+ * An item corresponds to an rmap_item in mm/ksm.c. Items are allocated in
+ * chunks, one for the range of each page table, when a scanner first finds a
+ * page there.
+ *
+ * ksm_lock protects the items. A scanner may look up and allocate the chunks of
+ * its own range without it.
  */
 #include <linux/gfp.h>
 #include <linux/sched.h>
@@ -18,7 +23,10 @@ static unsigned long items_size(void)
 	return PAGE_ALIGN(KSM_CHUNK_PAGES * ksm_item_size());
 }
 
-/* Each page of the items leads back to their chunk, or (NULL) to nothing. */
+/*
+ * Point the private field of each page of an item array to its chunk, or to
+ * NULL.
+ */
 static void set_chunk(void *items, struct ksm_chunk *chunk)
 {
 	unsigned long at;
@@ -28,12 +36,12 @@ static void set_chunk(void *items, struct ksm_chunk *chunk)
 }
 
 /*
- * A scanner must not have the OOM killer end a process so that it can save memory:
- * these allocations fail instead, and the pages are found again in the next pass.
+ * The scanner exists to save memory, so it must not invoke the OOM killer.
+ * These allocations fail instead, and the next pass tries again.
  */
 #define GFP_CHUNK	(GFP_KERNEL_ACCOUNT | __GFP_NORETRY | __GFP_NOWARN)
 
-/* The caller has made the memory cgroup of the region's owner the active one. */
+/* The caller has made the memory cgroup of the region's mm the active one. */
 static struct ksm_chunk *chunk_create(struct ksm_region *region, unsigned long start)
 {
 	struct ksm_chunk *chunk = kzalloc(sizeof(*chunk), GFP_CHUNK), *old;
@@ -46,7 +54,10 @@ static struct ksm_chunk *chunk_create(struct ksm_region *region, unsigned long s
 	chunk->region = region;
 	chunk->start = start;
 	set_chunk(chunk->items, chunk);
-	/* Two processes may unmerge one region at the same time, and both get here. */
+	/*
+	 * Two threads may unmerge one region at once, and both allocate its
+	 * chunk.
+	 */
 	old = xa_cmpxchg(&region->chunks, start / PMD_SIZE, NULL, chunk, GFP_CHUNK);
 	if (old)
 		goto free_items;
@@ -74,11 +85,12 @@ static void chunk_free(struct ksm_chunk *chunk)
 }
 
 /**
- * ksm_chunk_find - the chunk of an address
+ * ksm_chunk_find - find the chunk of an address
  * @region: the region
- * @addr: an address in it
+ * @addr: an address in @region
  *
- * Return: the chunk, or NULL when no page has been seen there yet.
+ * Context: any. The caller makes sure that no other thread frees the chunk.
+ * Return: the chunk, or NULL if it has not been allocated.
  */
 struct ksm_chunk *ksm_chunk_find(struct ksm_region *region, unsigned long addr)
 {
@@ -122,8 +134,10 @@ struct ksm_item *ksm_item_get(struct ksm_region *region, unsigned long addr)
 }
 
 /**
- * ksm_chunk_wake - something has become of a page of a chunk: no pass leaves the chunk out
- * @chunk: the chunk
+ * ksm_chunk_wake - mark a chunk active, so that the next pass scans it
+ * @chunk: the chunk, a page of which has changed its state
+ *
+ * Context: ksm_lock must be held.
  */
 void ksm_chunk_wake(struct ksm_chunk *chunk)
 {
@@ -132,8 +146,10 @@ void ksm_chunk_wake(struct ksm_chunk *chunk)
 }
 
 /**
- * ksm_item_note - there is something to remember of an item, until its page is gone
+ * ksm_item_note - mark an item as tracked, until ksm_items_forget() clears it
  * @item: the item
+ *
+ * Context: ksm_lock must be held.
  */
 void ksm_item_note(struct ksm_item *item)
 {
@@ -141,12 +157,15 @@ void ksm_item_note(struct ksm_item *item)
 }
 
 /**
- * ksm_item_forget - take an item out of whatever it is in
- * @item: the item; it is KSM_ITEM_PLAIN afterwards
+ * ksm_item_forget - remove an item from the unstable index or from its node
+ * @item: the item; it becomes KSM_ITEM_PLAIN, unless it is KSM_ITEM_MERGING
  * @how: how its merge ended, if it was merged
  *
- * A node that nobody maps any more goes with it. One that is KSM_ITEM_MERGING stays
- * so: what becomes of it is for whoever merges it to say.
+ * If the item was the last one of its node and the kernel page has been freed,
+ * the node is freed, too. An item that is KSM_ITEM_MERGING is left alone: the
+ * scanner that merges it sets its state.
+ *
+ * Context: ksm_lock must be held.
  */
 void ksm_item_forget(struct ksm_item *item, enum ksm_break how)
 {
@@ -164,7 +183,7 @@ void ksm_item_forget(struct ksm_item *item, enum ksm_break how)
 	}
 }
 
-/* Returns whether there is nothing in the range any more. */
+/* Returns true if no item of the range is tracked any more. */
 static bool chunk_forget(struct ksm_chunk *chunk, unsigned long start, unsigned long end,
 			 enum ksm_break how)
 {
@@ -187,16 +206,15 @@ static bool chunk_forget(struct ksm_chunk *chunk, unsigned long start, unsigned 
 }
 
 /**
- * ksm_items_forget - forget the items of a range that has no pages any more
- * @region: the region; the caller is its only user, or has the range as its piece
+ * ksm_items_forget - reset the items of a range that maps no pages any more
+ * @region: the region; the caller is its only user, or has claimed the range
  * @start: the first byte of the range
- * @end: the byte after its last
- * @how: how the merge of those that were merged ended
+ * @end: the first byte after the range
+ * @how: how the merges of merged items ended
  *
- * Frees chunks of which nothing is left. Where there never was a page there is no
- * chunk, and nothing to do.
+ * Chunks without a tracked item are freed, if the range covers them completely.
  *
- * Context: ksm_lock must be held. Drops it after each chunk but the last.
+ * Context: ksm_lock must be held. Drops it after each chunk except the last.
  */
 void ksm_items_forget(struct ksm_region *region, unsigned long start, unsigned long end,
 		      enum ksm_break how)

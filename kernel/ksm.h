@@ -14,19 +14,20 @@
  * Page locks are only ever tried, never waited for, so they have no place in it.
  *
  * ksm_lock guards the list of regions, the regions and their chunks, the items,
- * the index, the stable nodes, the pass and the counters. All clients share it, so
- * the driver never waits for one of them while it holds it: no mmap lock, no page
- * fault, no allocation that can sleep. Scanners examine and replace pages without it,
- * and unmerging drops it for each page. Whatever was read before such a gap is checked
- * again after it, with these exceptions:
+ * the index, the stable nodes, the pass and the counters. All clients of the
+ * driver share ksm_lock, so a thread that holds it never waits for a single
+ * client: it waits for no mmap lock, takes no page fault, and makes no
+ * allocation that can sleep. Scanners examine and replace pages without
+ * ksm_lock, and the unmerge loop drops it for each page. After retaking
+ * ksm_lock, a thread checks again what it read before, with these exceptions:
  *
  *	a region with users is not freed, and one that is marked "leaving" is freed
  *	only by the thread that marked it;
- *	only the scanner that has a piece of the pass allocates and frees the chunk in
- *	it, and no chunk is freed while an item of it merges;
+ *	only the scanner that has claimed a range of the pass allocates and frees the
+ *	chunk in it, and no chunk is freed while an item of it is being merged;
  *	only the scanner that made an item KSM_ITEM_MERGING changes that item;
- *	a kernel page is not freed while a job holds a reference, and one without
- *	content gets it from the scanner that allocated it.
+ *	a kernel page is not freed while a job holds a reference to it, and only the
+ *	scanner that allocated it fills it.
  */
 #ifndef KSM_DRIVER_H
 #define KSM_DRIVER_H
@@ -46,7 +47,7 @@
  * enum ksm_skip - why a page of a region is left as it is
  * @KSM_SKIP_NONE: it is not left alone
  * @KSM_SKIP_SWAPPED: it is in swap; bringing it back would cost what merging saves
- * @KSM_SKIP_SHARED_VMA: the mapping is shared, so a write must reach everybody
+ * @KSM_SKIP_SHARED_VMA: the mapping is shared, so each user must see a write
  * @KSM_SKIP_IO: the mapping is of device memory (VM_IO)
  * @KSM_SKIP_PFNMAP: the mapping has no struct pages behind it (VM_PFNMAP)
  * @KSM_SKIP_MIXEDMAP: the mapping may have no struct pages behind it (VM_MIXEDMAP)
@@ -58,10 +59,10 @@
  * @KSM_SKIP_KERNEL_KSM: the kernel's own KSM has merged it
  * @KSM_SKIP_ZERO_PAGE: it is the zero page, which costs nothing already
  * @KSM_SKIP_NOT_ANON: another driver put a page of its own here
- * @KSM_SKIP_PINNED: somebody holds a reference (O_DIRECT, vmsplice, VFIO, ...)
+ * @KSM_SKIP_PINNED: it has another reference (O_DIRECT, vmsplice, VFIO, ...)
  * @KSM_SKIP_BUSY: the page lock was taken, the page is on its way elsewhere, or another
  *	scanner is about to fill the kernel page
- * @KSM_SKIP_CHANGED: it was written, moved or unmapped between two looks
+ * @KSM_SKIP_CHANGED: it was written, moved or unmapped before it was replaced
  * @KSM_SKIP_THP_SPLIT: it is part of a huge page that would not split
  * @KSM_SKIP_LIMIT: it has a match, but max_kernel_pages is reached
  * @KSM_SKIP_NO_MEMORY: there was no memory for what merging it needs
@@ -94,13 +95,14 @@ enum ksm_skip {
 };
 
 /**
- * enum ksm_state - what the driver believes of one page of a region
- * @KSM_ITEM_PLAIN: nothing but its checksum is known
- * @KSM_ITEM_UNSTABLE: it stands in the unstable index, waiting for its equal
+ * enum ksm_state - the last known state of a page of a region
+ * @KSM_ITEM_PLAIN: it is in no index and not merged
+ * @KSM_ITEM_UNSTABLE: it is in the unstable index and has no match yet
  * @KSM_ITEM_MERGED: it was last seen mapping the kernel page of a stable node
  * @KSM_ITEM_MERGING: a scanner is about to put a kernel page in its place
  *
- * A belief only: what counts is the PTE, looked at under its lock.
+ * The page may have changed since. Only its PTE, read under the page-table
+ * lock, is authoritative.
  */
 enum ksm_state {
 	KSM_ITEM_PLAIN,
@@ -200,17 +202,19 @@ struct ksm_area {
  * struct ksm_region - a range of one mm in which pages may merge
  * @area: the area that owns it
  * @in_area: its place in @area->regions
- * @in_scan: its place in ksm_regions, the list that scanners go round
+ * @in_scan: its place in ksm_regions, the list that scanners walk
  * @by_address: its place in the tree of all regions
  * @mm: the mm that registered it; mm_count is held, never mm_users
  * @start: its first byte
  * @end: the byte after its last
- * @resume: where the next pass begins, if this one found the mmap lock taken; or 0
+ * @resume: the address at which the next pass enters the region, because this
+ *	pass found the mmap lock contended; otherwise 0
  * @merged: how many of its items are KSM_ITEM_MERGED
- * @users: scanners that have a piece of it, merges under way that are of pages in it
- *	and were begun elsewhere, and whoever unmerges everything, if he is here
- * @leaving: it is being removed; scanners and the reaper keep away
- * @freeing: all of it is unmerged, and its items are being forgotten
+ * @users: the number of threads that keep it from being freed: scanners with a
+ *	range of it or with a merge job for one of its pages, and threads that
+ *	unmerge or reap regions
+ * @leaving: it is being removed; scanners and the reaper do not enter it
+ * @freeing: all of its pages are unmerged, and its items are being reset
  * @chunks: struct ksm_chunk by address divided by PMD_SIZE
  */
 struct ksm_region {
@@ -232,15 +236,15 @@ struct ksm_region {
 /**
  * struct ksm_node - a stable node: one kernel page, and the items that map it
  * @kpage: the kernel page; NULL once the node has been dropped. No reference is
- *	held: the page lives as long as page tables map it or a merge uses it. Its
- *	private field points back here, until the node is dropped.
+ *	held: the page lives as long as page tables map it or a merge uses it.
+ *	Its private field points back here, until the node is dropped.
  * @entry: its place in the stable index. @entry.data counts the items that were
  *	last seen mapping @kpage
  * @left: of a dropped node: how many items still point to it
  *
- * Called a stable_node in mm/ksm.c, and handled as there: when the last mapping
- * goes, the page is freed at once, and the node finds out later. See
- * ksm_node_tryget().
+ * A node corresponds to a stable_node in mm/ksm.c. When the last mapping of a
+ * kernel page is removed, the page is freed at once; the node is stale until it
+ * is dropped. See ksm_node_tryget().
  *
  * Nodes are as long as the index needs them: 24 bytes for the hash index.
  */
@@ -380,7 +384,10 @@ void ksm_node_crowded(struct ksm_node *node);
 void ksm_node_dropped(struct ksm_node *node);
 void ksm_nodes_prune(void);
 
-/* The node of a kernel page. Of any other page, an address at which no node is. */
+/*
+ * The node of a kernel page. For any other page, the value is not a node's
+ * address.
+ */
 static inline struct ksm_node *ksm_page_node(const struct page *page)
 {
 	return (struct ksm_node *)READ_ONCE(page->private);
@@ -449,10 +456,10 @@ void ksm_pass_afresh(void);
  * @hash: the hash that the node of @kpage had in the index
  * @kind: the index in which the match was found
  * @why: why the page was not replaced; KSM_SKIP_NONE when it was
- * @page: the page that was there; it may have been freed since
+ * @page: the page that was replaced; it may have been freed since
  * @orig: what its page-table entry was; for merge.c
- * @lied: the page has the same sample as @kpage, and differs from it
- * @undo: nothing but this page maps @kpage: give it a copy of its own again
+ * @lied: hash collision: the page has the same sample as @kpage, but differs
+ * @undo: no other item maps @kpage, so the page is to be unmerged again
  */
 struct ksm_job {
 	struct ksm_item *item;

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Charge what the driver allocates to the memory cgroup that it is allocated for.
+ * Charge allocations to the memory cgroup of the process they are made for.
  *
- * A scanner is a kernel thread: left alone, it would charge the root cgroup, and a
- * process could hold more memory than its cgroup allows. So around each allocation
- * with __GFP_ACCOUNT the cgroup of the owner is made the active one. The charge goes
- * away when the memory is freed; it does not follow a process to another cgroup.
+ * A scanner is a kernel thread, so by default its allocations would be charged
+ * to the root cgroup, and a process could use more memory than its cgroup
+ * allows. So the driver makes the cgroup of that process the active one around
+ * each allocation with __GFP_ACCOUNT. The memory is uncharged when it is freed;
+ * the charge does not follow a process to another cgroup.
  */
 #include <linux/memcontrol.h>
 #include <linux/sched/mm.h>
@@ -29,8 +30,8 @@ struct mem_cgroup *ksm_charge_begin(struct mm_struct *mm, struct mem_cgroup **ol
 }
 
 /**
- * ksm_charge_end - end what ksm_charge_begin() began
- * @memcg: its return value
+ * ksm_charge_end - restore the active memory cgroup
+ * @memcg: the return value of ksm_charge_begin()
  * @old: the cgroup that was active before
  *
  * Context: the task that called ksm_charge_begin().

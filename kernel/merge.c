@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * From two equal pages to one.
+ * Merge: replace equal anonymous pages by one kernel page.
  *
- * Neither page that is found equal becomes the shared one. The driver has a page of
- * its own, which nobody can write, and puts it in place of each of the others. Each
- * switch stands by itself: while nobody can write the page that gives way, the first
- * is copied, and every other is compared with the copy. What is dear about it, the
- * locks and the flush of the TLBs, is done once for all pages of one page table that
- * give way together.
+ * mm/ksm.c turns one of the equal pages into the KSM page. This driver instead
+ * allocates a kernel page, which no process can write, and replaces every equal
+ * page by it. Each replacement is independent of the others: the driver first
+ * makes sure that no process can write the old page, and then compares it with
+ * the kernel page. The first page that a new kernel page replaces is copied
+ * instead. The expensive steps, locking and the TLB flush, are done once for
+ * all pages of a batch that one page table maps.
  */
 #include <linux/highmem.h>
 #include <linux/huge_mm.h>
@@ -21,11 +22,12 @@
 #include "trace.h"
 
 /**
- * ksm_page_order - how the content of one page compares with that of another
- * @a: a page
- * @b: a page
+ * ksm_page_order - compare the contents of two pages
+ * @a: the first page
+ * @b: the second page
  *
- * Return: as memcmp() does.
+ * Context: any. Does not sleep.
+ * Return: less than, equal to, or greater than 0, like memcmp().
  */
 int ksm_page_order(struct page *a, struct page *b)
 {
@@ -39,15 +41,16 @@ int ksm_page_order(struct page *a, struct page *b)
 }
 
 /**
- * ksm_pages_equal - do two pages have the same content?
- * @a: a page
- * @b: a page
+ * ksm_pages_equal - test whether two pages have the same content
+ * @a: the first page
+ * @b: the second page
  *
- * What memcmp() does, but that it need not say where they differ, and so looks at
- * what it has read only now and then: nearly all pages that come here are equal,
- * and are read to the end.
+ * This is faster than memcmp(), which must find the first difference. Nearly
+ * all pages that are compared here are equal and so are read to the end.
+ * Testing the result only once every 32 words makes that cheaper.
  *
- * Return: whether they have.
+ * Context: any. Does not sleep.
+ * Return: true if the contents are equal.
  */
 bool ksm_pages_equal(struct page *a, struct page *b)
 {
@@ -66,7 +69,11 @@ bool ksm_pages_equal(struct page *a, struct page *b)
 	return !differ;
 }
 
-/* Take the page of a job out of its page table. The page-table lock is held; no TLB is flushed yet. */
+/*
+ * Isolate the page of a job: lock it, and clear its page-table entry. The
+ * caller holds the page-table lock, and flushes the TLB later. Returns true on
+ * success; otherwise job->why is the reason.
+ */
 static bool take(struct vm_area_struct *vma, pte_t *ptep, struct ksm_job *job)
 {
 	pte_t pte = ptep_get(ptep);
@@ -98,7 +105,11 @@ static bool take(struct vm_area_struct *vma, pte_t *ptep, struct ksm_job *job)
 	return true;
 }
 
-/* The page is as it will stay: is it as the kernel page is, or made to be now? */
+/*
+ * Compare the page of a job with its kernel page, or copy it if the kernel page
+ * has no content yet. No process can write the page. Returns KSM_SKIP_NONE if
+ * the kernel page can replace it.
+ */
 static enum ksm_skip match(struct ksm_job *job)
 {
 	struct page *kpage = job->kpage;
@@ -106,7 +117,7 @@ static enum ksm_skip match(struct ksm_job *job)
 	if (PageHWPoison(kpage))
 		return KSM_SKIP_HWPOISON;
 	if (!PageUptodate(kpage)) {
-		/* The scanner that allocated it is about to replace the first page. */
+		/* The scanner that allocated it has not filled it yet. */
 		if (job->kind == KSM_STABLE)
 			return KSM_SKIP_BUSY;
 		return ksm_kpage_fill(kpage, job->hash, job->page) ? KSM_SKIP_NONE
@@ -114,12 +125,15 @@ static enum ksm_skip match(struct ksm_job *job)
 	}
 	if (ksm_pages_equal(job->page, kpage))
 		return KSM_SKIP_NONE;
-	/* The hash of the node may have changed since: ksm_node_crowded() checks again. */
+	/* The node's hash may have changed: ksm_node_crowded() checks again. */
 	job->lied = ksm_index_ops->hashes && ksm_page_sample(job->page) == job->hash;
 	return KSM_SKIP_CHANGED;
 }
 
-/* Nobody can write the page any more: put the kernel page in its place, or put it back. */
+/*
+ * Map the kernel page in place of the page of a job, or restore the old
+ * page-table entry. The TLB has been flushed, so no process can write the page.
+ */
 static void replace(struct vm_area_struct *vma, pte_t *ptep, struct ksm_job *job)
 {
 	job->why = page_is_held(job->page) ? KSM_SKIP_PINNED : match(job);
@@ -130,7 +144,7 @@ static void replace(struct vm_area_struct *vma, pte_t *ptep, struct ksm_job *job
 		set_pte_at(vma->vm_mm, job->addr, ptep, job->orig);
 }
 
-/* The switch of pages that one page table maps. The mmap lock is held. */
+/* Replace pages that one page table maps. The caller holds the mmap lock. */
 static void switch_ptes(struct vm_area_struct *vma, struct ksm_job *jobs, unsigned int nr)
 {
 	unsigned long start = jobs[0].addr, end = jobs[nr - 1].addr + PAGE_SIZE;
@@ -143,7 +157,7 @@ static void switch_ptes(struct vm_area_struct *vma, struct ksm_job *jobs, unsign
 	pte_change_begin(vma, start, end, &range);
 	first = get_pte(vma->vm_mm, start, &ptl);
 	for (i = 0; i < nr; i++) {
-		/* No page table: a huge page, or nothing; split() finds out. */
+		/* No page table: a huge page or a hole, as split() checks. */
 		jobs[i].why = KSM_SKIP_THP_SPLIT;
 		jobs[i].page = NULL;
 		if (first)
@@ -166,11 +180,15 @@ static void switch_ptes(struct vm_area_struct *vma, struct ksm_job *jobs, unsign
 			pages[freed++] = jobs[i].page;
 		}
 	}
-	/* One hold of the lock of the LRU, not one for each page. */
+	/* This takes the LRU lock once, not once for each page. */
 	release_pages(pages, freed);
 }
 
-/* Split the huge page that an address maps. The mmap lock is held; kksmd holds no reference to any part of it. */
+/*
+ * Split the huge page that an address maps. The caller holds the mmap lock, and
+ * no reference to any part of the huge page, or the split would fail. Returns
+ * KSM_SKIP_NONE if the page was split, or was not part of a huge page any more.
+ */
 static enum ksm_skip split(struct mm_struct *mm, unsigned long addr)
 {
 	enum ksm_skip why = KSM_SKIP_NONE;
@@ -190,13 +208,16 @@ static enum ksm_skip split(struct mm_struct *mm, unsigned long addr)
 	return why;
 }
 
-/* Set VM_NOHUGEPAGE on all mappings of a region. Returns false if the mmap lock is not free. */
+/*
+ * Set VM_NOHUGEPAGE on all mappings of a region. Returns false if the mmap lock
+ * is contended.
+ */
 static bool refuse_huge_pages(struct ksm_region *region)
 {
 	struct mm_struct *mm = region->mm;
 	struct vm_area_struct *vma;
 
-	/* There was an mmap_write_trylock() once, and mmap_write_unlock() fits this as well. */
+	/* Newer kernels have no mmap_write_trylock(), which did just this. */
 	if (!down_write_trylock(&mm->mmap_lock))
 		return false;
 	for (vma = find_vma(mm, region->start); vma && vma->vm_start < region->end;
@@ -208,18 +229,19 @@ static bool refuse_huge_pages(struct ksm_region *region)
 }
 
 /*
- * Find the mapping of @addr, if a kernel page may be put there. Returns KSM_SKIP_NONE
- * with the mmap lock held for reading, or a reason with no lock held: the scanner
- * never waits for the mmap lock of a process.
+ * Find the mapping of @addr, if the driver may merge its pages. Returns
+ * KSM_SKIP_NONE with the mmap lock held for reading, or a reason with no lock
+ * held. The scanner never waits for the mmap lock of a process.
  *
- * khugepaged examines a range, drops the mmap lock, takes it for writing and isolates
- * the pages it saw, one by one. A merge in between does no harm: a kernel page is not
- * on the LRU, so it cannot be isolated. But where CONFIG_DEBUG_VM is on, an assertion
- * that all pages are still anonymous comes before this check. On such kernels the
- * mappings of the region are marked VM_NOHUGEPAGE before the first merge: khugepaged
- * checks this flag again once it has the lock for writing. Everywhere else the flag
- * is not touched, since mappings whose flags differ can neither join nor be moved as
- * one.
+ * On kernels with CONFIG_DEBUG_VM, the mappings of a region are marked
+ * VM_NOHUGEPAGE before the first merge. khugepaged examines a range, drops the
+ * mmap lock, takes it for writing, and isolates the pages that it saw, one by
+ * one. A merge in between does no harm: a kernel page is not on the LRU, so
+ * khugepaged cannot isolate it. But with CONFIG_DEBUG_VM, khugepaged first
+ * asserts that each page is still anonymous. It also checks the flag again
+ * after it has taken the lock for writing, so a marked mapping never reaches
+ * the assertion. Other kernels leave the flag alone, because two mappings with
+ * different flags can neither be merged nor be moved by one mremap().
  */
 static enum ksm_skip lock_vma(struct ksm_region *region, unsigned long addr,
 			      struct vm_area_struct **vma)
@@ -236,7 +258,7 @@ static enum ksm_skip lock_vma(struct ksm_region *region, unsigned long addr,
 			break;
 		if (!IS_ENABLED(CONFIG_DEBUG_VM) || ((*vma)->vm_flags & VM_NOHUGEPAGE))
 			return KSM_SKIP_NONE;
-		/* A process that asks for huge pages again and again has them. */
+		/* The process keeps calling madvise(MADV_HUGEPAGE): give up. */
 		if (tries == 2)
 			break;
 		mmap_read_unlock(mm);
@@ -247,7 +269,7 @@ static enum ksm_skip lock_vma(struct ksm_region *region, unsigned long addr,
 	return why;
 }
 
-/* Merge what lies in the mapping of the first job. Returns how many jobs that was. */
+/* Run the jobs in the VMA of the first job. Returns the number of jobs run. */
 static unsigned int merge_run(struct ksm_region *region, struct ksm_job *jobs, unsigned int nr)
 {
 	struct vm_area_struct *vma;
@@ -272,16 +294,19 @@ static unsigned int merge_run(struct ksm_region *region, struct ksm_job *jobs, u
 }
 
 /**
- * ksm_merge - put kernel pages in place of pages that are equal to them
- * @jobs: what is to be merged, by address, all of one chunk; set to what became of
- *	each. The caller holds no reference to any of the pages, nor to any part of
- *	a huge page that one belongs to.
- * @nr: how many, at most KSM_BATCH: they are switched under one hold of the
- *	page-table lock
+ * ksm_merge - replace pages by kernel pages of the same content
+ * @jobs: the merge jobs, sorted by address, all of one chunk; the result of
+ *	each is stored in its @why. The caller holds no reference to any of the
+ *	pages, nor to any part of a huge page that one belongs to.
+ * @nr: the number of jobs, at most KSM_BATCH
  *
- * Of what stays nothing has changed, but that a huge page may have been split.
- * ksm_lock is not held: what the jobs are of stays where it is, since the items are
- * KSM_ITEM_MERGING, the nodes held, and the regions used.
+ * A page that is not replaced stays mapped as before, except that a huge page
+ * may have been split. The items, kernel pages and regions of the jobs cannot
+ * go away: the items are KSM_ITEM_MERGING, each job holds a reference to its
+ * kernel page, and each region has a user.
+ *
+ * Context: ksm_lock must not be held. Only tries to take the mmap lock. May
+ * sleep.
  */
 void ksm_merge(struct ksm_job *jobs, unsigned int nr)
 {

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Names in the object file for the mm functions that mm_symbols.c forwards to.
+ * Rename the mm functions that mm_symbols.c forwards to.
  *
- * The source calls these functions by the kernel's names. In the object file they
- * need other ones: with two symbols of one name in /proc/kallsyms, kprobes, perf and
- * bpf refuse to attach to either. Kbuild includes this file before any header, so the
- * kernel's declarations, and its inlines that call the functions, are renamed as well,
- * and still check the prototypes.
+ * The source calls these functions by the kernel's names, but in the object
+ * file they need different names: if /proc/kallsyms lists two symbols of the
+ * same name, kprobes, perf and bpf refuse to attach to either. Kbuild includes
+ * this file before any header. So the kernel's declarations and the inline
+ * functions that call these functions are renamed, too, and the compiler still
+ * checks the prototypes.
  */
 #ifndef KSM_MM_NAMES_H
 #define KSM_MM_NAMES_H
@@ -31,7 +32,10 @@
 #define __mmu_notifier_invalidate_range_start_map	ksm_sym___mmu_notifier_invalidate_range_start_map
 #define mm_kobj					ksm_sym_mm_kobj
 
-/* An inline that gcc makes a function of where it is not inlined. */
+/*
+ * An inline function, which gcc emits as a symbol wherever it does not inline
+ * it.
+ */
 #define pmd_pfn					ksm_sym_pmd_pfn
 
 #endif /* KSM_MM_NAMES_H */

@@ -131,7 +131,10 @@ struct ksm_symbol {
 	unsigned long addr;
 };
 
-/* Neither may call the other: fn would be expanded to its name in mm_names.h on the way. */
+/*
+ * Neither macro may use the other: the preprocessor would then replace fn by
+ * its name from mm_names.h.
+ */
 #define ROW_V(fn, proto, args)								\
 	{ #fn, &STATIC_CALL_KEY(ksm_sc_##fn), STATIC_CALL_TRAMP_ADDR(ksm_sc_##fn) },
 #define ROW_X(ret, fn, proto, args)							\
@@ -151,7 +154,7 @@ struct lockdep_map __mmu_notifier_invalidate_range_start_map = {
 };
 #endif
 
-/* The address of a symbol of the kernel, 0 if it has none of that name. */
+/* The address of a kernel symbol, or 0 if the kernel has none of that name. */
 static unsigned long kernel_symbol(const char *name)
 {
 	return static_call(ksm_sc_lookup)(name);
@@ -180,10 +183,10 @@ static int find_lookup(void)
 }
 
 /*
- * Is the running kernel the very build whose headers this module was compiled with?
- * The module loader compares the release, and a checksum of each exported function.
- * Functions that are found by name have no checksum, and two builds of one release
- * may differ in their prototypes and in the structures that they take.
+ * Is the running kernel the very build whose headers this module was compiled
+ * with? The module loader compares the release and a checksum of each exported
+ * function. Functions that are looked up by name have no checksum, and their
+ * prototypes and structures may differ between two builds of one release.
  */
 static int check_kernel(void)
 {
@@ -202,8 +205,8 @@ static int check_kernel(void)
  * To be called first in the life of the module. Names every function that this
  * kernel does not have.
  *
- * Return: 0; -ENOEXEC if the module was built for another kernel; -ENOENT when any
- * function is missing, and then none is bound.
+ * Return: 0; -ENOEXEC if the module was built for another kernel; -ENOENT when
+ * any function is missing, and then none is bound.
  */
 int ksm_symbols_init(void)
 {

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Stable nodes: the kernel pages that have been made, and how many items map each.
+ * Stable nodes: one per kernel page, with a count of the items that map it.
  *
- * A node holds no reference to its kernel page, as a stable_node of mm/ksm.c holds
- * none to its KSM page. The page tables that map the page hold references, and so do
- * merges under way. When the last of them goes (a write, munmap, exec, exit), the
- * page is freed at once, whether or not anything scans. The node then points to a
- * page that belongs to somebody else, so nothing dereferences node->kpage before
- * ksm_node_tryget() has confirmed that the page is still the node's own.
+ * A node holds no reference to its kernel page, just as a stable_node in
+ * mm/ksm.c holds none to its KSM page. The page tables that map the page hold
+ * references, and so do merges in progress. When the last reference is dropped
+ * (a write, munmap, exec, exit), the page is freed at once, whether or not a
+ * scanner runs. The page allocator may then give the page to another owner. So
+ * no function uses the content of node->kpage before ksm_node_tryget() has
+ * confirmed that the page is still the node's own.
  *
- * All under ksm_lock, except for the content of a page that is new.
+ * ksm_lock protects everything here, except the content of a new page.
  */
 #include <linux/highmem.h>
 #include <linux/memory.h>
@@ -25,17 +26,20 @@ static struct kmem_cache *node_cache;
 /* The node that ksm_nodes_prune() examines next; NULL for the first one. */
 static struct ksm_node *prune_next;
 
-/* Nodes that are examined under one hold of ksm_lock, and in one call. */
+/* Nodes examined before ksm_lock is dropped, and nodes examined in one call. */
 #define NODES_PER_HOLD	256
 #define NODES_PER_CALL	(1 << 16)
 
-/* The driver stops merging with a kernel page long before the count of its items overflows. */
+/*
+ * Stop merging with a kernel page long before its item count overflows. The
+ * other half of the range is for items that fork and mremap add.
+ */
 #define MAX_ITEMS	((1UL << KSM_DATA_BITS) - 1)
 #define MAX_MERGED	(MAX_ITEMS / 2)
 
 /*
- * Nothing here may sleep: ksm_lock is held, which other processes wait for. A failed
- * allocation is not worth a warning, since the page is found again in the next pass.
+ * Allocations under ksm_lock must not sleep, because other processes wait for
+ * that lock. A failed allocation needs no warning: the next pass tries again.
  */
 #define KSM_GFP_LOCKED	(GFP_NOWAIT | __GFP_NOWARN | __GFP_ACCOUNT)
 
@@ -58,7 +62,7 @@ static unsigned long nr_items(const struct ksm_node *node)
 	return node->kpage ? node->entry.data : node->left;
 }
 
-/* From here on pages are compared with the kernel page, and replaced by it. */
+/* Give a kernel page its content. From now on it can replace equal pages. */
 static void fill(struct page *kpage, struct page *content)
 {
 	copy_highpage(kpage, content);
@@ -75,9 +79,10 @@ static struct ksm_key key_of(struct page *page, u64 *sample)
 }
 
 /*
- * Has the kernel page of a node been freed? The page allocator clears the private
- * field before it hands a page out again, and only ksm_node_create() sets it to
- * @node. So a page that once was freed is never taken for the node's again.
+ * Has the kernel page of a node been freed? The page allocator clears the
+ * private field before it hands out a page again, and only ksm_node_create()
+ * sets that field to @node. So a page that has been reused is never mistaken
+ * for the node's own.
  */
 static bool is_stale(const struct ksm_node *node)
 {
@@ -86,7 +91,7 @@ static bool is_stale(const struct ksm_node *node)
 
 /**
  * ksm_node_tryget - take a reference to the kernel page of a node
- * @node: the node, not dropped
+ * @node: the node; it must not have been dropped
  *
  * Context: ksm_lock must be held. Balance with ksm_kpage_put() or put_page().
  * Return: true, or false if the page has been freed.
@@ -110,10 +115,12 @@ static void node_free(struct ksm_node *node)
 }
 
 /**
- * ksm_node_dropped - a node has left the index: its page has been freed or is broken
- * @node: the node; freed here, or by the last of the items that point to it
+ * ksm_node_dropped - detach a node from its kernel page, and free it if unused
+ * @node: the node, which has just left the index because its page has been
+ *	freed or has a memory error
  *
- * If its page is still mapped (by a forked child, say), it becomes an ordinary page.
+ * If items still point to the node, the last of them frees it. If the page is
+ * still mapped (by a forked child, for example), it becomes an ordinary page.
  *
  * Context: ksm_lock must be held.
  */
@@ -145,25 +152,26 @@ static void node_drop(struct ksm_node *node)
 	ksm_node_dropped(node);
 }
 
-/* Is there no point in finding a node any more? */
+/* Can pages no longer be merged with the kernel page of a node? */
 static bool is_useless(const struct ksm_node *node)
 {
 	return is_stale(node) || PageHWPoison(node->kpage);
 }
 
 /**
- * ksm_node_create - allocate a kernel page for a content, and its node
- * @content: a page with the content; it can be written meanwhile, so each merge
+ * ksm_node_create - allocate a kernel page and its node
+ * @content: the page to copy; its owner can still write it, so each merge
  *	compares again
- * @hash: the hash of @content, under which the index has no node yet
+ * @hash: the hash of @content; the index has no node with this hash yet
  * @owner: the mm whose memory cgroup is charged
- * @why: set to the reason when there is no node
+ * @why: set to the reason if no node is created
  *
- * An index that finds by hash takes the node before the page has its content, which
- * the first merge copies (ksm_kpage_fill()). One that compares content cannot wait.
+ * With index=hash, the node enters the index before its page has content: the
+ * first merge copies it (ksm_kpage_fill()). With index=tree, the index compares
+ * contents, so the content is copied here.
  *
  * Context: ksm_lock must be held. Does not sleep.
- * Return: the node, with a reference to its kernel page for the caller; or NULL.
+ * Return: the node, or NULL. The caller gets a reference to its kernel page.
  */
 struct ksm_node *ksm_node_create(struct page *content, u64 hash, struct mm_struct *owner,
 				 enum ksm_skip *why)
@@ -187,7 +195,10 @@ struct ksm_node *ksm_node_create(struct page *content, u64 hash, struct mm_struc
 		goto free_node;
 	if (!ksm_index_ops->hashes)
 		fill(node->kpage, content);
-	/* The copied content may differ from the one searched for, and be in the index already. */
+	/*
+	 * @content may have been written since the search, so the index may
+	 * already have a node with the copied content.
+	 */
 	*why = KSM_SKIP_CHANGED;
 	key.content = node->kpage;
 	if (ksm_index_ops->insert_stable(ksm_index, &key, &node->entry))
@@ -209,13 +220,14 @@ uncharge:
 }
 
 /**
- * ksm_kpage_fill - copy the content of the first page that a kernel page replaces
- * @kpage: the kernel page, not up to date
- * @hash: the hash that its node has in the index
- * @content: the page, which no process can write
+ * ksm_kpage_fill - copy the first page that a kernel page replaces
+ * @kpage: the kernel page, not yet up to date
+ * @hash: the hash under which its node is in the index
+ * @content: the page to copy, which no process can write
  *
  * Context: a page-table lock may be held. Does not sleep.
- * Return: true; or false, with nothing copied, if @content has another hash.
+ * Return: true if the content was copied; false, with nothing copied, if the
+ * hash of @content is not @hash.
  */
 bool ksm_kpage_fill(struct page *kpage, u64 hash, struct page *content)
 {
@@ -228,8 +240,9 @@ bool ksm_kpage_fill(struct page *kpage, u64 hash, struct page *content)
 }
 
 /**
- * ksm_kpage_put - drop the reference of a job to a kernel page
- * @kpage: the kernel page; if nothing maps it, it is freed, and its node with it
+ * ksm_kpage_put - drop a reference to a kernel page
+ * @kpage: the kernel page; if this was the last reference and the node has no
+ *	items, the node is dropped too
  *
  * Context: ksm_lock must be held.
  */
@@ -238,17 +251,17 @@ void ksm_kpage_put(struct page *kpage)
 	struct ksm_node *node = ksm_page_node(kpage);
 
 	put_page(kpage);
-	/* A node with items is found out by them. */
+	/* If the node has items, the last one to leave drops it. */
 	if (node && !nr_items(node) && is_stale(node))
 		node_drop(node);
 }
 
 /**
- * ksm_node_is_single - does only one item map the kernel page of a node?
- * @node: the node; the caller holds one reference to its page
+ * ksm_node_is_single - test whether exactly one item maps a kernel page
+ * @node: the node of the page; the caller holds one reference to the page
  *
  * Context: ksm_lock must be held.
- * Return: true if one item does, and no merge under way uses the page.
+ * Return: true if one item maps the page and no other merge uses it.
  */
 bool ksm_node_is_single(const struct ksm_node *node)
 {
@@ -260,8 +273,9 @@ bool ksm_node_is_single(const struct ksm_node *node)
  * ksm_node_of - find the node of a page that a page table maps
  * @page: the page; the caller holds a reference, or the page-table lock
  *
- * The private field of a page that another driver has mapped can have any value, so
- * it is read with care. With ksm_lock not held, the node may be freed at any moment.
+ * Another driver may have mapped the page, and then its private field can have
+ * any value. So the field is dereferenced with copy_from_kernel_nofault(). If
+ * the caller does not hold ksm_lock, the node may be freed at any moment.
  *
  * Context: any. Does not sleep.
  * Return: the node, or NULL if @page is not a kernel page.
@@ -278,7 +292,7 @@ struct ksm_node *ksm_node_of(struct page *page)
 	return node;
 }
 
-/* The node that an index has for a key, with a reference to its page; or NULL. */
+/* Find the node that matches a key. The caller gets a reference to its page. */
 static struct ksm_node *find(const struct ksm_key *key)
 {
 	struct ksm_entry *entry;
@@ -294,14 +308,16 @@ static struct ksm_node *find(const struct ksm_key *key)
 }
 
 /**
- * ksm_node_find - find the node whose kernel page has the content of a page
+ * ksm_node_find - find the node that matches a page
  * @page: the page
  * @hash: its hash
- * @sample: the hash of a sample of it
+ * @sample: the hash of a sample of its content
+ *
+ * With index=hash, a node with the same hash matches, and the merge compares
+ * the contents.
  *
  * Context: ksm_lock must be held.
- * Return: the node, with a reference to its kernel page for the caller, or NULL. An
- * index that finds by hash returns a node with the same hash; the merge compares.
+ * Return: the node, or NULL. The caller gets a reference to its kernel page.
  */
 struct ksm_node *ksm_node_find(struct page *page, u64 hash, u64 sample)
 {
@@ -309,7 +325,7 @@ struct ksm_node *ksm_node_find(struct page *page, u64 hash, u64 sample)
 	struct ksm_node *node = find(&key);
 
 	if (!node && ksm_index_ops->hashes && sample != hash) {
-		/* A node from before its sample collided is still found by the sample. */
+		/* A node older than the collision is indexed by its sample. */
 		key.hash = sample;
 		node = find(&key);
 	}
@@ -321,10 +337,14 @@ struct ksm_node *ksm_node_find(struct page *page, u64 hash, u64 sample)
 }
 
 /**
- * ksm_node_crowded - a page has the same sample as a kernel page, and differs from it
- * @node: the node of the kernel page; from here on found by a hash of the whole page
+ * ksm_node_crowded - handle a hash collision between a page and a kernel page
+ * @node: the node of the kernel page; it is indexed by a hash of the whole page
+ *	from now on
  *
- * Context: ksm_lock must be held, and a reference to the kernel page.
+ * The two pages have the same sample but differ elsewhere.
+ *
+ * Context: ksm_lock must be held. The caller holds a reference to the kernel
+ * page.
  */
 void ksm_node_crowded(struct ksm_node *node)
 {
@@ -333,11 +353,14 @@ void ksm_node_crowded(struct ksm_node *node)
 
 	if (sample != ksm_page_sample(node->kpage))
 		return;
-	/* Idle chunks have items under this sample: they must be hashed completely, too. */
+	/*
+	 * Idle chunks may have items with this sample. Scan them again, so that
+	 * their pages are hashed completely, too.
+	 */
 	if (ksm_hash_crowded(sample))
 		ksm_scan_epoch++;
 	key = key_of(node->kpage, &ignored);
-	/* Another node has this content: both stay where they are. */
+	/* Another node has this hash: leave both nodes where they are. */
 	if (ksm_index_ops->find_stable(ksm_index, &key))
 		return;
 	ksm_index_ops->forget(ksm_index, &node->entry, KSM_STABLE);
@@ -347,7 +370,7 @@ void ksm_node_crowded(struct ksm_node *node)
 /**
  * ksm_node_link - record that an item maps the kernel page of a node
  * @node: the node
- * @item: the item; in no index
+ * @item: the item, which must not be in an index
  *
  * Context: ksm_lock must be held.
  */
@@ -367,16 +390,16 @@ void ksm_node_link(struct ksm_node *node, struct ksm_item *item)
 }
 
 /**
- * ksm_node_adopt - have an item follow its page-table entry
- * @item: the item, in any state
+ * ksm_node_adopt - make the state of an item agree with its page-table entry
+ * @item: the item; not KSM_ITEM_MERGING
  * @page: the page that its address maps now
  *
- * Fork and mremap bring kernel pages to addresses where the scanner merged nothing,
- * or merged with another kernel page.
+ * Fork and mremap can map a kernel page at an address where the scanner has
+ * merged nothing, or has merged with another kernel page.
  *
- * Context: ksm_lock must be held, and a reference to @page.
- * Return: true if @page is a kernel page, and @item is linked to its node; false if
- * not, and @item is KSM_ITEM_PLAIN.
+ * Context: ksm_lock must be held. The caller holds a reference to @page.
+ * Return: true if @page is a kernel page and @item is now linked to its node;
+ * false if @item is not linked to a node.
  */
 bool ksm_node_adopt(struct ksm_item *item, struct page *page)
 {
@@ -392,8 +415,9 @@ bool ksm_node_adopt(struct ksm_item *item, struct page *page)
 }
 
 /**
- * ksm_node_unlink - record that an item no longer maps the kernel page of its node
- * @item: the item; if it was the last one and the page has been freed, the node goes
+ * ksm_node_unlink - record that an item no longer maps its kernel page
+ * @item: the item; it becomes KSM_ITEM_PLAIN. If it was the last item and the
+ *	page has been freed, the node is freed too
  *
  * Context: ksm_lock must be held.
  */
@@ -418,13 +442,14 @@ void ksm_node_unlink(struct ksm_item *item)
 }
 
 /**
- * ksm_nodes_prune - drop nodes whose kernel page has been freed or is broken
+ * ksm_nodes_prune - drop nodes whose kernel page is freed or has a memory error
  *
- * Items notice that when the scan comes to them, which may take long, or never happen
- * if "run" is 0. Until then the counters would be wrong. Each call goes on where the
- * last one ended, so that its cost has a bound.
+ * A scan would find them as well, but a pass can take long, and with run=0
+ * there is none. Until the nodes are dropped, the counters are wrong. Each call
+ * examines at most NODES_PER_CALL nodes, and continues where the last call
+ * ended.
  *
- * Context: takes ksm_lock, and drops it now and then. May sleep.
+ * Context: takes ksm_lock, and drops it every NODES_PER_HOLD nodes. May sleep.
  */
 void ksm_nodes_prune(void)
 {
@@ -451,8 +476,9 @@ void ksm_nodes_prune(void)
 }
 
 /*
- * Memory is about to be unplugged, and its struct pages with it. None of its pages is
- * in use any more, so all nodes that point there are stale.
+ * Drop all nodes whose kernel page is in memory that is about to be unplugged,
+ * because its struct pages are freed, too. No page of that memory is in use any
+ * more, so these nodes are stale.
  */
 static int devksm_memory_callback(struct notifier_block *block, unsigned long action, void *arg)
 {
@@ -488,7 +514,10 @@ int ksm_node_init(void)
 	return err;
 }
 
-/* No area is open, so no item is linked; forked children may still map kernel pages. */
+/*
+ * No area is open, so no item points to a node. Forked children may still map
+ * kernel pages, which become ordinary pages here.
+ */
 void ksm_node_exit(void)
 {
 	struct ksm_node *node, *next;

@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The pass: where it stands, and who has which piece of it.
+ * The pass: divide all registered memory into ranges for the scanners.
  *
- * The cursor goes through the regions in the order of their registration, and
- * through each region by address. A scanner takes a piece at the cursor, at most
- * what one page table maps, and the cursor moves on behind it; so no two scanners
- * are in one page table, and a large region keeps all of them busy. What a scanner
- * has left of its piece when it goes to sleep, the next one to come takes up.
+ * A cursor moves through the regions in the order of their registration, and
+ * through each region by address. A scanner claims a range at the cursor, at
+ * most the memory that one page table maps, and the cursor advances past it. So
+ * no two scanners work in one page table, and one large region can occupy all
+ * of them. A scanner that goes to sleep returns the rest of its range, and
+ * another scanner claims it.
  *
- * When the cursor has been everywhere and no piece is left, nor out with a scanner,
- * the pass is over: an unstable index that does not keep its entries is emptied, and
- * the figures of the pass become the figures that userspace reads.
+ * The pass ends when the cursor has passed the last region and all ranges are
+ * finished. Then an unstable index that does not keep its entries is emptied,
+ * and the counters of the pass are published to userspace.
  *
- * All under ksm_lock.
+ * ksm_lock protects everything here. The code calls a range a "piece".
  */
 #include <linux/mm.h>
 #include <linux/swap.h>
@@ -21,20 +22,24 @@
 #include "ksm.h"
 #include "trace.h"
 
-/* After so many quiet passes a chunk is left out of one; after so many, of 2^(MAX - MIN). */
+/*
+ * A chunk is skipped for one pass after QUIET_MIN idle passes, and for
+ * 2^(QUIET_MAX - QUIET_MIN) passes after QUIET_MAX idle passes.
+ */
 #define QUIET_MIN	4
 #define QUIET_MAX	9
 
-/* Who waits for all scanners to have come back. */
+/* Threads that wait until no scanner has a range. */
 static DECLARE_WAIT_QUEUE_HEAD(back);
 
-/* What was found out about a chunk in an earlier one does not count. */
+/* The idle count of a chunk is ignored if it dates from an earlier epoch. */
 unsigned int ksm_scan_epoch;
 
 /*
- * The cursor is in @region at @addr; without a region it has been everywhere. @left
- * are pieces that somebody began. @out says how many are with a scanner; who begins
- * or ends the pass counts as well.
+ * The cursor is in @region at @addr; @region is NULL once the cursor has passed
+ * the last region. @left holds ranges that a scanner returned unfinished. @out
+ * counts the ranges that scanners hold, plus one while a scanner begins or ends
+ * the pass.
  */
 static struct {
 	bool running;
@@ -45,7 +50,10 @@ static struct {
 	unsigned int out;
 } pass;
 
-/* To the first region after @region (NULL: of all) that is not being removed. */
+/*
+ * Move the cursor to the next region after @region (or the first one, if it is
+ * NULL) that is not being removed.
+ */
 static void cursor_enter_next(struct ksm_region *region)
 {
 	struct list_head *pos = region ? &region->in_scan : &ksm_regions;
@@ -84,9 +92,10 @@ static void come_back(void)
 }
 
 /**
- * ksm_pass_has_work - is it worth looking for a piece of the pass, or for its end?
+ * ksm_pass_has_work - test whether a scanner can claim a range or end the pass
  *
- * Return: whether it is so; ksm_lock need not be held, and then it is a guess.
+ * Context: any. Without ksm_lock, the return value may be out of date.
+ * Return: true if there is a range to claim, or if the pass can begin or end.
  */
 bool ksm_pass_has_work(void)
 {
@@ -94,9 +103,9 @@ bool ksm_pass_has_work(void)
 }
 
 /**
- * ksm_pass_begin - begin the next pass, if none is under way
+ * ksm_pass_begin - begin a pass, unless one is in progress
  *
- * Lets go of ksm_lock in between.
+ * Context: ksm_lock must be held. May drop and retake it, and may sleep.
  */
 void ksm_pass_begin(void)
 {
@@ -104,7 +113,7 @@ void ksm_pass_begin(void)
 		return;
 	pass.running = true;
 	go_out();
-	/* Fresh pages wait in per-CPU batches that hold a reference to each. */
+	/* References from per-CPU LRU batches prevent merges of new pages. */
 	if (ksm_seen_fresh || ksm_counters.skipped_last[KSM_SKIP_PINNED]) {
 		mutex_unlock(&ksm_lock);
 		lru_add_drain_all();
@@ -117,11 +126,10 @@ void ksm_pass_begin(void)
 }
 
 /**
- * ksm_pass_end - end the pass, if there is nothing left of it
+ * ksm_pass_end - end the pass, if all of its ranges are finished
  *
- * Lets go of ksm_lock in between.
- *
- * Return: whether it was ended.
+ * Context: ksm_lock must be held. May sleep.
+ * Return: true if the pass was ended.
  */
 bool ksm_pass_end(void)
 {
@@ -136,7 +144,7 @@ bool ksm_pass_end(void)
 	c->volatile_now = 0;
 	memcpy(c->skipped_last, c->skipped_now, sizeof(c->skipped_last));
 	memset(c->skipped_now, 0, sizeof(c->skipped_now));
-	/* Last: who sees it counted reads the figures of this pass. */
+	/* Increment this last, after all other counters of the pass. */
 	smp_store_release(&c->full_scans, c->full_scans + 1);
 	trace_devksm_pass_end(c->full_scans, c->shared, c->kernel_pages);
 	pass.running = false;
@@ -144,7 +152,7 @@ bool ksm_pass_end(void)
 	return true;
 }
 
-/* Has the cursor come to a chunk that this pass leaves out? */
+/* Does this pass skip the chunk at the cursor? If so, count that pass. */
 static bool chunk_rests(struct ksm_chunk *chunk)
 {
 	if (!chunk || !chunk->rest || chunk->epoch != ksm_scan_epoch ||
@@ -160,7 +168,7 @@ static unsigned int skip_resting(struct ksm_region *region, unsigned int most)
 	struct ksm_chunk *chunk;
 	unsigned int skipped = 0;
 
-	/* A scanner that is out may add a chunk. */
+	/* A scanner may add a chunk to the region without ksm_lock. */
 	xas_lock(&xas);
 	for (chunk = xas_load(&xas); skipped < most && chunk_rests(chunk);
 	     chunk = xas_next(&xas)) {
@@ -174,10 +182,12 @@ static unsigned int skip_resting(struct ksm_region *region, unsigned int most)
 }
 
 /**
- * ksm_pass_skip_resting - move the cursor past chunks that this pass leaves out
- * @most: how many, at most
+ * ksm_pass_skip_resting - move the cursor past chunks that this pass skips
+ * @most: the maximum number of chunks
  *
- * Return: how many they were; 0 when the cursor is at something else.
+ * Context: ksm_lock must be held.
+ * Return: the number of chunks skipped; 0 if the chunk at the cursor is to be
+ * scanned.
  */
 unsigned int ksm_pass_skip_resting(unsigned int most)
 {
@@ -185,10 +195,11 @@ unsigned int ksm_pass_skip_resting(unsigned int most)
 }
 
 /*
- * The scan goes on from a chunk. One in which nothing is merged, and pass after
- * pass finds every page as it was, is left out of one pass, then of two, four, and
- * so on. In an index that keeps its entries little is lost by that: who comes to
- * be equal to one of its pages finds it there, which ends its rest.
+ * A scanner has finished a chunk: decide how many passes skip it. A chunk is
+ * idle if no page of it is merged and none has changed. While it stays idle, it
+ * is skipped for one pass, then for two, four, and so on. With an index that
+ * keeps its entries, this delays few merges: the pages of the chunk are still
+ * in the index, and a match makes the chunk active again.
  */
 static void chunk_leave(struct ksm_chunk *chunk)
 {
@@ -202,11 +213,12 @@ static void chunk_leave(struct ksm_chunk *chunk)
 }
 
 /**
- * ksm_pass_claim - take a piece of the pass
- * @piece: set to the piece. Until ksm_pass_release() its region is not freed, and
- *	none of its chunks by anybody else.
+ * ksm_pass_claim - claim a range of the pass for the calling scanner
+ * @piece: set to the range. Until ksm_pass_release(), its region is not freed,
+ *	and only the caller frees its chunk.
  *
- * Return: whether there was one.
+ * Context: ksm_lock must be held.
+ * Return: true if a range was claimed.
  */
 bool ksm_pass_claim(struct ksm_piece *piece)
 {
@@ -227,12 +239,16 @@ bool ksm_pass_claim(struct ksm_piece *piece)
 }
 
 /**
- * ksm_pass_stretch - a look has told of more than the piece it was made in
- * @piece: the piece; made longer, if what comes after it is nobody's yet
- * @next: up to where the look has told
+ * ksm_pass_stretch - extend a range when one walk covered more than it
+ * @piece: the range; extended to @next if the cursor is at its end
+ * @next: the end of the memory that the walk covered
  *
- * Return: what else nobody has to look at any more, where others have pieces in
- * between; more often than not it is empty.
+ * The cursor is moved to @next. If other scanners have claimed ranges between
+ * @piece and the cursor, @piece cannot be extended, and the memory between the
+ * cursor and @next is returned as a range of its own.
+ *
+ * Context: ksm_lock must be held.
+ * Return: that second range; usually it is empty.
  */
 struct ksm_piece ksm_pass_stretch(struct ksm_piece *piece, unsigned long next)
 {
@@ -251,12 +267,13 @@ struct ksm_piece ksm_pass_stretch(struct ksm_piece *piece, unsigned long next)
 }
 
 /**
- * ksm_pass_postpone - leave out memory whose mmap lock is not free
- * @piece: the piece; nothing is left of it
+ * ksm_pass_postpone - skip memory whose mmap lock is contended
+ * @piece: the range; marked as finished
  *
- * If the cursor is right behind the piece, the rest of the region is left out as
- * well, and the next pass enters the region here. So a process that holds its lock
- * for long does not keep others waiting, and every part of its memory has its turn.
+ * If the cursor is at the end of the range, the rest of the region is skipped,
+ * too. The next pass enters the region where this one stopped. So a process
+ * that holds its mmap lock does not delay the scan of other processes, and all
+ * of its own memory is scanned sooner or later.
  *
  * Context: ksm_lock must be held.
  */
@@ -275,9 +292,11 @@ void ksm_pass_postpone(struct ksm_piece *piece)
 }
 
 /**
- * ksm_pass_move - a scanner is done with a part of its piece
- * @piece: the piece
- * @next: where it goes on
+ * ksm_pass_move - record that a scanner has finished a part of its range
+ * @piece: the range
+ * @next: the address at which the scanner continues
+ *
+ * Context: ksm_lock must be held.
  */
 void ksm_pass_move(struct ksm_piece *piece, unsigned long next)
 {
@@ -292,9 +311,12 @@ void ksm_pass_move(struct ksm_piece *piece, unsigned long next)
 }
 
 /**
- * ksm_pass_release - give back a piece
- * @piece: the piece; what is left of it goes to the next scanner that comes, but
- *	for that of a region that is being removed. The region may be freed here.
+ * ksm_pass_release - return a range to the pass
+ * @piece: the range. Another scanner can claim its unfinished part, unless the
+ *	region is being removed. Once ksm_lock is dropped, the region may be
+ *	freed.
+ *
+ * Context: ksm_lock must be held.
  */
 void ksm_pass_release(struct ksm_piece *piece)
 {
@@ -307,8 +329,10 @@ void ksm_pass_release(struct ksm_piece *piece)
 }
 
 /**
- * ksm_pass_leave - this pass has nothing more to do with a region
- * @region: the region, still in ksm_regions. Scanners may be out in it.
+ * ksm_pass_leave - remove a region from the pass
+ * @region: the region, still in ksm_regions; scanners may hold ranges of it
+ *
+ * Context: ksm_lock must be held.
  */
 void ksm_pass_leave(struct ksm_region *region)
 {
@@ -323,19 +347,19 @@ void ksm_pass_leave(struct ksm_region *region)
 }
 
 /**
- * ksm_pass_wait - wait until all scanners have come back
+ * ksm_pass_wait - wait until all scanners have returned their ranges
  *
- * They have been told not to go out again.
+ * The caller has set "run", so that scanners claim no further ranges.
  *
- * Context: ksm_lock must not be held. Sleeps, until the caller is killed.
- * Return: 0 or -EINTR.
+ * Context: ksm_lock must not be held. Sleeps; a fatal signal ends the wait.
+ * Return: 0 on success, or -EINTR if the caller was killed.
  */
 int ksm_pass_wait(void)
 {
 	int err = 0;
 
 	mutex_lock(&ksm_lock);
-	/* The scanner that returns the last piece may end the pass, and is out again then. */
+	/* Returning the last range can end the pass, and that raises @out. */
 	while (pass.out && !err) {
 		mutex_unlock(&ksm_lock);
 		if (wait_event_killable(back, !READ_ONCE(pass.out)))
@@ -347,7 +371,9 @@ int ksm_pass_wait(void)
 }
 
 /**
- * ksm_pass_afresh - forget which chunks are left out of how many passes
+ * ksm_pass_afresh - reset the idle counts of all chunks
+ *
+ * Context: takes ksm_lock.
  */
 void ksm_pass_afresh(void)
 {

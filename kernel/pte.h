@@ -9,7 +9,9 @@
 
 #include "compat.h"
 
-/* In the object file; the kernel has functions of its own with some of these names. */
+/*
+ * Names in the object file: the kernel has functions with some of these names.
+ */
 #define get_pte			ksm_get_pte
 #define page_is_held		ksm_page_is_held
 #define page_wrprotect		ksm_page_wrprotect

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Twice a second: forget regions of dead processes, and nodes whose page is gone.
+ * Free regions of dead processes and nodes of freed pages, twice a second.
  *
- * Their memory is free by then, since neither holds any. What remains is the
- * driver's metadata and its counters, which must not depend on whether, and how
- * fast, a scanner comes by.
+ * Regions and nodes hold no references to user memory, so that memory has been
+ * freed already. This frees the driver's metadata and corrects its counters,
+ * even if no scanner runs.
  */
 #include <linux/workqueue.h>
 
@@ -24,7 +24,7 @@ static void reap(struct work_struct *work)
 }
 
 /**
- * ksm_reap_start - there is something that can go stale: a region or a node
+ * ksm_reap_start - schedule reaping after a region or a node has been created
  *
  * Context: any.
  */
@@ -34,7 +34,7 @@ void ksm_reap_start(void)
 }
 
 /**
- * ksm_reap_now - a region of a dead process has no user any more
+ * ksm_reap_now - reap at once, because a dead region has lost its last user
  *
  * Context: any.
  */
@@ -43,7 +43,7 @@ void ksm_reap_now(void)
 	mod_delayed_work(system_freezable_wq, &reap_work, 0);
 }
 
-/* No area is open any more, so nothing starts it again. */
+/* No area is open any more, so no thread schedules the work again. */
 void ksm_reap_exit(void)
 {
 	cancel_delayed_work_sync(&reap_work);

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The scanners: kksmd, and as many more threads as "threads" says.
+ * The scanners: one or more kernel threads, kksmd, as set by "threads".
  *
- * A scanner takes a piece of the pass (pass.c) and goes through it step by step. It
- * looks at pages without ksm_lock, since reading them is most of the work of a
- * pass; then it takes ksm_lock, and has done what there is to do about them.
+ * A scanner claims a range of the pass (pass.c) and processes it in steps. In
+ * each step it first walks the page table and hashes the pages (walk.c). It
+ * does so without ksm_lock, because reading pages takes most of the time of a
+ * pass. Then it takes ksm_lock and processes the batch of candidate pages
+ * (visit.c).
  */
 #include <linux/freezer.h>
 #include <linux/kthread.h>
@@ -17,17 +19,17 @@
 #define CREATE_TRACE_POINTS
 #include "trace.h"
 
-/* Chunks that are left out of a pass, between two offers to let others have ksm_lock. */
+/* Chunks skipped before ksm_lock is dropped. */
 #define CHUNKS_PER_HOLD	256
 
 /**
- * struct ksm_scanner - a thread that scans
+ * struct ksm_scanner - a scanner thread
  * @task: the thread
- * @nr: which one it is, from 0
- * @piece: what it has taken of the pass
- * @spot: where it has looked last
- * @finds: what it found there
- * @jobs: what has to be merged for that
+ * @nr: its number, from 0
+ * @piece: the range that it has claimed
+ * @spot: the result of its last page-table walk
+ * @finds: the batch of candidate pages from that walk
+ * @jobs: the merge jobs for that batch
  */
 struct ksm_scanner {
 	struct task_struct *task;
@@ -38,18 +40,24 @@ struct ksm_scanner {
 	struct ksm_jobs jobs;
 };
 
-/* Scanners that sleep, and those that found nothing to do, since others have all that is left of a pass. */
+/*
+ * Scanners that sleep between batches, and scanners that have nothing to do
+ * because other scanners have claimed the rest of the pass.
+ */
 static DECLARE_WAIT_QUEUE_HEAD(asleep);
 static DECLARE_WAIT_QUEUE_HEAD(idle);
 
-/* As many as ksm_settings.threads says. Under ksm_run_lock. */
+/* The first ksm_settings.threads elements are in use. Under ksm_run_lock. */
 static struct ksm_scanner *scanners[KSM_MAX_THREADS];
 
 /*
- * Examine the beginning of the piece, at most @left pages of it. Returns 0; -ESRCH if
- * the mm has no users; or -EBUSY if its mmap lock is taken: a scanner that waited for
- * it would keep all other memory waiting. ksm_lock is not held: no other thread makes
- * or frees a chunk here, and ksm_visit() checks items again.
+ * Walk the beginning of the claimed range, at most @left pages. Returns 0;
+ * -ESRCH if the mm has no users; or -EBUSY if its mmap lock is contended. The
+ * scanner does not wait for that lock, because that would delay the scan of all
+ * other memory.
+ *
+ * The caller does not hold ksm_lock. No other thread allocates or frees a chunk
+ * in this range, and ksm_visit() checks again whether the items have changed.
  */
 static int look(struct ksm_scanner *s, unsigned int left)
 {
@@ -69,7 +77,7 @@ static int look(struct ksm_scanner *s, unsigned int left)
 		mmput_async(mm);
 		return -EBUSY;
 	}
-	/* Where somebody has been before, there is more often than not nothing else to tell. */
+	/* If the chunk exists, this batch walk is usually enough. */
 	chunk = ksm_chunk_find(region, addr);
 	if (chunk)
 		ksm_glance(mm, chunk, left, region->end, spot, finds);
@@ -91,18 +99,18 @@ static int look(struct ksm_scanner *s, unsigned int left)
 	return 0;
 }
 
-/* There are no pages in a range, or none that may be looked at. */
+/* Skip a range that has no pages, or whose pages cannot be merged. */
 static void pass_by(struct ksm_region *region, unsigned long start, unsigned long end,
 		    enum ksm_skip why)
 {
 	if (why)
 		ksm_skip(region->mm, start, (end - start) / PAGE_SIZE, why);
-	/* Merged pages stay merged when userfaultfd comes to their mapping. */
+	/* Registering userfaultfd on a mapping does not unmerge its pages. */
 	if (why != KSM_SKIP_UFFD)
 		ksm_items_forget(region, start, end, KSM_BREAK_UNMAPPED);
 }
 
-/* Do what there is to do about what look() has found. */
+/* Process the result of look(). ksm_lock is dropped and retaken. */
 static void act(struct ksm_scanner *s)
 {
 	struct ksm_piece *piece = &s->piece, more;
@@ -128,9 +136,10 @@ static void act(struct ksm_scanner *s)
 }
 
 /*
- * One step: the pages up to the first that is not ordinary, at most KSM_BATCH and at
- * most @left; or one hole; or one stretch that is left alone. Returns how many pages
- * were looked at, and at least 1. Lets go of ksm_lock.
+ * Process one batch of pages, one hole, or one range that is skipped. A batch
+ * ends before the first page that is not an ordinary one; it has at most
+ * KSM_BATCH and at most @left pages. Returns the number of pages examined, but
+ * at least 1. ksm_lock is dropped and retaken.
  */
 static unsigned int step(struct ksm_scanner *s, unsigned int left)
 {
@@ -146,14 +155,17 @@ static unsigned int step(struct ksm_scanner *s, unsigned int left)
 	} else if (err == -EBUSY) {
 		ksm_pass_postpone(&s->piece);
 	} else {
-		/* ksm_pass_release() has it freed. */
+		/* The mm is dead: reap.c frees the region after its release. */
 		ksm_pass_leave(s->piece.region);
 		s->piece.addr = s->piece.end;
 	}
 	return max(s->finds.looked, 1U);
 }
 
-/* Whoever sets "run" does so under ksm_lock, and then waits for scanners that are out. */
+/*
+ * A thread that sets "run" does so under ksm_lock, and then waits for scanners
+ * to return their ranges.
+ */
 static bool may_scan(void)
 {
 	return READ_ONCE(ksm_settings.run) == KSM_RUN_SCAN && !kthread_should_stop();
@@ -166,8 +178,8 @@ static bool should_scan(void)
 }
 
 /*
- * A batch: pages_to_scan pages, or less to the end of the pass. Returns false when
- * there was nothing to do, since others have all that is left of the pass.
+ * Scan pages_to_scan pages, or fewer if the pass ends. Returns false if there
+ * was nothing to do, because other scanners have claimed the rest of the pass.
  */
 static bool scan_batch(struct ksm_scanner *s)
 {
@@ -235,7 +247,9 @@ static int kksmd_thread(void *scanner)
 }
 
 /**
- * ksm_scan_wake - a setting or the list of regions has changed: look again
+ * ksm_scan_wake - wake all scanners after a setting or the regions have changed
+ *
+ * Context: any.
  */
 void ksm_scan_wake(void)
 {
@@ -244,7 +258,9 @@ void ksm_scan_wake(void)
 }
 
 /**
- * ksm_scan_join - there may be work for scanners that had none
+ * ksm_scan_join - wake the scanners that had nothing to do
+ *
+ * Context: any.
  */
 void ksm_scan_join(void)
 {
@@ -269,7 +285,7 @@ static struct ksm_scanner *scanner_start(unsigned int nr)
 	return ERR_PTR(err);
 }
 
-/* What it had begun of the pass, the others take up. */
+/* The thread has returned its range, so another scanner can claim it. */
 static void scanner_stop(struct ksm_scanner *s)
 {
 	kthread_stop(s->task);
@@ -277,10 +293,13 @@ static void scanner_stop(struct ksm_scanner *s)
 }
 
 /**
- * ksm_scan_set_threads - have so many threads scan
- * @nr: how many, at most KSM_MAX_THREADS; ksm_run_lock is held, but at load and unload
+ * ksm_scan_set_threads - set the number of scanner threads
+ * @nr: the number of threads, at most KSM_MAX_THREADS
  *
- * Return: 0; or an error, and there are as many as before.
+ * Context: ksm_run_lock must be held, except while the module is loaded or
+ * unloaded. May sleep.
+ * Return: 0 on success; on failure a negative error, and the number is
+ * unchanged.
  */
 int ksm_scan_set_threads(unsigned int nr)
 {

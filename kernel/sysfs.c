@@ -60,7 +60,7 @@ static const struct kernel_param_ops sysfs_dir_ops = {
 module_param_cb(sysfs_dir, &sysfs_dir_ops, NULL, 0444);
 MODULE_PARM_DESC(sysfs_dir, "the name of our directory in /sys/kernel/mm (read only)");
 
-/* The functions of mm/ksm.c for files of the same names have no prefix. */
+/* The prefix avoids the names of the functions in mm/ksm.c. */
 #define ATTR_RO(_name)									\
 static struct kobj_attribute devksm_##_name##_attr =					\
 	__ATTR(_name, 0444, devksm_##_name##_show, NULL)
@@ -111,7 +111,10 @@ static ssize_t devksm_run_store(struct kobject *kobj, struct kobj_attribute *att
 		err = ksm_pass_wait();
 	ksm_pass_afresh();
 	if (run == KSM_RUN_UNMERGE && !err) {
-		/* Of all processes, the one that asks for so many copies is to be killed first. */
+		/*
+		 * If the copies exhaust memory, the OOM killer is to kill this
+		 * writer first.
+		 */
 		set_current_oom_origin();
 		err = ksm_unmerge_all();
 		clear_current_oom_origin();

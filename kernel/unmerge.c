@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * From a merged page back to one of its owner's own: by an ordinary copy-on-write
- * fault, which the driver causes. And what becomes of addresses that map a kernel
- * page with a memory error, of which there can be no copy.
+ * Unmerge: give a process its own copy of a merged page.
+ *
+ * The driver causes an ordinary copy-on-write fault at the address. A kernel
+ * page with a memory error cannot be copied: its mapping is replaced by an
+ * entry that makes the next access fail with SIGBUS.
  */
 #include <linux/gfp.h>
 #include <linux/mm.h>
@@ -15,7 +17,7 @@
 #include "ksm.h"
 #include "pte.h"
 
-/* Does @addr, which lies in a mapping, map @kpage? The mmap lock is held. */
+/* Does @addr, which is in a VMA, map @kpage? The caller holds the mmap lock. */
 static bool maps(struct mm_struct *mm, unsigned long addr, struct page *kpage)
 {
 	spinlock_t *ptl;
@@ -32,11 +34,13 @@ static bool maps(struct mm_struct *mm, unsigned long addr, struct page *kpage)
 /**
  * ksm_unmap_poisoned - make access to a broken kernel page fail with SIGBUS
  * @mm: the mm
- * @addr: an address that may map a kernel page with an uncorrectable memory error
+ * @addr: an address that may map a kernel page with an uncorrectable memory
+ *	error
  *
- * The kernel cannot find the mappings of a kernel page, so memory_failure() leaves
- * them alone. This puts into the page table what it puts there for other pages: the
- * next access raises SIGBUS, and nothing reads the page.
+ * memory_failure() cannot find the mappings of a kernel page. This function
+ * does what memory_failure() does for other pages: it replaces the page-table
+ * entry by a hwpoison entry, so that the next access raises SIGBUS and does not
+ * read the page.
  *
  * Context: the mmap lock of @mm must be held. May sleep.
  */
@@ -58,8 +62,9 @@ void ksm_unmap_poisoned(struct mm_struct *mm, unsigned long addr)
 	if (pte_present(ptep_get(ptep)))
 		page = vm_normal_page(vma, addr, ptep_get(ptep));
 	/*
-	 * Its node may be gone already. But in such a mapping, only a kernel page is neither
-	 * anonymous nor of a file. One that is locked now is unmapped in the next pass.
+	 * The node may have been dropped already, so identify the page without
+	 * it: in such a mapping, only a kernel page is neither anonymous nor
+	 * in a file. If the page is locked, the next pass unmaps it.
 	 */
 	if (!page || !PageHWPoison(page) || PageAnon(page) || page->mapping ||
 	    !trylock_page(page)) {
@@ -81,12 +86,12 @@ end:
 /**
  * ksm_mmap_read_lock - take the mmap lock of a registered mm for reading
  * @mm: the mm
- * @force: the caller closes a descriptor: no signal ends the wait, so it waits for
- *	its own mm only
+ * @force: set if the caller closes a descriptor: no signal may end the wait
+ *	then, so the function waits only for the lock of the caller's own mm
  *
  * Context: ksm_lock must not be held.
- * Return: 0; -EINTR if the caller was killed; -EBUSY if @mm is another process's, is
- * locked, and @force is set.
+ * Return: 0 on success; -EINTR if the caller was killed; -EBUSY if @force is
+ * set and the lock of another process's mm is contended.
  */
 int ksm_mmap_read_lock(struct mm_struct *mm, bool force)
 {
@@ -99,9 +104,10 @@ int ksm_mmap_read_lock(struct mm_struct *mm, bool force)
 }
 
 /*
- * Fault once, if @addr still maps @kpage. Returns 1 if it does not, 0 if it may still
- * do so, or a negative error. The mmap lock is held for one fault only: a fault can
- * end with nothing done until a writer has had the lock (userfaultfd, closing).
+ * Cause one write fault, if @addr still maps @kpage. Returns 1 if @addr does
+ * not map it any more, 0 if it may still do so, or a negative error. The
+ * function drops the mmap lock after each fault, because some faults make no
+ * progress until another thread has taken that lock for writing (userfaultfd).
  */
 static int fault_away(struct mm_struct *mm, unsigned long addr, struct page *kpage, bool force)
 {
@@ -113,7 +119,7 @@ static int fault_away(struct mm_struct *mm, unsigned long addr, struct page *kpa
 	err = ksm_mmap_read_lock(mm, force);
 	if (err)
 		return err;
-	/* The mapping first: without one there is no page table that would stay. */
+	/* Look up the VMA first: without one, the page table may be freed. */
 	vma = vma_lookup(mm, addr);
 	gone = !vma || !maps(mm, addr, kpage);
 	if (!gone && PageHWPoison(kpage)) {
@@ -131,15 +137,15 @@ static int fault_away(struct mm_struct *mm, unsigned long addr, struct page *kpa
 }
 
 /**
- * ksm_unmerge_addr - give an address that maps a kernel page its own copy
+ * ksm_unmerge_addr - unmerge the page at an address
  * @mm: the mm
- * @addr: the address
+ * @addr: the address, which may map @kpage
  * @kpage: the kernel page; the caller holds a reference
  * @force: see ksm_mmap_read_lock()
  *
  * Context: ksm_lock must not be held. May sleep.
- * Return: 0 if @addr does not map @kpage any more; -ENOMEM, -EFAULT, -EINTR or -EBUSY
- * if it does.
+ * Return: 0 if @addr does not map @kpage any more; -ENOMEM, -EFAULT, -EINTR or
+ * -EBUSY if it does.
  */
 int ksm_unmerge_addr(struct mm_struct *mm, unsigned long addr, struct page *kpage, bool force)
 {
@@ -159,13 +165,13 @@ int ksm_unmerge_addr(struct mm_struct *mm, unsigned long addr, struct page *kpag
 }
 
 /**
- * ksm_unmerge - give the owner of a merged page its own copy
- * @item: the item, KSM_ITEM_MERGED; it is not freed meanwhile
+ * ksm_unmerge - unmerge the page of an item
+ * @item: the item, KSM_ITEM_MERGED; the caller makes sure that it is not freed
  * @force: see ksm_mmap_read_lock()
  *
- * Context: ksm_lock must be held. Drops it, and may sleep.
- * Return: 0, and the item is KSM_ITEM_PLAIN; or an error of ksm_unmerge_addr(), and the
- * item is merged as before.
+ * Context: ksm_lock must be held. Drops and retakes it. May sleep.
+ * Return: 0 if the page was unmerged; otherwise an error from
+ * ksm_unmerge_addr(), and the item stays merged.
  */
 int ksm_unmerge(struct ksm_item *item, bool force)
 {
@@ -187,13 +193,14 @@ int ksm_unmerge(struct ksm_item *item, bool force)
 }
 
 /**
- * ksm_undo_merge - unmerge a page that was merged in vain, if that is cheap
+ * ksm_undo_merge - unmerge a page whose merge saved no memory, if that is cheap
  * @mm: the mm
  * @addr: the address
  * @kpage: the kernel page; the caller holds a reference
  *
- * A scanner must neither wait for the mmap lock nor have the OOM killer called. The
- * page fault would call it, so an allocation that cannot do so goes first.
+ * A scanner must neither wait for the mmap lock nor invoke the OOM killer. The
+ * page fault could invoke it, so the function first tests, with an allocation
+ * that cannot, whether a page is available.
  *
  * Context: ksm_lock must not be held. May sleep.
  * Return: true if @addr does not map @kpage any more.

@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What is done about the pages of one glance: are they volatile, are there equal
- * ones, merge. The merge itself is done without ksm_lock, and what becomes of it is
- * put down afterwards.
+ * Process a batch of candidate pages: look for matches, and merge them.
  *
- * Also the index's view of content: the index itself knows no pages.
+ * The scanner collects up to KSM_BATCH candidates in one page-table walk
+ * (walk.c). For each of them this file decides, under ksm_lock, whether the
+ * page is volatile (skip it), matches another page (queue a merge job), or has
+ * no match (insert it into the unstable index). The jobs run without ksm_lock.
+ * Their results are recorded after it has been retaken.
+ *
+ * This file also has the callbacks through which the index compares pages: the
+ * index itself stores entries and does not access pages.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -22,7 +27,10 @@ struct ksm_index *ksm_index;
 bool ksm_seen_fresh;
 
 static const struct ksm_index_ops *const indexes[] = { &ksm_index_hash, &ksm_index_tree };
-/* Whether the last entry that was compared with is of the very page that was looked for. Under ksm_lock. */
+/*
+ * Set by index_order(): does the entry that was compared last belong to the
+ * very page that is searched for? Under ksm_lock.
+ */
 static bool same_page;
 
 static char *index = "hash";
@@ -30,11 +38,13 @@ module_param(index, charp, 0444);
 MODULE_PARM_DESC(index, "how equal pages are found: hash, or tree (as in 2009)");
 
 /**
- * ksm_skip - count pages that are left alone, and say why
- * @mm: whose pages
- * @addr: the address of the first
- * @pages: how many
+ * ksm_skip - count and trace pages that are skipped
+ * @mm: the mm that maps the pages
+ * @addr: the address of the first page
+ * @pages: the number of pages
  * @why: the reason
+ *
+ * Context: ksm_lock must be held.
  */
 void ksm_skip(struct mm_struct *mm, unsigned long addr, unsigned long pages, enum ksm_skip why)
 {
@@ -47,16 +57,22 @@ static void skip_item(struct ksm_item *item, enum ksm_skip why)
 	ksm_skip(ksm_item_mm(item), ksm_item_addr(item), 1, why);
 }
 
-/* Only a page that has several mappings can wait in an index for itself: fork has shared it. */
+/*
+ * Can the page already be in the unstable index, inserted through another
+ * mapping? Only if fork has shared it, so that it has several mappings.
+ */
 static bool may_wait_for_itself(struct page *page)
 {
 	return PageCompound(page) || ksm_mapcount(page) > 1;
 }
 
 /*
- * With the hash index, an equal hash is a match: the merge compares the pages, and
- * notices if the other page has changed or is gone. The other page is looked up only
- * if it may be the very page that is looked for.
+ * Compare the content of a page with that of an entry. With index=hash, an
+ * equal hash is a match, and no content is compared: the merge compares the
+ * pages, and fails if the other page has changed or is gone. So the page of the
+ * entry is looked up only if it may be the very page that is searched for.
+ *
+ * Returns false if the page of the entry is gone; otherwise sets @order.
  */
 static bool index_order(const void *content, struct ksm_entry *entry, enum ksm_kind kind,
 			int *order)
@@ -77,7 +93,7 @@ static bool index_order(const void *content, struct ksm_entry *entry, enum ksm_k
 		return true;
 	}
 	item = container_of(entry, struct ksm_item, entry);
-	/* What is being removed has perhaps been unmerged already, and must not merge again. */
+	/* The region is being removed: its pages must not merge again. */
 	if (ksm_item_chunk(item)->region->leaving)
 		return false;
 	same_page = false;
@@ -102,7 +118,7 @@ static void index_dropped(struct ksm_entry *entry, enum ksm_kind kind)
 		return;
 	}
 	item->state = KSM_ITEM_PLAIN;
-	/* It is to come back at the next look. */
+	/* Make the next pass insert the page again. */
 	ksm_chunk_wake(ksm_item_chunk(item));
 	cond_resched();
 }
@@ -112,7 +128,7 @@ static const struct ksm_index_callbacks index_callbacks = {
 	.dropped = index_dropped,
 };
 
-/* The job takes over a reference to the kernel page of @node. */
+/* Queue a merge job, which takes over a reference to the kernel page. */
 static void job_add(struct ksm_job *list, unsigned int *nr, struct ksm_item *item,
 		    const struct ksm_node *node, enum ksm_kind kind)
 {
@@ -126,42 +142,56 @@ static void job_add(struct ksm_job *list, unsigned int *nr, struct ksm_item *ite
 	item->state = KSM_ITEM_MERGING;
 }
 
-/* Two items of equal content, neither in the stable index. */
+/*
+ * Queue merge jobs for a page and a match in the unstable index: both pages are
+ * replaced by a new kernel page.
+ */
 static void pair(struct ksm_jobs *jobs, const struct ksm_find *find, struct ksm_item *other)
 {
 	enum ksm_skip why;
 	struct ksm_node *node;
 
-	/* One page that two processes share since fork: nothing to save. */
+	/* One page that two processes share after fork: nothing to save. */
 	if (same_page)
 		return;
-	/* The page of the other item came first: its owner pays for the kernel page. */
+	/* The other page was found first: charge the cgroup of its mm. */
 	node = ksm_node_create(find->page, find->hash, ksm_item_mm(other), &why);
 	if (!node) {
 		skip_item(find->item, why);
 		return;
 	}
-	/* Out of the index, whether it comes to merge or not: so it must be looked at again. */
+	/*
+	 * The other item leaves the index. If the merge fails, a scan must
+	 * insert it again.
+	 */
 	ksm_item_forget(other, KSM_BREAK_UNMAPPED);
 	ksm_chunk_wake(ksm_item_chunk(other));
 	get_page(node->kpage);
 	job_add(jobs->here, &jobs->nr_here, find->item, node, KSM_UNSTABLE);
 	job_add(jobs->there, &jobs->nr_there, other, node, KSM_UNSTABLE);
-	/* Of the other one nobody here has a piece. */
+	/*
+	 * This scanner has not claimed the range of the other item: keep its
+	 * region.
+	 */
 	ksm_item_chunk(other)->region->users++;
 }
 
-/* Whether an item is as it was when its page was looked at: another scanner may have merged it meanwhile. */
+/*
+ * Is an item unchanged since its page was hashed? Another scanner may have
+ * merged it meanwhile.
+ */
 static bool untouched(const struct ksm_find *find)
 {
 	return find->item->word == find->word;
 }
 
 /*
- * Decide whether to look for a match of a page now. A page that has changed since the
- * last visit is volatile: it waits for the next pass. A new page is looked up at once,
- * except with index=tree: a misplaced page misleads other searches in the tree, but in
- * the hash table only a search for its own hash can meet it.
+ * Decide whether to search for a match of a page now. A page that has changed
+ * since the last pass is volatile, and waits for the next pass. With
+ * index=hash, a new page is looked up at once. With index=tree it waits as
+ * well, because a page that changes in the tree misleads searches for other
+ * contents; in the hash table it can only be returned by a search for its own
+ * hash.
  */
 static bool holds_still(const struct ksm_find *find)
 {
@@ -209,12 +239,15 @@ static int by_place(const void *a, const void *b)
 	return one->item < other->item ? -1 : one->item > other->item;
 }
 
-/* Those that waited: sorted by their place, so that those of one chunk give way together. */
+/*
+ * Run the jobs for pages that were in the unstable index. They are sorted by
+ * item, so that all jobs of one chunk run together.
+ */
 static void merge_there(struct ksm_jobs *jobs)
 {
 	struct ksm_job *job = jobs->there, *end = job + jobs->nr_there, *next;
 
-	/* More often than not they come as they lie. */
+	/* Usually they are sorted already. */
 	for (next = job + 1; next < end && by_place(next - 1, next) < 0; next++)
 		;
 	if (next < end)
@@ -227,7 +260,10 @@ static void merge_there(struct ksm_jobs *jobs)
 	}
 }
 
-/* The first page of a new kernel page was not replaced, so it has no content: drop the other jobs. */
+/*
+ * A new kernel page has no content, because its first page was not replaced:
+ * cancel the other jobs for it.
+ */
 static void give_up(struct ksm_jobs *jobs, const struct ksm_job *there)
 {
 	unsigned int i;
@@ -237,7 +273,7 @@ static void give_up(struct ksm_jobs *jobs, const struct ksm_job *there)
 			jobs->here[i].why = there->why;
 }
 
-/* Those of the glance that still have somebody to merge with. */
+/* Run the jobs for pages of the batch, except cancelled ones. */
 static void merge_here(struct ksm_jobs *jobs)
 {
 	struct ksm_job *job = jobs->here, *end = job + jobs->nr_here, *next;
@@ -250,7 +286,10 @@ static void merge_here(struct ksm_jobs *jobs)
 	}
 }
 
-/* ksm_lock is not held: the state of the items, and references to the kernel pages, protect the jobs. */
+/*
+ * Run all jobs. The caller does not hold ksm_lock: the jobs are protected by
+ * the state of their items and by references to the kernel pages.
+ */
 static void merge(struct ksm_jobs *jobs)
 {
 	unsigned int i;
@@ -268,7 +307,7 @@ static void finish(struct ksm_job *job)
 	struct ksm_node *node = ksm_page_node(job->kpage);
 
 	job->item->state = KSM_ITEM_PLAIN;
-	/* A node whose page broke meanwhile has been dropped. */
+	/* If the kernel page has a memory error, its node has been dropped. */
 	if (job->lied && node)
 		ksm_node_crowded(node);
 	if (job->why) {
@@ -280,7 +319,10 @@ static void finish(struct ksm_job *job)
 	}
 }
 
-/* A kernel page with one mapping saves nothing: mark the job whose page gets its own copy again. */
+/*
+ * A kernel page that only one item maps saves no memory: mark the job, so that
+ * undo() unmerges the page.
+ */
 static bool mark_undo(struct ksm_job *job)
 {
 	struct ksm_node *node = ksm_page_node(job->kpage);
@@ -289,7 +331,10 @@ static bool mark_undo(struct ksm_job *job)
 	return job->undo;
 }
 
-/* Give marked pages their own copies. If memory is short, they stay as they are. Drops ksm_lock. */
+/*
+ * Unmerge the pages of marked jobs; without memory they stay merged. ksm_lock
+ * is dropped and retaken.
+ */
 static void undo(struct ksm_jobs *jobs)
 {
 	struct ksm_job *job, *end = jobs->there + jobs->nr_there;
@@ -327,11 +372,11 @@ static void finish_all(struct ksm_jobs *jobs)
 }
 
 /**
- * ksm_visit - do what there is to do about the pages that ksm_glance() has found
- * @finds: they; the references to them are given back here
- * @jobs: the scanner's room for what has to be merged
+ * ksm_visit - process a batch of candidate pages from ksm_glance()
+ * @finds: the candidate pages; their references are dropped here
+ * @jobs: the scanner's buffer for merge jobs
  *
- * Lets go of ksm_lock while it merges.
+ * Context: ksm_lock must be held. Drops and retakes it to merge. May sleep.
  */
 void ksm_visit(const struct ksm_finds *finds, struct ksm_jobs *jobs)
 {
@@ -339,7 +384,7 @@ void ksm_visit(const struct ksm_finds *finds, struct ksm_jobs *jobs)
 	unsigned int i;
 
 	jobs->nr_here = jobs->nr_there = 0;
-	/* All that may drop a node comes before the first is looked up. */
+	/* Look up nodes only after everything that can drop a node. */
 	for (i = 0; i < finds->nr; i++)
 		still[i] = untouched(&finds->found[i]) && holds_still(&finds->found[i]);
 	for (i = 0; i < finds->nr; i++)

@@ -86,7 +86,7 @@ static void look_huge(struct mm_struct *mm, pmd_t *pmd, struct ksm_spot *spot)
 	spin_unlock(ptl);
 }
 
-/* Why an entry that maps nothing is skipped. */
+/* The reason to skip a page-table entry that is not present. */
 static enum ksm_skip swap_reason(swp_entry_t entry)
 {
 	if (!non_swap_entry(entry))
@@ -173,9 +173,9 @@ void ksm_look(struct mm_struct *mm, unsigned long addr, unsigned long end,
 }
 
 /*
- * Look at one page under the page-table lock. Return: true if something is to be done
- * about it. A node may go at any moment, so the item's is only compared with what the
- * page says; and another scanner may be about to merge the page.
+ * Hash one page under the page-table lock. Returns true if the page is a
+ * candidate. The item's node may be freed at any moment, so it is not
+ * dereferenced, only compared with the private field of the page.
  */
 static bool glance_at(struct ksm_item *item, struct page *page, struct ksm_find *find)
 {
@@ -184,12 +184,15 @@ static bool glance_at(struct ksm_item *item, struct page *page, struct ksm_find 
 
 	if (now.state == KSM_ITEM_MERGED && READ_ONCE(item->node) == ksm_page_node(page))
 		return false;
-	/* A reference would only be in the way of that. */
+	/*
+	 * Another scanner merges it, and a reference would make that merge
+	 * fail.
+	 */
 	if (now.state == KSM_ITEM_MERGING)
 		return false;
 	if (PageAnon(page)) {
 		hash = ksm_page_hash(page, &sample);
-		/* It waits in an index that keeps it, and is as it was. */
+		/* It is unchanged and still in the unstable index. */
 		if (now.state == KSM_ITEM_UNSTABLE && now.hash == hash)
 			return false;
 	}
@@ -340,9 +343,9 @@ void ksm_glance(struct mm_struct *mm, struct ksm_chunk *chunk, unsigned int most
  * ksm_item_page - find the page of an item
  * @item: the item
  *
- * Context: ksm_lock must be held. Waits for nothing.
- * Return: the page, with a reference for the caller; NULL if there is none now, or if
- * the mmap lock of its mm is taken.
+ * Context: ksm_lock must be held. Does not wait for the mmap lock.
+ * Return: the page, with a reference for the caller; NULL if the address maps
+ * no page, or if the mmap lock is contended.
  */
 struct page *ksm_item_page(struct ksm_item *item)
 {

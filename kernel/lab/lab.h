@@ -83,9 +83,9 @@ struct ksm_lab_hash {
 /**
  * KSM_LAB_HOLD_MMAP_LOCK - hold the mmap lock of the caller for writing
  *
- * The argument is a number of milliseconds; with 0 a signal ends it.
+ * The argument is the time in milliseconds; 0 means until a signal arrives.
  *
- * Return: 0; -EINTR when a signal came before the time was over.
+ * Return: 0 on success, or -EINTR if a signal arrived before the time was over.
  */
 #define KSM_LAB_HOLD_MMAP_LOCK	_IO(0xAB, 0x82)
 
