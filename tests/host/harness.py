@@ -16,7 +16,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def usual_kernel() -> str:
-    """Give the oldest tested kernel that is cached, or else the newest tested one. The archive is not asked."""
+    """Return the oldest tested kernel in the cache, or else the newest tested one, without access to the archive."""
     store = KernelStore(load_specs(CHECKOUT / "vm/kernels.toml"), cache_root())
     return next((name for name in reversed(store.tested) if store.find(name)), store.tested[0])
 

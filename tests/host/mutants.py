@@ -138,7 +138,7 @@ MUTANTS = (
         test="tests/vm/test_lifetimes.py::test_private_pages_of_a_dead_process_are_free_at_once",
         sign=r"assert \d+ > \(\(512 \* 9\)",
     ),
-    # The page behind a node has been freed, and belongs to another owner or to none.
+    # The kernel page of a node has been freed: it is free, or has another owner.
     Mutant(
         name="a freed kernel page is taken for the node's own",
         edits=(

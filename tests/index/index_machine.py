@@ -78,13 +78,13 @@ class IndexMachine(RuleBasedStateMachine):
         return self.pages
 
     def settle(self, answer: Answer) -> None:
-        """Remove from the model the pages that the index has dropped, which must not exist any more."""
+        """Remove the pages that the index has dropped from the model, and check that each of them was gone."""
         for page in answer.dropped:
             if page in self.freed:
                 self.freed.remove(page)
                 self.stable = {content: its for content, its in self.stable.items() if its != page}
             else:
-                assert self.unstable.pop(page).gone, f"page {page} was dropped, and is there"
+                assert self.unstable.pop(page).gone, f"page {page} was dropped but still exists"
         if not self.unstable:
             self.ordered = True
 
@@ -106,7 +106,7 @@ class IndexMachine(RuleBasedStateMachine):
     @precondition(lambda self: set(self.stable.values()) - self.freed)
     @rule(pick=picks)
     def free_stable(self, pick: int) -> None:
-        """The last mapping of a kernel page goes, and the index is not told; it never comes back."""
+        """Free a kernel page, as its last unmapping does, without a call to the index."""
         there = sorted(set(self.stable.values()) - self.freed)
         page = there[pick % len(there)]
         self.index.ask("gone", page)

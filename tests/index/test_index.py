@@ -240,7 +240,7 @@ def test_a_planted_bug_is_found(plant: Plant, tmp_path: Path) -> None:
 
 
 def test_a_planted_bug_in_growth_is_found(tmp_path: Path) -> None:
-    """The model's tables stay too small to grow."""
+    """Use a larger table than the model does, because the tables of the model are too small to grow."""
     plant = Plant(
         "a split leaves all entries where they were",
         "index_hash.c",

@@ -14,14 +14,14 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Where a test mounts the hierarchy, if nothing else has.
+#: The directory where a test mounts the hierarchy, if it is not mounted yet.
 MOUNT = Path("/tmp/cgroup2")
 
 
 def hierarchy() -> Path:
-    """Return the root of the cgroup hierarchy with its memory controller enabled, and mount it if necessary.
+    """Enable the memory controller, after mounting the cgroup hierarchy if necessary, and return its root directory.
 
-    Skips the test where the kernel has no memory controller.
+    Skips the test if the kernel has no memory controller.
     """
     root = next((p for p in (Path("/sys/fs/cgroup"), MOUNT) if (p / "cgroup.procs").exists()), None)
     if root is None:
@@ -41,31 +41,31 @@ class Cgroup:
     path: Path
 
     def add(self, pid: int) -> None:
-        """Move a process into it."""
+        """Move a process into the cgroup."""
         (self.path / "cgroup.procs").write_text(str(pid))
 
     def limit(self, size: int) -> None:
-        """Set its limit, in bytes."""
+        """Set the memory limit of the cgroup, in bytes."""
         (self.path / "memory.max").write_text(str(size))
 
     @property
     def current(self) -> int:
-        """The memory that is charged to it, in bytes."""
+        """The memory that is charged to the cgroup, in bytes."""
         return int((self.path / "memory.current").read_text())
 
     def event(self, name: str) -> int:
-        """Return how often something has happened to it: a line of memory.events."""
+        """Return the count of an event in memory.events, for example "oom_kill"."""
         lines = (self.path / "memory.events").read_text().splitlines()
         return {key: int(value) for key, value in map(str.split, lines)}[name]
 
     def remove(self) -> None:
-        """Remove it, once its processes have left."""
+        """Remove the cgroup, which must have no processes."""
         self.path.rmdir()
 
 
 @contextmanager
 def cgroup(name: str) -> Iterator[Cgroup]:
-    """A memory cgroup below the root, removed at the end of the with statement if it is still there."""
+    """Create a memory cgroup below the root, and remove it at the end of the with statement if it still exists."""
     path = hierarchy() / name
     path.mkdir()
     try:

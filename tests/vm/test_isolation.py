@@ -1,4 +1,4 @@
-"""A process whose mmap lock is held keeps no other client of the driver waiting."""
+"""A process whose mmap lock is held does not delay other clients of the driver."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from ksmlab.device import Area
     from ksmlab.sysfs import KsmSysfs
 
-#: Seconds that a call of another process may take.
+#: Longest time that a call of another process may take, in seconds.
 PROMPT = 1.0
-#: Milliseconds that a process holds its lock, and then leaves it free.
+#: Time that a process holds its mmap lock, and time between two such periods, in milliseconds.
 HELD = FREE = 20
 
 
 def holder(connection: Connection) -> None:
-    """Register equal pages; then hold the mmap lock until the end of this process."""
+    """Register equal pages; then, on a message, hold the mmap lock until this process ends."""
     with KsmDevice() as device, device.create_area() as area, Arena(NPAGES, huge=False) as arena:
         arena.fill(content.equal(NPAGES))
         area.register(arena)
@@ -47,14 +47,14 @@ def holder(connection: Connection) -> None:
 
 @contextmanager
 def held(ksm: KsmSysfs) -> Iterator[Child]:
-    """A process with merged pages whose mmap lock is held."""
+    """Start a process with merged pages that holds its own mmap lock."""
     with child(holder) as process:
         assert process.receive() == "registered"
         ksm.wait_until(lambda s: s.pages_shared == NPAGES - 1, 60, "its pages to merge")
         assert process.ask("hold") == "holding"
         deadline = time.monotonic() + patient(60)
         while "lab_ioctl" not in Path(f"/proc/{process.pid}/stack").read_text():
-            assert time.monotonic() < deadline, "the child does not hold its lock"
+            assert time.monotonic() < deadline, "the child does not hold its mmap lock"
         yield process
 
 
@@ -69,7 +69,7 @@ def test_pages_of_others_merge_while_an_mmap_lock_is_held(
 ) -> None:
     with held(scanning):
         area.register(arena)
-        scanning.wait_until(lambda s: s.pages_shared == 2 * NPAGES - 1, 60, "our pages to merge")
+        scanning.wait_until(lambda s: s.pages_shared == 2 * NPAGES - 1, 20, "our pages to merge")
         scanning.wait_full_scans(3)
         assert scanning.skipped()["busy"] == NPAGES
 
@@ -79,10 +79,10 @@ def test_run_0_remove_and_close_of_others_return_while_an_mmap_lock_is_held(
 ) -> None:
     with held(scanning), KsmDevice() as device, device.create_area() as area:
         area.register(arena)
-        scanning.wait_until(lambda s: s.pages_shared == 2 * NPAGES - 1, 60, "our pages to merge")
+        scanning.wait_until(lambda s: s.pages_shared == 2 * NPAGES - 1, 20, "our pages to merge")
         assert seconds_of(area.remove) < patient(PROMPT)
         area.register(arena)
-        scanning.wait_until(lambda s: s.pages_shared == 2 * NPAGES - 1, 60, "our pages to merge")
+        scanning.wait_until(lambda s: s.pages_shared == 2 * NPAGES - 1, 20, "our pages to merge")
         assert seconds_of(lambda: scanning.write("run", 0)) < patient(PROMPT)
         assert seconds_of(area.close) < patient(PROMPT)
         assert scanning.pages_shared == NPAGES - 1
@@ -91,7 +91,7 @@ def test_run_0_remove_and_close_of_others_return_while_an_mmap_lock_is_held(
 def test_pages_merge_when_their_mmap_lock_is_held_half_of_the_time(
     scanning: KsmSysfs, area: Area
 ) -> None:
-    """Each pass goes on where the last one found the lock taken, so all parts get their turn."""
+    """Each pass enters the region where the last one found the lock contended, so all pages are scanned in the end."""
     npages = 8 * NPAGES
     stop = threading.Event()
 
@@ -119,7 +119,7 @@ def test_a_writer_of_run_2_that_waits_for_an_mmap_lock_can_be_killed(scanning: K
         connection.recv()
         scanning.run = 2
 
-    # The holder is killed first, whatever happens: then the writer waits no longer.
+    # On exit the holder is killed first, even if the test fails, so that the writer stops waiting.
     with child(writer) as waiting, held(scanning) as process:
         assert process.pid
         waiting.send("write")

@@ -147,7 +147,7 @@ def test_the_descriptor_passed_to_another_process(scanning: KsmSysfs) -> None:
 
 
 def test_content_of_kernel_pages_that_were_freed_merges_again(scanning: KsmSysfs) -> None:
-    """The scan meets the content before it reaches the old mappings, so their nodes are still there."""
+    """A scan reaches the new pages before the old addresses, so the nodes of freed pages are still in the index."""
     pairs = NPAGES // 2
     with (
         KsmDevice() as device,
@@ -207,7 +207,7 @@ def test_register_while_another_process_removes(scanning: KsmSysfs) -> None:
 
 
 def test_private_pages_of_a_dead_process_are_free_at_once(scanning: KsmSysfs) -> None:
-    """No scan and no close is needed, though another process has the descriptor."""
+    """The pages are freed without a scan or a close, although another process has the descriptor open."""
 
     def body(connection: Connection) -> None:
         with Arena(NPAGES, huge=False) as arena:
@@ -234,7 +234,7 @@ def test_private_pages_of_a_dead_process_are_free_at_once(scanning: KsmSysfs) ->
 def test_kernel_pages_and_metadata_of_a_dead_process_are_freed_when_run_is_0(
     scanning: KsmSysfs,
 ) -> None:
-    """Another process keeps the area open, and no scan finds out that its owner is dead."""
+    """Another process keeps the area open, and no scanner runs that could free the region."""
     pairs = NPAGES // 2
 
     def body(connection: Connection) -> None:
@@ -249,7 +249,7 @@ def test_kernel_pages_and_metadata_of_a_dead_process_are_freed_when_run_is_0(
         process.receive()
         scanning.wait_until(lambda s: s.pages_shared == pairs, 60, f"{pairs} pairs to merge")
         with scanning.settings(run=0):
-            # The items of the pages alone take 16 bytes each.
+            # Each page has an item of at least 16 bytes.
             assert scanning.read("metadata_bytes") > before + 16 * NPAGES
             process.kill()
             scanning.wait_until(
@@ -267,7 +267,7 @@ def test_kernel_pages_and_metadata_of_a_dead_process_are_freed_when_run_is_0(
 def test_kernel_pages_are_freed_within_a_second_of_the_end_of_their_mappings(
     scanning: KsmSysfs, run: int
 ) -> None:
-    """With run=1 the scan does not get there either: it sleeps."""
+    """With run=1 the scanner sleeps, so it does not free the nodes either."""
     with (
         KsmDevice() as device,
         device.create_area() as area,

@@ -1,4 +1,4 @@
-"""Kernel pages are charged to the memory cgroup of the process whose page came first."""
+"""A kernel page is charged to the memory cgroup of the process whose page was scanned first."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from ksmlab.sysfs import KsmSysfs
 
 PAGE = 4096
-#: Pages of one step, each content twice.
+#: Pages of one step; each content occurs twice.
 NPAGES = 4096
 PAIRS = NPAGES // 2
 MEBIBYTE = 1 << 20
 
 
 def worker(connection: Connection) -> None:
-    """On each message, register another arena of pages that are equal in pairs; "discard" gives back all memory."""
+    """On each message, register another arena of pairs of equal pages; on "discard", free the pages of all arenas."""
     arenas: list[Arena] = []
     with KsmDevice() as device, device.create_area() as area:
         connection.send("ready")
@@ -61,7 +61,7 @@ def test_kernel_pages_are_charged_to_the_cgroup_of_their_owner(scanning: KsmSysf
         before = group.current
         process.ask("register")
         scanning.wait_until(lambda s: s.pages_shared == PAIRS, 60, "all pairs to merge")
-        # Page tables, items and nodes come on top; the frames that were saved do not.
+        # The cgroup is also charged for page tables, items and nodes, but not for the frames that were saved.
         assert 0.95 < charged_per_kernel_page(group, scanning, before) < 1.5
         merged = group.current
         process.ask("discard")
@@ -77,7 +77,7 @@ def test_a_process_is_killed_at_its_limit_whatever_is_merged(scanning: KsmSysfs)
         group.add(process.pid)
         group.limit(limit)
         held = 0
-        # Each step leaves 8 MiB of different content, so there cannot be more than four.
+        # Each step adds 8 MiB of kernel pages, so the limit is reached after at most four.
         for step in range(1, 9):
             process.send("register")
             try:
@@ -107,7 +107,7 @@ def test_charges_stay_when_the_process_moves_and_its_cgroup_is_removed(scanning:
         second.add(process.pid)
         first.remove()
         assert scanning.pages_shared == PAIRS
-        # What merges from here on is charged to the second.
+        # From here on, new kernel pages are charged to the second cgroup.
         before = second.current
         process.ask("register")
         scanning.wait_until(lambda s: s.pages_shared == 2 * PAIRS, 60, "the new pairs to merge")
@@ -117,7 +117,7 @@ def test_charges_stay_when_the_process_moves_and_its_cgroup_is_removed(scanning:
 
 
 def test_run_2_without_memory_kills_its_writer_first(scanning: KsmSysfs) -> None:
-    """The process whose pages are unmerged has done nothing; it was merged with the administrator's consent."""
+    """The OOM killer chooses the process that asked for the copies, not the process whose pages are unmerged."""
 
     def writer(connection: Connection) -> None:
         connection.send("ready")
@@ -138,7 +138,7 @@ def test_run_2_without_memory_kills_its_writer_first(scanning: KsmSysfs) -> None
         scanning.wait_until(lambda s: s.pages_shared == 16383, 120, "all to merge")
         group.add(process.pid)
         group.add(writing.pid)
-        # Copies of all pages would be 64 MiB.
+        # Copies of all pages would take 64 MiB.
         group.limit(group.current + 16 * MEBIBYTE)
         writing.send("go")
         assert writing.finish() == -9

@@ -1,4 +1,4 @@
-"""A kernel page with an uncorrectable memory error: its owners get SIGBUS, and it is never used again."""
+"""After an uncorrectable memory error in a kernel page, its owners get SIGBUS and the page is never used again."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ UNPOISON = Path("/sys/kernel/debug/hwpoison/unpoison-pfn")
 
 
 def break_page(address: int) -> None:
-    """Have the kernel believe that the memory behind an address is broken.
+    """Simulate a memory error in the page at an address.
 
-    It reports EBUSY for a page that it knows no way to recover, and marks it as broken all the same.
+    The kernel returns EBUSY for a page from which it cannot recover, but marks the page with PG_hwpoison anyway.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.madvise(ctypes.c_void_p(address), ctypes.c_size_t(4096), MADV_HWPOISON):
@@ -41,7 +41,7 @@ def break_page(address: int) -> None:
 
 
 def owner(connection: Connection) -> None:
-    """Register equal pages, break their kernel page, and read one of them."""
+    """Register equal pages; then, as messages ask, break their kernel page, remove the area, or read all pages."""
     with KsmDevice() as device, device.create_area() as area, Arena(NPAGES, huge=False) as arena:
         arena.fill(content.equal(NPAGES))
         area.register(arena)
@@ -58,7 +58,7 @@ def owner(connection: Connection) -> None:
 
 @pytest.fixture
 def merged_and_broken(scanning: KsmSysfs) -> Iterator[tuple[object, int]]:
-    """A process whose pages all map one broken kernel page, and its frame."""
+    """Yield a process whose pages all map one broken kernel page, and the frame number of that page."""
     with child(owner) as process:
         address = process.receive()
         scanning.wait_until(lambda s: s.pages_shared == NPAGES - 1, 60, "all shared")

@@ -25,7 +25,7 @@ def unloaded(modules: Modules) -> Iterator[None]:
 
 @pytest.mark.usefixtures("unloaded")
 def test_a_module_built_for_another_build_of_the_same_release_is_refused(tmp_path: Path) -> None:
-    """The release is the same, so the module loader has no objection."""
+    """The module loader compares only the release, which is the same, so the driver must check the build."""
     running = platform.version().encode()
     other = running[:-1] + b"?"
     image = (module_dir() / "ksm.ko").read_bytes()

@@ -98,7 +98,7 @@ def test_vmsplice_of_a_merged_page_keeps_the_content(
         vector = _Iovec(arena.page_address(PINNED), PAGE_SIZE)
         assert _libc.vmsplice(into, ctypes.byref(vector), 1, 0) == PAGE_SIZE
         area.remove()
-        # The page is in use until the pipe has been read or closed.
+        # The pipe holds a reference to the page until it is read or closed.
         assert scanning.kernel_pages_allocated == 1
         arena.fill(content.equal(NPAGES, key=2))
         assert os.read(out, PAGE_SIZE) == wanted

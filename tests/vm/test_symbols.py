@@ -1,4 +1,4 @@
-"""No symbol of the modules has the name of a kernel symbol, so probes work as if they were not loaded."""
+"""No symbol of the modules has the name of a kernel symbol, so loading them does not affect probes."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-#: What the compiler and the linker name themselves: copies of static data, tables of a section.
+#: Symbols that the compiler and the linker generate: copies of static data, bounds of sections.
 GENERATED = re.compile(r"\.\d+$|^orc_header$|^__(start|stop)_")
 EVENTS = Path("/sys/kernel/tracing/kprobe_events")
 
 
 def names() -> tuple[set[str], set[str]]:
-    """Return the names of the kernel's symbols, and of those of the modules."""
+    """Return the names of the kernel's symbols, and the names of the modules' symbols."""
     kernel: set[str] = set()
     ours: set[str] = set()
     for line in Path("/proc/kallsyms").read_text().splitlines():
@@ -38,5 +38,5 @@ def test_a_kprobe_attaches_to_a_function_that_the_driver_calls(function: str) ->
     try:
         assert function in EVENTS.read_text()
     finally:
-        # Opening the file to write it anew removes all probes.
+        # Opening the file with O_TRUNC removes all probes.
         EVENTS.write_text("")

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* Host stand-in: the number of the highest bit that is set, from 1; 0 if none is. */
+/* Host stand-in: the position of the highest set bit, from 1; 0 if none is set. */
 #ifndef HOST_BITOPS_H
 #define HOST_BITOPS_H
 
