@@ -316,7 +316,7 @@ def main() -> int:
         check_checkout(CHECKOUT)
         check_writable("checkout", venv, 0 if (venv / ".ready").exists() else VENV_BYTES)
     except VmError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"ksmlab: {error}", file=sys.stderr)
         return 1
     return 0
 
