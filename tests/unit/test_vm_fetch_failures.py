@@ -47,7 +47,7 @@ class Commands:
     """Stands in for apt, dpkg and depmod, and makes one of the calls fail.
 
     Args:
-        fault: What comes of the call that fails.
+        fault: The result of the call that fails.
         at: Which call that is; none if negative.
     """
 

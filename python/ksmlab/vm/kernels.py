@@ -205,7 +205,7 @@ class KernelStore:
         return find_image(apt, spec) is not None
 
     def _missing(self, apt: PrivateApt, *wanted: KernelSpec) -> FetchError:
-        """Say that the archive has none of these kernels, what it has instead, and which kernel to take."""
+        """Make the error for kernels that the archive lacks: it names what the archive has, and a kernel to take."""
         first = wanted[0]
         names = ", ".join(spec.name for spec in wanted)
         packages = dict.fromkeys(

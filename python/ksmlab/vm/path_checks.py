@@ -1,7 +1,7 @@
 """Check the directories that a build or a VM uses before either starts: names, visibility, write access, free space.
 
-kbuild passes its paths to a shell unquoted, and virtme-ng puts some on the kernel's command line. No quoting of ours
-changes that, so a path with any other character than theirs is rejected.
+kbuild passes its paths to a shell unquoted, and virtme-ng puts some on the kernel's command line. Quoting here
+cannot change that, so a path with a character that either of them cannot handle is rejected.
 
 The Makefile runs this before there is a virtual environment, so it needs only the standard library:
 
@@ -124,7 +124,7 @@ def check_directory(what: str, path: Path) -> None:
 
 
 def check_writable(what: str, directory: Path, needed: int = 0) -> None:
-    """Check that a directory, which need not exist yet, can be written to and that there is room for what comes.
+    """Check that a directory, which need not exist yet, can be written to and has enough free space.
 
     Args:
         what: Which directory this is, for the message.
