@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from children import child
+from kernel_config import need
 
 from ksmlab import content, pagemap
 from ksmlab.device import KsmDevice
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 NPAGES = 64
 MADV_HWPOISON = 100
-UNPOISON = Path("/sys/kernel/debug/hwpoison/unpoison-pfn")
 
 
 def break_page(address: int) -> None:
@@ -35,9 +35,13 @@ def break_page(address: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.madvise(ctypes.c_void_p(address), ctypes.c_size_t(4096), MADV_HWPOISON):
         number = ctypes.get_errno()
-        if number == errno.EINVAL:
-            pytest.skip("this kernel cannot simulate memory errors (CONFIG_MEMORY_FAILURE)")
         assert number == errno.EBUSY, os.strerror(number)
+
+
+@pytest.fixture(autouse=True)
+def _kernel_can_simulate_memory_errors() -> None:
+    counted = "HardwareCorrupted:" in Path("/proc/meminfo").read_text()
+    need("handling of memory errors", counted, "CONFIG_MEMORY_FAILURE")
 
 
 def owner(connection: Connection) -> None:
