@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-#: Symbols that the compiler and the linker generate: copies of static data, bounds of sections.
-GENERATED = re.compile(r"\.\d+$|^orc_header$|^__(start|stop)_")
+#: Names that no source file chooses: the compiler's copies and constructors, the linker's tables, and descriptors of
+#: module parameters. None of them is a function that a probe could be meant for.
+GENERATED = re.compile(r"\.\d+$|^orc_header$|^__(start|stop)_|^__param_|^_sub_[DI]_")
 EVENTS = Path("/sys/kernel/tracing/kprobe_events")
 
 
