@@ -12,7 +12,6 @@
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
 #include <linux/rmap.h>
-#include <linux/shrinker.h>
 #include <linux/slab.h>
 #include <linux/version.h>
 
@@ -155,55 +154,6 @@ static inline int ksm_mapcount(struct page *page)
 {
 	return atomic_read(&page->_mapcount) + 1;
 }
-
-/*
- * c42d50aefd17 ("mm: shrinker: add infrastructure for dynamically allocating
- * shrinker", 6.7): before it, the caller's own struct was registered.
- */
-typedef unsigned long (*ksm_shrinker_fn)(struct shrinker *s, struct shrink_control *sc);
-
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)
-static inline struct shrinker *ksm_shrinker_register(const char *name, ksm_shrinker_fn count,
-						     ksm_shrinker_fn scan)
-{
-	struct shrinker *s = kzalloc(sizeof(*s), GFP_KERNEL);
-
-	if (!s)
-		return NULL;
-	s->count_objects = count;
-	s->scan_objects = scan;
-	s->seeks = DEFAULT_SEEKS;
-	if (register_shrinker(s, "%s", name)) {
-		kfree(s);
-		return NULL;
-	}
-	return s;
-}
-
-static inline void ksm_shrinker_free(struct shrinker *s)
-{
-	unregister_shrinker(s);
-	kfree(s);
-}
-#else
-static inline struct shrinker *ksm_shrinker_register(const char *name, ksm_shrinker_fn count,
-						     ksm_shrinker_fn scan)
-{
-	struct shrinker *s = shrinker_alloc(0, "%s", name);
-
-	if (!s)
-		return NULL;
-	s->count_objects = count;
-	s->scan_objects = scan;
-	shrinker_register(s);
-	return s;
-}
-
-static inline void ksm_shrinker_free(struct shrinker *s)
-{
-	shrinker_free(s);
-}
-#endif
 
 /*
  * 54007f818206 ("mm: Introduce VM_SHADOW_STACK for shadow stack memory", 6.6) and

@@ -481,7 +481,6 @@ bool ksm_pages_equal(struct page *a, struct page *b);
 
 /* unmerge.c */
 int ksm_unmerge(struct ksm_item *item, bool force);
-int ksm_unmerge_addr(struct mm_struct *mm, unsigned long addr, struct page *kpage, bool force);
 int ksm_mmap_read_lock(struct mm_struct *mm, bool force);
 bool ksm_undo_merge(struct mm_struct *mm, unsigned long addr, struct page *kpage);
 void ksm_unmap_poisoned(struct mm_struct *mm, unsigned long addr);

@@ -136,18 +136,12 @@ static int fault_away(struct mm_struct *mm, unsigned long addr, struct page *kpa
 	return gone;
 }
 
-/**
- * ksm_unmerge_addr - unmerge the page at an address
- * @mm: the mm
- * @addr: the address, which may map @kpage
- * @kpage: the kernel page; the caller holds a reference
- * @force: see ksm_mmap_read_lock()
- *
- * Context: ksm_lock must not be held. May sleep.
- * Return: 0 if @addr does not map @kpage any more; -ENOMEM, -EFAULT, -EINTR or
- * -EBUSY if it does.
+/*
+ * Unmerge the page at @addr, which may map @kpage. The caller holds a reference to
+ * @kpage. Returns 0 if @addr does not map it any more; otherwise -ENOMEM, -EFAULT,
+ * -EINTR or -EBUSY.
  */
-int ksm_unmerge_addr(struct mm_struct *mm, unsigned long addr, struct page *kpage, bool force)
+static int unmerge_addr(struct mm_struct *mm, unsigned long addr, struct page *kpage, bool force)
 {
 	int gone;
 
@@ -170,8 +164,8 @@ int ksm_unmerge_addr(struct mm_struct *mm, unsigned long addr, struct page *kpag
  * @force: see ksm_mmap_read_lock()
  *
  * Context: ksm_lock must be held. Drops and retakes it. May sleep.
- * Return: 0 if the page was unmerged; otherwise an error from
- * ksm_unmerge_addr(), and the item stays merged.
+ * Return: 0 if the page was unmerged; otherwise -ENOMEM, -EFAULT, -EINTR or
+ * -EBUSY, and the item stays merged.
  */
 int ksm_unmerge(struct ksm_item *item, bool force)
 {
@@ -184,7 +178,7 @@ int ksm_unmerge(struct ksm_item *item, bool force)
 		return 0;
 	}
 	mutex_unlock(&ksm_lock);
-	err = ksm_unmerge_addr(ksm_item_mm(item), ksm_item_addr(item), kpage, force);
+	err = unmerge_addr(ksm_item_mm(item), ksm_item_addr(item), kpage, force);
 	mutex_lock(&ksm_lock);
 	if (!err && item->state == KSM_ITEM_MERGED && item->node == node)
 		ksm_item_forget(item, KSM_BREAK_UNMERGED);
