@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from cgroups import Cgroup, cgroup
@@ -14,7 +13,6 @@ from ksmlab.memory import Arena
 from ksmlab.patience import patient
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from multiprocessing.connection import Connection
 
     from ksmlab.sysfs import KsmSysfs
@@ -43,13 +41,6 @@ def worker(connection: Connection) -> None:
             connection.send("done")
 
 
-def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    deadline = time.monotonic() + patient(seconds)
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
-
-
 def charged_per_kernel_page(group: Cgroup, ksm: KsmSysfs, before: int) -> float:
     return (group.current - before) / PAGE / ksm.kernel_pages_allocated
 
@@ -65,8 +56,8 @@ def test_kernel_pages_are_charged_to_the_cgroup_of_their_owner(scanning: KsmSysf
         assert 0.95 < charged_per_kernel_page(group, scanning, before) < 1.5
         merged = group.current
         process.ask("discard")
-        wait_for(
-            lambda: merged - group.current > 0.95 * PAIRS * PAGE, 10, "the charges to disappear"
+        scanning.wait_until(
+            lambda _: merged - group.current > 0.95 * PAIRS * PAGE, 10, "the charges to disappear"
         )
 
 
@@ -84,10 +75,8 @@ def test_a_process_is_killed_at_its_limit_whatever_is_merged(scanning: KsmSysfs)
                 process.receive()
             except EOFError:
                 break
-            wait_for(
-                lambda step=step: (
-                    scanning.pages_shared >= step * PAIRS * 0.98 or not process.speaks(0)
-                ),
+            scanning.wait_until(
+                lambda s, step=step: s.pages_shared >= step * PAIRS * 0.98 or not process.speaks(0),
                 60,
                 "the pairs of a step to merge",
             )
@@ -113,7 +102,9 @@ def test_charges_stay_when_the_process_moves_and_its_cgroup_is_removed(scanning:
         scanning.wait_until(lambda s: s.pages_shared == 2 * PAIRS, 60, "the new pairs to merge")
         assert second.current - before > 0.95 * PAIRS * PAGE
         process.ask("discard")
-        wait_for(lambda: not scanning.kernel_pages_allocated, 60, "the kernel pages to be freed")
+        scanning.wait_until(
+            lambda s: not s.kernel_pages_allocated, 60, "the kernel pages to be freed"
+        )
 
 
 def test_run_2_without_memory_kills_its_writer_first(scanning: KsmSysfs) -> None:

@@ -6,11 +6,12 @@ import ctypes
 import errno
 import os
 import signal
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from children import child
+from children import Child, child
 from kernel_config import need
 
 from ksmlab import content, pagemap
@@ -60,21 +61,18 @@ def owner(connection: Connection) -> None:
             connection.send(message)
 
 
-@pytest.fixture
-def merged_and_broken(scanning: KsmSysfs) -> Iterator[tuple[object, int]]:
-    """Yield a process whose pages all map one broken kernel page, and the frame number of that page."""
+@contextmanager
+def merged(ksm: KsmSysfs) -> Iterator[tuple[Child, int]]:
+    """Start a process whose pages all map one kernel page; yield it, and the frame number of that page."""
     with child(owner) as process:
         address = process.receive()
-        scanning.wait_until(lambda s: s.pages_shared == NPAGES - 1, 60, "all shared")
+        ksm.wait_until(lambda s: s.pages_shared == NPAGES - 1, 60, "all shared")
         (frame,) = set(pagemap.frames(process.pid, address, NPAGES))
-        assert process.ask("break") == "break"
         yield process, frame
 
 
 def test_owners_of_a_broken_kernel_page_get_sigbus(scanning: KsmSysfs) -> None:
-    with child(owner) as process:
-        process.receive()
-        scanning.wait_until(lambda s: s.pages_shared == NPAGES - 1, 60, "all shared")
+    with merged(scanning) as (process, _):
         process.ask("break")
         scanning.wait_until(lambda s: s.kernel_pages_allocated == 0, 60, "the node to go")
         scanning.wait_full_scans(2)
@@ -82,11 +80,14 @@ def test_owners_of_a_broken_kernel_page_get_sigbus(scanning: KsmSysfs) -> None:
         assert process.finish() == -signal.SIGBUS
 
 
-def test_a_broken_kernel_page_gets_no_new_mapping(
-    scanning: KsmSysfs, merged_and_broken: tuple[object, int]
-) -> None:
-    _, broken = merged_and_broken
-    with KsmDevice() as device, device.create_area() as area, Arena(NPAGES, huge=False) as arena:
+def test_a_broken_kernel_page_gets_no_new_mapping(scanning: KsmSysfs) -> None:
+    with (
+        merged(scanning) as (process, broken),
+        KsmDevice() as device,
+        device.create_area() as area,
+        Arena(NPAGES, huge=False) as arena,
+    ):
+        assert process.ask("break") == "break"
         arena.fill(content.equal(NPAGES))
         area.register(arena)
         scanning.wait_until(
@@ -100,9 +101,7 @@ def test_a_broken_kernel_page_gets_no_new_mapping(
 def test_owners_get_sigbus_after_the_node_of_the_page_has_gone(
     scanning: KsmSysfs, then: str
 ) -> None:
-    with child(owner) as process:
-        process.receive()
-        scanning.wait_until(lambda s: s.pages_shared == NPAGES - 1, 60, "all shared")
+    with merged(scanning) as (process, _):
         scanning.run = 0
         process.ask("break")
         scanning.wait_until(lambda s: s.kernel_pages_allocated == 0, 60, "the node to go")
@@ -116,9 +115,7 @@ def test_owners_get_sigbus_after_the_node_of_the_page_has_gone(
 
 
 def test_remove_does_not_copy_a_broken_kernel_page(scanning: KsmSysfs) -> None:
-    with child(owner) as process:
-        process.receive()
-        scanning.wait_until(lambda s: s.pages_shared == NPAGES - 1, 60, "all shared")
+    with merged(scanning) as (process, _):
         scanning.run = 0
         process.ask("break")
         assert process.ask("remove") == "remove"
