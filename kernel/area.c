@@ -15,44 +15,8 @@
 
 #include "ksm.h"
 
-DEFINE_MUTEX(ksm_lock);
-LIST_HEAD(ksm_regions);
-struct ksm_counters ksm_counters;
-
-/* Threads that wait until a region has no users. */
-static DECLARE_WAIT_QUEUE_HEAD(unused);
-
 /* Regions examined before ksm_lock is dropped. */
 #define REGIONS_PER_HOLD	256
-
-/* All regions, by mm and then by address. Those of one mm do not overlap. */
-static struct rb_root by_address = RB_ROOT;
-
-static bool region_before(struct rb_node *a, const struct rb_node *b)
-{
-	struct ksm_region *one = rb_entry(a, struct ksm_region, by_address);
-	struct ksm_region *other = rb_entry(b, struct ksm_region, by_address);
-
-	return one->mm < other->mm || (one->mm == other->mm && one->start < other->start);
-}
-
-static bool overlaps(struct mm_struct *mm, unsigned long start, unsigned long end)
-{
-	struct rb_node *node = by_address.rb_node;
-	struct ksm_region *region, *last = NULL;
-
-	/* Find the last region that begins before the range ends. */
-	while (node) {
-		region = rb_entry(node, struct ksm_region, by_address);
-		if (region->mm < mm || (region->mm == mm && region->start < end)) {
-			last = region;
-			node = node->rb_right;
-		} else {
-			node = node->rb_left;
-		}
-	}
-	return last && last->mm == mm && last->end > start;
-}
 
 /*
  * Free a region that has no users and is marked "leaving". Pages that are still
@@ -62,12 +26,11 @@ static bool overlaps(struct mm_struct *mm, unsigned long start, unsigned long en
 static void region_free(struct ksm_region *region)
 {
 	region->freeing = true;
-	ksm_pass_leave(region);
+	ksm_pass_drop_region(region);
 	ksm_items_forget(region, region->start, region->end, KSM_BREAK_UNMAPPED);
 	xa_destroy(&region->chunks);
 	list_del(&region->in_area);
-	list_del(&region->in_scan);
-	rb_erase(&region->by_address, &by_address);
+	ksm_region_erase(region);
 	region->area->nr_regions--;
 	mmdrop(region->mm);
 	kfree(region);
@@ -77,44 +40,6 @@ static void region_free(struct ksm_region *region)
 static bool is_dead(const struct ksm_region *region)
 {
 	return !region->users && !region->leaving && !atomic_read(&region->mm->mm_users);
-}
-
-/**
- * ksm_region_put - drop one count of the users of a region
- * @region: the region; if this was its last user and its mm is dead, reap.c
- *	frees it
- *
- * Context: ksm_lock must be held.
- */
-void ksm_region_put(struct ksm_region *region)
-{
-	WRITE_ONCE(region->users, region->users - 1);
-	if (region->users)
-		return;
-	if (region->leaving)
-		wake_up_all(&unused);
-	else if (!atomic_read(&region->mm->mm_users))
-		ksm_reap_now();
-}
-
-/*
- * Wait until a region has no users. The caller has marked it "leaving", so no
- * other thread frees it. Drops and retakes ksm_lock. Returns 0, or -EINTR if
- * the caller was killed and @force is not set.
- */
-static int wait_for_users(struct ksm_region *region, bool force)
-{
-	int err = 0;
-
-	while (region->users && !err) {
-		mutex_unlock(&ksm_lock);
-		if (force)
-			wait_event(unused, !READ_ONCE(region->users));
-		else if (wait_event_killable(unused, !READ_ONCE(region->users)))
-			err = -EINTR;
-		mutex_lock(&ksm_lock);
-	}
-	return err;
 }
 
 /*
@@ -233,7 +158,7 @@ int ksm_area_register(struct ksm_area *area, unsigned long addr, unsigned long n
 	if (area->nr_regions == KSM_MAX_REGIONS)
 		area_reap(area);
 	err = -EEXIST;
-	if (overlaps(current->mm, region->start, region->end))
+	if (ksm_region_overlaps(current->mm, region->start, region->end))
 		goto unlock;
 	err = -ENOSPC;
 	if (area->nr_regions == KSM_MAX_REGIONS)
@@ -241,8 +166,7 @@ int ksm_area_register(struct ksm_area *area, unsigned long addr, unsigned long n
 	err = 0;
 	mmgrab(region->mm);
 	list_add_tail(&region->in_area, &area->regions);
-	list_add_tail(&region->in_scan, &ksm_regions);
-	rb_add(&region->by_address, &by_address, region_before);
+	ksm_region_insert(region);
 	area->nr_regions++;
 	ksm_seen_fresh = true;
 unlock:
@@ -255,130 +179,6 @@ unlock:
 	ksm_scan_wake();
 	ksm_reap_start();
 	return 0;
-}
-
-/*
- * Find the first page of a region at or after @addr. If it may be a kernel
- * page, set @item to its item. The caller does not hold ksm_lock. Returns 0, or
- * a negative error.
- */
-static int next_page(struct ksm_region *region, unsigned long addr, bool force,
-		     struct ksm_spot *spot, struct ksm_item **item)
-{
-	struct mm_struct *mm = region->mm;
-	int err;
-
-	*item = NULL;
-	*spot = (struct ksm_spot){ .addr = addr, .next = region->end };
-	if (!mmget_not_zero(mm))
-		return 0;
-	err = ksm_mmap_read_lock(mm, force);
-	if (err)
-		goto put;
-	ksm_look(mm, addr, region->end, spot);
-	if (spot->why == KSM_SKIP_HWPOISON)
-		ksm_unmap_poisoned(mm, spot->addr);
-	mmap_read_unlock(mm);
-	if (spot->page && !PageAnon(spot->page)) {
-		*item = ksm_item_get(region, spot->addr);
-		err = *item ? 0 : -ENOMEM;
-	}
-put:
-	mmput_async(mm);
-	return err;
-}
-
-/*
- * Resync all items of a region with its page tables, because fork and mremap
- * may have mapped kernel pages to which no item is linked. Drops and retakes
- * ksm_lock. Returns 0, or a negative error.
- */
-static int adopt_all(struct ksm_region *region, bool force)
-{
-	unsigned long addr = region->start;
-	struct ksm_spot spot;
-	struct ksm_item *item;
-	int err = 0;
-
-	while (addr < region->end && !err) {
-		mutex_unlock(&ksm_lock);
-		cond_resched();
-		err = next_page(region, addr, force, &spot, &item);
-		if (!err && !force && signal_pending(current))
-			err = -EINTR;
-		mutex_lock(&ksm_lock);
-		if (item)
-			ksm_node_adopt(item, spot.page);
-		if (spot.page)
-			put_page(spot.page);
-		/*
-		 * Without memory for this item, go on: the items of other
-		 * merged pages may exist already.
-		 */
-		if (force && err == -ENOMEM)
-			err = 0;
-		addr = spot.next;
-	}
-	return err;
-}
-
-/*
- * Unmerge the pages of a chunk. Drops and retakes ksm_lock. Returns the first
- * error.
- */
-static int unmerge_chunk(struct ksm_chunk *chunk, bool force)
-{
-	int first = 0, i, err;
-
-	for (i = 0; i < KSM_CHUNK_PAGES && chunk->merged; i++) {
-		struct ksm_item *item = ksm_chunk_item(chunk, i);
-
-		if (item->state != KSM_ITEM_MERGED)
-			continue;
-		if (!force && signal_pending(current))
-			return -EINTR;
-		err = ksm_unmerge(item, force);
-		first = first ?: err;
-		if (err && err != -EFAULT && !force)
-			break;
-	}
-	return first;
-}
-
-/*
- * Does an error end the unmerging? -EFAULT does not: one page that cannot be
- * copied says nothing about the others.
- */
-static bool ends(int err, bool force)
-{
-	return err && err != -EFAULT && !force;
-}
-
-/*
- * Unmerge all pages of a region. A signal or a failed allocation ends the loop,
- * unless @force is set. On return the items of unmerged pages are
- * KSM_ITEM_PLAIN, and all others are still linked to their nodes. The caller
- * makes sure that no scanner is in the region or enters it. ksm_lock is dropped
- * and retaken. Returns 0, or the first error.
- */
-static int unmerge_region(struct ksm_region *region, bool force)
-{
-	int first = adopt_all(region, force), err;
-	struct ksm_chunk *chunk;
-	unsigned long index;
-
-	if (ends(first, force))
-		return first;
-	xa_for_each(&region->chunks, index, chunk) {
-		err = unmerge_chunk(chunk, force);
-		first = first ?: err;
-		if (ends(err, force))
-			break;
-		mutex_unlock(&ksm_lock);
-		cond_resched();
-		mutex_lock(&ksm_lock);
-	}
-	return first;
 }
 
 /*
@@ -399,18 +199,18 @@ static int remove_all(struct ksm_area *area, bool force)
 	while (!list_empty(&area->regions)) {
 		region = list_first_entry(&area->regions, struct ksm_region, in_area);
 		region->leaving = true;
-		ksm_pass_leave(region);
-		err = wait_for_users(region, force) ?: unmerge_region(region, force);
+		ksm_pass_drop_region(region);
+		err = ksm_region_wait(region, force) ?: ksm_unmerge_region(region, force);
 		/*
 		 * A writer of run=2, or reap.c, may have become a user
 		 * meanwhile.
 		 */
-		err = err ?: wait_for_users(region, force);
+		err = err ?: ksm_region_wait(region, force);
 		if (err && !force) {
 			region->leaving = false;
 			break;
 		}
-		wait_for_users(region, true);
+		ksm_region_wait(region, true);
 		region_free(region);
 	}
 	mutex_unlock(&ksm_lock);
@@ -447,35 +247,3 @@ void ksm_area_release(struct ksm_area *area)
 	kfree(area);
 }
 
-/**
- * ksm_unmerge_all - unmerge all pages of all regions
- *
- * Context: takes ksm_lock. May sleep. All scanners have stopped, and the caller
- * holds ksm_run_lock so that they stay stopped.
- * Return: 0 on success; -EINTR or -ENOMEM if some pages are still merged;
- * -EFAULT if all pages are unmerged except those that cannot be copied (see
- * ksm_area_remove()).
- */
-int ksm_unmerge_all(void)
-{
-	struct list_head *pos, *next;
-	struct ksm_region *region;
-	int first = 0, err = 0;
-
-	mutex_lock(&ksm_lock);
-	for (pos = ksm_regions.next; pos != &ksm_regions && !ends(err, false); pos = next) {
-		region = list_entry(pos, struct ksm_region, in_scan);
-		next = pos->next;
-		/* Its pages have been unmerged already. */
-		if (region->freeing)
-			continue;
-		/* As a user, this loop keeps the region from being freed. */
-		region->users++;
-		err = unmerge_region(region, false);
-		first = first ?: err;
-		next = pos->next;
-		ksm_region_put(region);
-	}
-	mutex_unlock(&ksm_lock);
-	return first;
-}

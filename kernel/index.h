@@ -21,12 +21,11 @@
 #include <linux/types.h>
 
 /*
- * Bits of a hash, and the bits of its word that are left to the object the
- * entry is part of. With four million entries (16 GiB of different pages), one
- * search in 250,000 finds an entry whose hash is the same by chance.
+ * Bits of a hash. With four million entries (16 GiB of different pages), one
+ * search in 17 thousand million finds an entry whose hash is the same by
+ * chance.
  */
-#define KSM_HASH_BITS		40
-#define KSM_DATA_BITS		24
+#define KSM_HASH_BITS		56
 
 /**
  * struct ksm_key - the content that is looked for
@@ -41,20 +40,20 @@ struct ksm_key {
 };
 
 /**
- * struct ksm_entry - an entry's place in an index, the last member of what it stands for
- * @hash: of the content that it was added with
- * @data: not used by the index, but by the object that the entry is part of
- * @rb: its node in one of the two trees
- * @next: the next entry of its hash chain
+ * struct ksm_entry - an entry of an index, embedded in an object as its last member
+ * @rb: tree: the node in one of the two trees
+ * @next: hash: the next entry of the chain
+ * @hash: hash: the hash of the content that the entry was added with
  *
- * Only the first &ksm_index_ops->entry_size bytes are there.
+ * Only the first &ksm_index_ops->entry_size bytes are allocated.
  */
 struct ksm_entry {
-	u64 hash : KSM_HASH_BITS;
-	u64 data : KSM_DATA_BITS;
 	union {
 		struct rb_node rb;
-		struct ksm_entry *next;
+		struct {
+			struct ksm_entry *next;
+			u64 hash;
+		};
 	};
 };
 
@@ -85,8 +84,6 @@ struct ksm_index;
  * @name: as the module parameter "index" has it
  * @entry_size: how much of struct ksm_entry it uses, in bytes
  * @hashes: whether it wants keys with a hash, and finds by that
- * @keeps: whether unstable entries may stay from pass to pass; else they are
- *	flushed at the end of each
  * @create: an empty index that asks through @cb; NULL when there is no memory
  * @destroy: free an index that holds no entry
  * @find_stable: the stable entry that matches @key (by content, or by hash if
@@ -96,7 +93,9 @@ struct ksm_index;
  * @find_or_insert_unstable: the unstable entry that matches @key, or NULL, and
  *	then @entry has been added
  * @forget: take @entry out
- * @flush: take every unstable entry out, with a call of @dropped for each
+ * @flush: take up to @max unstable entries out, with a call of @dropped for
+ *	each, and return true if any are left; NULL if unstable entries stay in the
+ *	index from pass to pass
  * @bytes: how much memory the index takes, without its entries
  * @next: the entry after @entry (the first one for NULL), or NULL at the end
  */
@@ -104,7 +103,6 @@ struct ksm_index_ops {
 	const char *name;
 	size_t entry_size;
 	bool hashes;
-	bool keeps;
 	struct ksm_index *(*create)(const struct ksm_index_callbacks *cb);
 	void (*destroy)(struct ksm_index *index);
 	struct ksm_entry *(*find_stable)(struct ksm_index *index, const struct ksm_key *key);
@@ -114,7 +112,7 @@ struct ksm_index_ops {
 						     const struct ksm_key *key,
 						     struct ksm_entry *entry);
 	void (*forget)(struct ksm_index *index, struct ksm_entry *entry, enum ksm_kind kind);
-	void (*flush)(struct ksm_index *index);
+	bool (*flush)(struct ksm_index *index, unsigned int max);
 	size_t (*bytes)(struct ksm_index *index);
 	struct ksm_entry *(*next)(struct ksm_index *index, struct ksm_entry *entry,
 				  enum ksm_kind kind);

@@ -312,23 +312,6 @@ static void hash_forget(struct ksm_index *index, struct ksm_entry *entry, enum k
 	table_erase(&index->tables[kind], entry);
 }
 
-static void hash_flush(struct ksm_index *index)
-{
-	struct ksm_table *table = &index->tables[KSM_UNSTABLE];
-	struct ksm_entry *entry, *next;
-	unsigned long i;
-
-	for (i = 0; i < table->size; i++) {
-		for (entry = take_chain(table, i); entry; entry = next) {
-			next = entry->next;
-			index->cb->dropped(entry, KSM_UNSTABLE);
-		}
-	}
-	table->entries = 0;
-	while (table->size > SEGMENT)
-		table_shrink(table);
-}
-
 static size_t table_bytes(const struct ksm_table *table)
 {
 	unsigned long segments = DIV_ROUND_UP(table->size, SEGMENT);
@@ -359,16 +342,14 @@ static struct ksm_entry *hash_next(struct ksm_index *index, struct ksm_entry *en
 
 const struct ksm_index_ops ksm_index_hash = {
 	.name = "hash",
-	.entry_size = offsetofend(struct ksm_entry, next),
+	.entry_size = offsetofend(struct ksm_entry, hash),
 	.hashes = true,
-	.keeps = true,
 	.create = hash_create,
 	.destroy = hash_destroy,
 	.find_stable = hash_find_stable,
 	.insert_stable = hash_insert_stable,
 	.find_or_insert_unstable = hash_find_or_insert_unstable,
 	.forget = hash_forget,
-	.flush = hash_flush,
 	.bytes = hash_bytes,
 	.next = hash_next,
 };

@@ -114,14 +114,16 @@ static void tree_forget(struct ksm_index *index, struct ksm_entry *entry, enum k
 	rb_erase(&entry->rb, &index->roots[kind]);
 }
 
-static void tree_flush(struct ksm_index *index)
+static bool tree_flush(struct ksm_index *index, unsigned int max)
 {
-	struct rb_root old = index->roots[KSM_UNSTABLE];
-	struct ksm_entry *entry, *tmp;
+	struct rb_root *root = &index->roots[KSM_UNSTABLE];
+	struct rb_node *rb;
 
-	index->roots[KSM_UNSTABLE] = RB_ROOT;
-	rbtree_postorder_for_each_entry_safe(entry, tmp, &old, rb)
-		index->cb->dropped(entry, KSM_UNSTABLE);
+	while ((rb = rb_first(root)) && max--) {
+		rb_erase(rb, root);
+		index->cb->dropped(to_entry(rb), KSM_UNSTABLE);
+	}
+	return rb;
 }
 
 static size_t tree_bytes(struct ksm_index *index)

@@ -146,14 +146,46 @@ void ksm_chunk_wake(struct ksm_chunk *chunk)
 }
 
 /**
- * ksm_item_note - mark an item as tracked, until ksm_items_forget() clears it
+ * ksm_item_track - mark an item as tracked, until ksm_items_forget() clears it
  * @item: the item
  *
  * Context: ksm_lock must be held.
  */
-void ksm_item_note(struct ksm_item *item)
+void ksm_item_track(struct ksm_item *item)
 {
-	__set_bit(ksm_item_index(item), ksm_item_chunk(item)->known);
+	__set_bit(ksm_item_index(item), ksm_item_chunk(item)->tracked);
+}
+
+/**
+ * ksm_item_link - record that an item maps the kernel page of a node
+ * @node: the node
+ * @item: the item, which must not be in an index
+ *
+ * Context: ksm_lock must be held.
+ */
+void ksm_item_link(struct ksm_node *node, struct ksm_item *item)
+{
+	struct ksm_chunk *chunk = ksm_item_chunk(item);
+
+	item->state = KSM_ITEM_MERGED;
+	WRITE_ONCE(item->node, node);
+	ksm_item_track(item);
+	ksm_chunk_wake(chunk);
+	chunk->merged++;
+	chunk->region->merged++;
+	ksm_node_add_item(node);
+}
+
+/* Record that an item no longer maps its kernel page. */
+static void item_unlink(struct ksm_item *item)
+{
+	struct ksm_chunk *chunk = ksm_item_chunk(item);
+	struct ksm_node *node = item->node;
+
+	item->state = KSM_ITEM_PLAIN;
+	chunk->merged--;
+	chunk->region->merged--;
+	ksm_node_remove_item(node);
 }
 
 /**
@@ -178,9 +210,34 @@ void ksm_item_forget(struct ksm_item *item, enum ksm_break how)
 		if (item->node->kpage)
 			trace_devksm_break(ksm_item_mm(item), ksm_item_addr(item),
 					   page_to_pfn(item->node->kpage), how);
-		ksm_node_unlink(item);
+		item_unlink(item);
 		break;
 	}
+}
+
+/**
+ * ksm_item_sync - make the state of an item agree with its page-table entry
+ * @item: the item; not KSM_ITEM_MERGING
+ * @page: the page that its address maps now
+ *
+ * Fork and mremap can map a kernel page at an address where the scanner has
+ * merged nothing, or has merged with another kernel page.
+ *
+ * Context: ksm_lock must be held. The caller holds a reference to @page.
+ * Return: true if @page is a kernel page and @item is now linked to its node;
+ * false if @item is not linked to a node.
+ */
+bool ksm_item_sync(struct ksm_item *item, struct page *page)
+{
+	struct ksm_node *node = ksm_node_of(page);
+
+	if (node && item->state == KSM_ITEM_MERGED && item->node == node)
+		return true;
+	ksm_item_forget(item, KSM_BREAK_WRITTEN);
+	if (!node)
+		return false;
+	ksm_item_link(node, item);
+	return true;
 }
 
 /* Returns true if no item of the range is tracked any more. */
@@ -191,7 +248,7 @@ static bool chunk_forget(struct ksm_chunk *chunk, unsigned long start, unsigned 
 	unsigned long last = min((end - chunk->start) / PAGE_SIZE, KSM_CHUNK_PAGES);
 	bool empty = true;
 
-	for_each_set_bit_from(i, chunk->known, last) {
+	for_each_set_bit_from(i, chunk->tracked, last) {
 		struct ksm_item *item = ksm_chunk_item(chunk, i);
 
 		if (item->state == KSM_ITEM_MERGING) {
@@ -200,7 +257,7 @@ static bool chunk_forget(struct ksm_chunk *chunk, unsigned long start, unsigned 
 		}
 		ksm_item_forget(item, how);
 		item->seen = 0;
-		__clear_bit(i, chunk->known);
+		__clear_bit(i, chunk->tracked);
 	}
 	return empty;
 }

@@ -1,6 +1,25 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The driver's own types, and the order in which its locks are taken.
+ * The driver's types, the layers of its files, and its lock order.
+ *
+ * Layers, topmost first. A file calls only files that are listed after it;
+ * `make lint` checks that:
+ *
+ *	main			load and unload the module
+ *	dev, sysfs		interfaces to userspace
+ *	reap			free the metadata of dead processes
+ *	area, scan		registration of memory; the scanner threads
+ *	pass			which scanner scans which range
+ *	match			find the matches of a batch of pages
+ *	merge, unmerge		replace pages
+ *	index			the index in use, and its callbacks
+ *	item, node, region	metadata of pages, kernel pages and ranges
+ *	walk			find the pages of an address range
+ *	content			hash and compare pages
+ *	memcg, pte		memory cgroups; page-table entries
+ *	index_tree, index_hash	the two indexes
+ *	core			state that all files share
+ *	mm_symbols		mm functions that the kernel does not export
  *
  * Locking order, outermost first:
  *
@@ -38,6 +57,8 @@
 #include <linux/mm.h>
 #include <linux/mutex.h>
 #include <linux/types.h>
+#include <linux/wait.h>
+#include <linux/workqueue.h>
 #include <linux/xarray.h>
 
 #include "compat.h"
@@ -123,36 +144,37 @@ enum ksm_break {
 	KSM_BREAK_UNMERGED,
 };
 
-struct ksm_finds;
+struct ksm_batch;
 struct ksm_jobs;
 struct ksm_node;
 struct ksm_region;
 
 /**
- * struct ksm_item - what is remembered of one page of a region
- * @entry: its place in the unstable index, while KSM_ITEM_UNSTABLE
- * @hash: of @entry, kept all the time: what ksm_page_hash() gave at the last visit;
- *	one that differs means volatile
+ * struct ksm_item - metadata of one page of a region
+ * @hash: the return value of ksm_page_hash() when the page was last scanned. If
+ *	the hash of the page differs, the page is volatile
  * @state: an enum ksm_state
- * @seen: whether @hash has been taken yet
- * @node: whose kernel page it maps, while KSM_ITEM_MERGED
- * @word: all of it but @entry or @node, for who reads it without ksm_lock
+ * @seen: whether @hash is valid
+ * @word: the three members above, for readers that do not hold ksm_lock
+ * @node: while KSM_ITEM_MERGED: the node whose kernel page the address maps
+ * @entry: while KSM_ITEM_UNSTABLE: the entry in the unstable index
  *
- * Items are ksm_item_size() bytes apart, as the index needs only a part of @entry:
- * 16 bytes for the hash index, 32 for the tree. Neither region nor address is
- * stored: both follow from where the item lies, see ksm_item_chunk() and
- * ksm_item_addr().
+ * An item is ksm_item_size() bytes long, because the index uses only a part of
+ * @entry: 24 bytes with index=hash, 32 with index=tree. Neither the region nor
+ * the address is stored: see ksm_item_chunk() and ksm_item_addr().
  */
 struct ksm_item {
 	union {
-		struct ksm_entry entry;
 		struct {
 			u64 hash : KSM_HASH_BITS;
-			u64 state : 2;
+			u64 state : 3;
 			u64 seen : 1;
-			struct ksm_node *node;
 		};
 		u64 word;
+	};
+	union {
+		struct ksm_node *node;
+		struct ksm_entry entry;
 	};
 };
 
@@ -163,20 +185,20 @@ struct ksm_item {
  * @region: the region it belongs to
  * @start: the address of the first item, aligned to what a page table maps
  * @merged: how many of its items are KSM_ITEM_MERGED
- * @known: a bit for each item of which something is remembered
+ * @tracked: a bit for each item that holds information
  * @rest: how many passes are yet to leave it out
  * @quiet: how many passes have found nothing to do here, one after the other
  * @busy: whether this pass has found something to do here
  * @epoch: the ksm_scan_epoch in which @rest was set; in another one it is void
  * @items: KSM_CHUNK_PAGES of them, in pages whose private field points back here
  *
- * Allocated when the scan first finds a page there, so that a hole costs nothing.
+ * Allocated when the scan first batch a page there, so that a hole costs nothing.
  */
 struct ksm_chunk {
 	struct ksm_region *region;
 	unsigned long start;
 	unsigned int merged;
-	DECLARE_BITMAP(known, KSM_CHUNK_PAGES);
+	DECLARE_BITMAP(tracked, KSM_CHUNK_PAGES);
 	u8 rest;
 	u8 quiet;
 	bool busy;
@@ -238,22 +260,20 @@ struct ksm_region {
  * @kpage: the kernel page; NULL once the node has been dropped. No reference is
  *	held: the page lives as long as page tables map it or a merge uses it.
  *	Its private field points back here, until the node is dropped.
- * @entry: its place in the stable index. @entry.data counts the items that were
- *	last seen mapping @kpage
- * @left: of a dropped node: how many items still point to it
+ * @nr_items: the number of items that were last seen mapping @kpage
+ * @entry: the entry in the stable index, until the node is dropped
  *
  * A node corresponds to a stable_node in mm/ksm.c. When the last mapping of a
  * kernel page is removed, the page is freed at once; the node is stale until it
  * is dropped. See ksm_node_tryget().
  *
- * Nodes are as long as the index needs them: 24 bytes for the hash index.
+ * A dropped node is freed when its last item leaves it. The size of a node
+ * depends on the index: 32 bytes with index=hash, 40 with index=tree.
  */
 struct ksm_node {
 	struct page *kpage;
-	union {
-		struct ksm_entry entry;
-		unsigned long left;
-	};
+	unsigned long nr_items;
+	struct ksm_entry entry;
 };
 
 /**
@@ -301,14 +321,31 @@ struct ksm_settings {
 
 enum { KSM_RUN_STOP, KSM_RUN_SCAN, KSM_RUN_UNMERGE };
 
+/* core.c */
 extern struct mutex ksm_lock;
-extern struct list_head ksm_regions;
+extern struct list_head ksm_regions;	/* in the order of registration; under ksm_lock */
 extern struct ksm_counters ksm_counters;
 extern struct ksm_settings ksm_settings;
 extern const struct ksm_index_ops *ksm_index_ops;
 extern struct ksm_index *ksm_index;
-extern unsigned int ksm_scan_epoch;	/* chunks rest for as long as it is the same, at most */
-extern bool ksm_seen_fresh;	/* a page or region that is new, or was written, since the pass began; under ksm_lock */
+/* The idle count of a chunk is ignored if it dates from an earlier epoch. */
+extern unsigned int ksm_scan_epoch;
+/*
+ * Has the current pass found a new or volatile page, or has a region been
+ * registered since it began? Under ksm_lock.
+ */
+extern bool ksm_seen_fresh;
+/* Scanners that sleep between two batches, or until there is work. */
+extern wait_queue_head_t ksm_scan_asleep;
+/* Scanners with nothing to do, because others have claimed the rest of the pass. */
+extern wait_queue_head_t ksm_scan_idle;
+extern struct delayed_work ksm_reap_work;
+
+void ksm_scan_wake(void);
+void ksm_scan_wake_idle(void);
+void ksm_reap_start(void);
+void ksm_reap_now(void);
+void ksm_skip(struct mm_struct *mm, unsigned long addr, unsigned long pages, enum ksm_skip why);
 
 /* dev.c */
 int ksm_dev_init(void);
@@ -322,16 +359,23 @@ void ksm_sysfs_exit(void);
 int ksm_area_register(struct ksm_area *area, unsigned long addr, unsigned long npages);
 int ksm_area_remove(struct ksm_area *area);
 void ksm_area_release(struct ksm_area *area);
-void ksm_region_put(struct ksm_region *region);
 void ksm_regions_reap(void);
-int ksm_unmerge_all(void);
+
+/* region.c */
+bool ksm_region_overlaps(struct mm_struct *mm, unsigned long start, unsigned long end);
+void ksm_region_insert(struct ksm_region *region);
+void ksm_region_erase(struct ksm_region *region);
+void ksm_region_put(struct ksm_region *region);
+int ksm_region_wait(struct ksm_region *region, bool force);
 
 /* item.c */
 struct ksm_chunk *ksm_chunk_find(struct ksm_region *region, unsigned long addr);
 struct ksm_chunk *ksm_chunk_get(struct ksm_region *region, unsigned long addr);
 struct ksm_item *ksm_item_get(struct ksm_region *region, unsigned long addr);
 void ksm_chunk_wake(struct ksm_chunk *chunk);
-void ksm_item_note(struct ksm_item *item);
+void ksm_item_link(struct ksm_node *node, struct ksm_item *item);
+bool ksm_item_sync(struct ksm_item *item, struct page *page);
+void ksm_item_track(struct ksm_item *item);
 void ksm_item_forget(struct ksm_item *item, enum ksm_break how);
 void ksm_items_forget(struct ksm_region *region, unsigned long start, unsigned long end,
 		      enum ksm_break how);
@@ -374,13 +418,12 @@ struct ksm_node *ksm_node_create(struct page *content, u64 hash, struct mm_struc
 bool ksm_node_tryget(struct ksm_node *node);
 bool ksm_kpage_fill(struct page *kpage, u64 hash, struct page *content);
 void ksm_kpage_put(struct page *kpage);
-void ksm_node_link(struct ksm_node *node, struct ksm_item *item);
-bool ksm_node_adopt(struct ksm_item *item, struct page *page);
-void ksm_node_unlink(struct ksm_item *item);
+void ksm_node_add_item(struct ksm_node *node);
+void ksm_node_remove_item(struct ksm_node *node);
 bool ksm_node_is_single(const struct ksm_node *node);
 struct ksm_node *ksm_node_of(struct page *page);
 struct ksm_node *ksm_node_find(struct page *page, u64 hash, u64 sample);
-void ksm_node_crowded(struct ksm_node *node);
+void ksm_node_collided(struct ksm_node *node);
 void ksm_node_dropped(struct ksm_node *node);
 void ksm_nodes_prune(void);
 
@@ -398,37 +441,37 @@ struct mem_cgroup *ksm_charge_begin(struct mm_struct *mm, struct mem_cgroup **ol
 void ksm_charge_end(struct mem_cgroup *memcg, struct mem_cgroup *old);
 
 /* reap.c */
-void ksm_reap_start(void);
-void ksm_reap_now(void);
+void ksm_reap_init(void);
 void ksm_reap_exit(void);
 
-/* hash.c */
+/* content.c */
 void ksm_hash_init(void);
 u64 ksm_page_sample(struct page *page);
 u64 ksm_page_hash(struct page *page, u64 *sample);
-bool ksm_hash_crowded(u64 hash);
+bool ksm_hash_collided(u64 hash);
+int ksm_page_order(struct page *a, struct page *b);
+bool ksm_pages_equal(struct page *a, struct page *b);
 
-/* visit.c */
+/* index.c */
 int ksm_index_init(void);
 void ksm_index_exit(void);
-void ksm_skip(struct mm_struct *mm, unsigned long addr, unsigned long pages, enum ksm_skip why);
-void ksm_visit(const struct ksm_finds *finds, struct ksm_jobs *jobs);
+
+/* match.c */
+void ksm_match_batch(const struct ksm_batch *batch, struct ksm_jobs *jobs);
 
 /* scan.c */
 int ksm_scan_init(void);
 void ksm_scan_exit(void);
-void ksm_scan_wake(void);
-void ksm_scan_join(void);
 int ksm_scan_set_threads(unsigned int nr);
 
 /**
- * struct ksm_piece - a part of a pass, for one scanner at a time
- * @region: the region it is of
- * @addr: where to go on
- * @end: where it ends: what it is of has one page table, or, where there is nothing to
- *	look at, any number of them
+ * struct ksm_range - a part of a pass, claimed by one scanner
+ * @region: the region
+ * @addr: where the scanner continues
+ * @end: the end of the range, which is in the same page table as its beginning,
+ *	unless ksm_pass_extend() has extended the range over memory without pages
  */
-struct ksm_piece {
+struct ksm_range {
 	struct ksm_region *region;
 	unsigned long addr;
 	unsigned long end;
@@ -439,14 +482,14 @@ void ksm_pass_begin(void);
 bool ksm_pass_end(void);
 bool ksm_pass_has_work(void);
 unsigned int ksm_pass_skip_resting(unsigned int most);
-bool ksm_pass_claim(struct ksm_piece *piece);
-struct ksm_piece ksm_pass_stretch(struct ksm_piece *piece, unsigned long next);
-void ksm_pass_move(struct ksm_piece *piece, unsigned long next);
-void ksm_pass_postpone(struct ksm_piece *piece);
-void ksm_pass_release(struct ksm_piece *piece);
-void ksm_pass_leave(struct ksm_region *region);
+bool ksm_pass_claim(struct ksm_range *range);
+struct ksm_range ksm_pass_extend(struct ksm_range *range, unsigned long next);
+void ksm_pass_advance(struct ksm_range *range, unsigned long next);
+void ksm_pass_postpone(struct ksm_range *range);
+void ksm_pass_release(struct ksm_range *range);
+void ksm_pass_drop_region(struct ksm_region *region);
 int ksm_pass_wait(void);
-void ksm_pass_afresh(void);
+void ksm_pass_wake_all(void);
 
 /**
  * struct ksm_job - a page to be replaced by a kernel page
@@ -458,7 +501,7 @@ void ksm_pass_afresh(void);
  * @why: why the page was not replaced; KSM_SKIP_NONE when it was
  * @page: the page that was replaced; it may have been freed since
  * @orig: what its page-table entry was; for merge.c
- * @lied: hash collision: the page has the same sample as @kpage, but differs
+ * @collided: hash collision: the page has the same sample as @kpage, but differs
  * @undo: no other item maps @kpage, so the page is to be unmerged again
  */
 struct ksm_job {
@@ -470,48 +513,46 @@ struct ksm_job {
 	enum ksm_skip why;
 	struct page *page;
 	pte_t orig;
-	bool lied;
+	bool collided;
 	bool undo;
 };
 
 /* merge.c */
 void ksm_merge(struct ksm_job *jobs, unsigned int nr);
-int ksm_page_order(struct page *a, struct page *b);
-bool ksm_pages_equal(struct page *a, struct page *b);
 
 /* unmerge.c */
-int ksm_unmerge(struct ksm_item *item, bool force);
-int ksm_mmap_read_lock(struct mm_struct *mm, bool force);
+int ksm_unmerge_region(struct ksm_region *region, bool force);
+int ksm_unmerge_all(void);
 bool ksm_undo_merge(struct mm_struct *mm, unsigned long addr, struct page *kpage);
 void ksm_unmap_poisoned(struct mm_struct *mm, unsigned long addr);
 
 /**
- * struct ksm_spot - what ksm_look() found
- * @page: the page, with a reference held for the caller; NULL when there is none
+ * struct ksm_walk - the result of a page-table walk
+ * @page: the page, with a reference for the caller; NULL if there is none
  * @addr: where @page is mapped: the address asked for, or a later one
- * @next: where to look next: all before it has been dealt with
- * @why: why the pages from @addr to @next are left alone; KSM_SKIP_NONE for a
- *	hole, where there is nothing to leave
+ * @next: where to continue: all memory before it has been handled
+ * @why: why the pages from @addr to @next are skipped; KSM_SKIP_NONE for a
+ *	hole, where there is nothing to skip
  */
-struct ksm_spot {
+struct ksm_walk {
 	struct page *page;
 	unsigned long addr;
 	unsigned long next;
 	enum ksm_skip why;
 };
 
-/* At most so many pages are looked at, and hashed, under one hold of a page-table lock. */
+/* The maximum number of pages hashed under one hold of a page-table lock. */
 #define KSM_BATCH		64
 
 /**
- * struct ksm_find - a page that something may have to be done about
+ * struct ksm_candidate - a page that may have to be merged
  * @item: its item
- * @page: the page, with a reference held for whoever takes it up
- * @hash: what it is known by, see ksm_page_hash(); 0 if it is not anonymous
- * @sample: the hash of a sample of it, too
- * @word: what the item's was
+ * @page: the page; the candidate holds a reference
+ * @hash: the return value of ksm_page_hash(); 0 if the page is not anonymous
+ * @sample: the hash of a sample of the page
+ * @word: item->word when the page was hashed
  */
-struct ksm_find {
+struct ksm_candidate {
 	struct ksm_item *item;
 	struct page *page;
 	u64 hash;
@@ -520,37 +561,38 @@ struct ksm_find {
 };
 
 /**
- * struct ksm_finds - what one hold of a page-table lock has brought
- * @looked: how many pages were looked at
- * @nr: how many of them are in @found
- * @found: they
+ * struct ksm_batch - the candidates from one hold of a page-table lock
+ * @scanned: the number of pages scanned
+ * @nr: the number of elements of @candidates in use
+ * @candidates: the candidates, sorted by address
  */
-struct ksm_finds {
-	unsigned int looked;
+struct ksm_batch {
+	unsigned int scanned;
 	unsigned int nr;
-	struct ksm_find found[KSM_BATCH];
+	struct ksm_candidate candidates[KSM_BATCH];
 };
 
 /**
- * struct ksm_jobs - what is to be merged for one glance
- * @here: pages of the glance itself, by address
- * @nr_here: how many
- * @there: pages, wherever they are, that waited for them
- * @nr_there: how many
+ * struct ksm_jobs - the merge jobs for one batch
+ * @own: jobs for pages of the batch, sorted by address
+ * @nr_own: the number of elements of @own in use
+ * @partners: jobs for pages that were in the unstable index; each page of
+ *	@own that matched one of them is merged with it
+ * @nr_partners: the number of elements of @partners in use
  */
 struct ksm_jobs {
-	struct ksm_job here[KSM_BATCH];
-	unsigned int nr_here;
-	struct ksm_job there[KSM_BATCH];
-	unsigned int nr_there;
+	struct ksm_job own[KSM_BATCH];
+	unsigned int nr_own;
+	struct ksm_job partners[KSM_BATCH];
+	unsigned int nr_partners;
 };
 
 /* walk.c */
 enum ksm_skip ksm_vma_refuses(struct vm_area_struct *vma);
-void ksm_look(struct mm_struct *mm, unsigned long addr, unsigned long end,
-	      struct ksm_spot *spot);
-void ksm_glance(struct mm_struct *mm, struct ksm_chunk *chunk, unsigned int most,
-		unsigned long end, struct ksm_spot *spot, struct ksm_finds *finds);
+void ksm_walk_next(struct mm_struct *mm, unsigned long addr, unsigned long end,
+	      struct ksm_walk *walk);
+void ksm_walk_batch(struct mm_struct *mm, struct ksm_chunk *chunk, unsigned int most,
+		unsigned long end, struct ksm_walk *walk, struct ksm_batch *batch);
 struct page *ksm_item_page(struct ksm_item *item);
 
 #endif /* KSM_DRIVER_H */

@@ -7,7 +7,7 @@
  * pages, pass after pass (pass.c, scan.c, walk.c). A page that has changed since
  * the last pass waits for the next one; with index=tree, so does a new page.
  * Every other page is looked up among the kernel pages (the stable index), then
- * among the pages that have no match yet (the unstable index; visit.c, index.h).
+ * among the pages that have no match yet (the unstable index; match.c, index.h).
  * If there is a match, a kernel page with this content replaces both pages
  * (merge.c, pte.c). It is mapped read-only: the first write takes the kernel's
  * ordinary copy-on-write fault, which gives the writer a page of its own again.
@@ -32,6 +32,7 @@ static int __init ksm_init(void)
 	err = ksm_symbols_init();
 	if (err)
 		return err;
+	ksm_reap_init();
 	err = ksm_index_init();
 	if (err)
 		return err;

@@ -21,54 +21,6 @@
 #include "pte.h"
 #include "trace.h"
 
-/**
- * ksm_page_order - compare the contents of two pages
- * @a: the first page
- * @b: the second page
- *
- * Context: any. Does not sleep.
- * Return: less than, equal to, or greater than 0, like memcmp().
- */
-int ksm_page_order(struct page *a, struct page *b)
-{
-	void *pa = kmap_local_page(a);
-	void *pb = kmap_local_page(b);
-	int order = memcmp(pa, pb, PAGE_SIZE);
-
-	kunmap_local(pb);
-	kunmap_local(pa);
-	return order;
-}
-
-/**
- * ksm_pages_equal - test whether two pages have the same content
- * @a: the first page
- * @b: the second page
- *
- * This is faster than memcmp(), which must find the first difference. Nearly
- * all pages that are compared here are equal and so are read to the end.
- * Testing the result only once every 32 words makes that cheaper.
- *
- * Context: any. Does not sleep.
- * Return: true if the contents are equal.
- */
-bool ksm_pages_equal(struct page *a, struct page *b)
-{
-	const unsigned long *pa = kmap_local_page(a);
-	const unsigned long *pb = kmap_local_page(b);
-	unsigned long differ = 0;
-	unsigned int i, j;
-
-	for (i = 0; i < PAGE_SIZE / sizeof(*pa) && !differ; i += 32) {
-#pragma GCC unroll 32
-		for (j = i; j < i + 32; j++)
-			differ |= pa[j] ^ pb[j];
-	}
-	kunmap_local(pb);
-	kunmap_local(pa);
-	return !differ;
-}
-
 /*
  * Isolate the page of a job: lock it, and clear its page-table entry. The
  * caller holds the page-table lock, and flushes the TLB later. Returns true on
@@ -125,8 +77,8 @@ static enum ksm_skip match(struct ksm_job *job)
 	}
 	if (ksm_pages_equal(job->page, kpage))
 		return KSM_SKIP_NONE;
-	/* The node's hash may have changed: ksm_node_crowded() checks again. */
-	job->lied = ksm_index_ops->hashes && ksm_page_sample(job->page) == job->hash;
+	/* The node's hash may have changed: ksm_node_collided() checks again. */
+	job->collided = ksm_index_ops->hashes && ksm_page_sample(job->page) == job->hash;
 	return KSM_SKIP_CHANGED;
 }
 
@@ -192,19 +144,19 @@ static void switch_ptes(struct vm_area_struct *vma, struct ksm_job *jobs, unsign
 static enum ksm_skip split(struct mm_struct *mm, unsigned long addr)
 {
 	enum ksm_skip why = KSM_SKIP_NONE;
-	struct ksm_spot spot;
+	struct ksm_walk walk;
 
-	ksm_look(mm, addr, addr + PAGE_SIZE, &spot);
-	if (!spot.page)
+	ksm_walk_next(mm, addr, addr + PAGE_SIZE, &walk);
+	if (!walk.page)
 		return KSM_SKIP_CHANGED;
-	if (!trylock_page(spot.page)) {
+	if (!trylock_page(walk.page)) {
 		why = KSM_SKIP_BUSY;
 	} else {
-		if (PageTransCompound(spot.page) && split_huge_page(spot.page))
+		if (PageTransCompound(walk.page) && split_huge_page(walk.page))
 			why = KSM_SKIP_THP_SPLIT;
-		unlock_page(spot.page);
+		unlock_page(walk.page);
 	}
-	put_page(spot.page);
+	put_page(walk.page);
 	return why;
 }
 

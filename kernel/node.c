@@ -31,11 +31,10 @@ static struct ksm_node *prune_next;
 #define NODES_PER_CALL	(1 << 16)
 
 /*
- * Stop merging with a kernel page long before its item count overflows. The
- * other half of the range is for items that fork and mremap add.
+ * Stop merging with a kernel page long before the number of its mappings, an
+ * int, overflows. The rest of the range is for mappings that fork adds.
  */
-#define MAX_ITEMS	((1UL << KSM_DATA_BITS) - 1)
-#define MAX_MERGED	(MAX_ITEMS / 2)
+#define MAX_MERGED	(1UL << 23)
 
 /*
  * Allocations under ksm_lock must not sleep, because other processes wait for
@@ -55,11 +54,6 @@ static struct ksm_node *node_next(struct ksm_node *node)
 						      KSM_STABLE);
 
 	return entry ? container_of(entry, struct ksm_node, entry) : NULL;
-}
-
-static unsigned long nr_items(const struct ksm_node *node)
-{
-	return node->kpage ? node->entry.data : node->left;
 }
 
 /* Give a kernel page its content. From now on it can replace equal pages. */
@@ -127,7 +121,6 @@ static void node_free(struct ksm_node *node)
 void ksm_node_dropped(struct ksm_node *node)
 {
 	struct page *kpage = node->kpage;
-	unsigned long left = nr_items(node);
 	bool mapped = ksm_node_tryget(node);
 
 	trace_devksm_node_dropped(page_to_pfn(kpage), mapped ? ksm_mapcount(kpage) : 0);
@@ -139,9 +132,8 @@ void ksm_node_dropped(struct ksm_node *node)
 		put_page(kpage);
 	}
 	node->kpage = NULL;
-	node->left = left;
-	if (left)
-		ksm_counters.shared -= left - 1;
+	if (node->nr_items)
+		ksm_counters.shared -= node->nr_items - 1;
 	else
 		node_free(node);
 }
@@ -252,7 +244,7 @@ void ksm_kpage_put(struct page *kpage)
 
 	put_page(kpage);
 	/* If the node has items, the last one to leave drops it. */
-	if (node && !nr_items(node) && is_stale(node))
+	if (node && !node->nr_items && is_stale(node))
 		node_drop(node);
 }
 
@@ -265,7 +257,7 @@ void ksm_kpage_put(struct page *kpage)
  */
 bool ksm_node_is_single(const struct ksm_node *node)
 {
-	return nr_items(node) == 1 &&
+	return node->nr_items == 1 &&
 	       page_ref_count(node->kpage) == ksm_mapcount(node->kpage) + 1;
 }
 
@@ -329,7 +321,7 @@ struct ksm_node *ksm_node_find(struct page *page, u64 hash, u64 sample)
 		key.hash = sample;
 		node = find(&key);
 	}
-	if (node && nr_items(node) >= MAX_MERGED) {
+	if (node && node->nr_items >= MAX_MERGED) {
 		put_page(node->kpage);
 		return NULL;
 	}
@@ -337,7 +329,7 @@ struct ksm_node *ksm_node_find(struct page *page, u64 hash, u64 sample)
 }
 
 /**
- * ksm_node_crowded - handle a hash collision between a page and a kernel page
+ * ksm_node_collided - handle a hash collision between a page and a kernel page
  * @node: the node of the kernel page; it is indexed by a hash of the whole page
  *	from now on
  *
@@ -346,7 +338,7 @@ struct ksm_node *ksm_node_find(struct page *page, u64 hash, u64 sample)
  * Context: ksm_lock must be held. The caller holds a reference to the kernel
  * page.
  */
-void ksm_node_crowded(struct ksm_node *node)
+void ksm_node_collided(struct ksm_node *node)
 {
 	u64 sample = node->entry.hash, ignored;
 	struct ksm_key key;
@@ -357,7 +349,7 @@ void ksm_node_crowded(struct ksm_node *node)
 	 * Idle chunks may have items with this sample. Scan them again, so that
 	 * their pages are hashed completely, too.
 	 */
-	if (ksm_hash_crowded(sample))
+	if (ksm_hash_collided(sample))
 		ksm_scan_epoch++;
 	key = key_of(node->kpage, &ignored);
 	/* Another node has this hash: leave both nodes where they are. */
@@ -368,74 +360,33 @@ void ksm_node_crowded(struct ksm_node *node)
 }
 
 /**
- * ksm_node_link - record that an item maps the kernel page of a node
+ * ksm_node_add_item - count one more item of a node
  * @node: the node
- * @item: the item, which must not be in an index
  *
  * Context: ksm_lock must be held.
  */
-void ksm_node_link(struct ksm_node *node, struct ksm_item *item)
+void ksm_node_add_item(struct ksm_node *node)
 {
-	struct ksm_chunk *chunk = ksm_item_chunk(item);
-
-	item->state = KSM_ITEM_MERGED;
-	WRITE_ONCE(item->node, node);
-	ksm_item_note(item);
-	ksm_chunk_wake(chunk);
-	chunk->merged++;
-	chunk->region->merged++;
-	if (nr_items(node))
+	if (node->nr_items++)
 		ksm_counters.shared++;
-	node->entry.data++;
 }
 
 /**
- * ksm_node_adopt - make the state of an item agree with its page-table entry
- * @item: the item; not KSM_ITEM_MERGING
- * @page: the page that its address maps now
- *
- * Fork and mremap can map a kernel page at an address where the scanner has
- * merged nothing, or has merged with another kernel page.
- *
- * Context: ksm_lock must be held. The caller holds a reference to @page.
- * Return: true if @page is a kernel page and @item is now linked to its node;
- * false if @item is not linked to a node.
- */
-bool ksm_node_adopt(struct ksm_item *item, struct page *page)
-{
-	struct ksm_node *node = ksm_node_of(page);
-
-	if (node && item->state == KSM_ITEM_MERGED && item->node == node)
-		return true;
-	ksm_item_forget(item, KSM_BREAK_WRITTEN);
-	if (!node || nr_items(node) == MAX_ITEMS)
-		return false;
-	ksm_node_link(node, item);
-	return true;
-}
-
-/**
- * ksm_node_unlink - record that an item no longer maps its kernel page
- * @item: the item; it becomes KSM_ITEM_PLAIN. If it was the last item and the
- *	page has been freed, the node is freed too
+ * ksm_node_remove_item - count one item less
+ * @node: the node; if it has no other item and its kernel page has been freed,
+ *	the node is freed
  *
  * Context: ksm_lock must be held.
  */
-void ksm_node_unlink(struct ksm_item *item)
+void ksm_node_remove_item(struct ksm_node *node)
 {
-	struct ksm_chunk *chunk = ksm_item_chunk(item);
-	struct ksm_node *node = item->node;
-
-	item->state = KSM_ITEM_PLAIN;
-	chunk->merged--;
-	chunk->region->merged--;
+	node->nr_items--;
 	if (!node->kpage) {
-		if (!--node->left)
+		if (!node->nr_items)
 			node_free(node);
 		return;
 	}
-	node->entry.data--;
-	if (nr_items(node))
+	if (node->nr_items)
 		ksm_counters.shared--;
 	else if (is_stale(node))
 		node_drop(node);

@@ -13,7 +13,7 @@
  * finished. Then an unstable index that does not keep its entries is emptied,
  * and the counters of the pass are published to userspace.
  *
- * ksm_lock protects everything here. The code calls a range a "piece".
+ * ksm_lock protects everything here. The code calls a range a "range".
  */
 #include <linux/mm.h>
 #include <linux/swap.h>
@@ -29,11 +29,11 @@
 #define QUIET_MIN	4
 #define QUIET_MAX	9
 
+/* Index entries removed before ksm_lock is dropped. */
+#define ENTRIES_PER_HOLD	256
+
 /* Threads that wait until no scanner has a range. */
 static DECLARE_WAIT_QUEUE_HEAD(back);
-
-/* The idle count of a chunk is ignored if it dates from an earlier epoch. */
-unsigned int ksm_scan_epoch;
 
 /*
  * The cursor is in @region at @addr; @region is NULL once the cursor has passed
@@ -45,7 +45,7 @@ static struct {
 	bool running;
 	struct ksm_region *region;
 	unsigned long addr;
-	struct ksm_piece left[KSM_MAX_THREADS];
+	struct ksm_range left[KSM_MAX_THREADS];
 	unsigned int nr_left;
 	unsigned int out;
 } pass;
@@ -77,18 +77,18 @@ static void cursor_move(unsigned long next)
 		cursor_enter_next(pass.region);
 }
 
-static void go_out(void)
+static void pass_hold(void)
 {
 	WRITE_ONCE(pass.out, pass.out + 1);
 }
 
-static void come_back(void)
+static void pass_put(void)
 {
 	WRITE_ONCE(pass.out, pass.out - 1);
 	if (!pass.out && wq_has_sleeper(&back))
 		wake_up_all(&back);
 	if (ksm_pass_has_work())
-		ksm_scan_join();
+		ksm_scan_wake_idle();
 }
 
 /**
@@ -112,7 +112,7 @@ void ksm_pass_begin(void)
 	if (pass.running)
 		return;
 	pass.running = true;
-	go_out();
+	pass_hold();
 	/* References from per-CPU LRU batches prevent merges of new pages. */
 	if (ksm_seen_fresh || ksm_counters.skipped_last[KSM_SKIP_PINNED]) {
 		mutex_unlock(&ksm_lock);
@@ -122,13 +122,13 @@ void ksm_pass_begin(void)
 	ksm_seen_fresh = false;
 	trace_devksm_pass_start(ksm_counters.full_scans + 1);
 	cursor_enter_next(NULL);
-	come_back();
+	pass_put();
 }
 
 /**
  * ksm_pass_end - end the pass, if all of its ranges are finished
  *
- * Context: ksm_lock must be held. May sleep.
+ * Context: ksm_lock must be held. Drops and retakes it. May sleep.
  * Return: true if the pass was ended.
  */
 bool ksm_pass_end(void)
@@ -137,9 +137,13 @@ bool ksm_pass_end(void)
 
 	if (!pass.running || pass.region || pass.nr_left || pass.out)
 		return false;
-	go_out();
-	if (!ksm_index_ops->keeps)
-		ksm_index_ops->flush(ksm_index);
+	pass_hold();
+	/* No scanner adds entries meanwhile, because none can claim a range. */
+	while (ksm_index_ops->flush && ksm_index_ops->flush(ksm_index, ENTRIES_PER_HOLD)) {
+		mutex_unlock(&ksm_lock);
+		cond_resched();
+		mutex_lock(&ksm_lock);
+	}
 	c->volatile_last = c->volatile_now;
 	c->volatile_now = 0;
 	memcpy(c->skipped_last, c->skipped_now, sizeof(c->skipped_last));
@@ -148,7 +152,7 @@ bool ksm_pass_end(void)
 	smp_store_release(&c->full_scans, c->full_scans + 1);
 	trace_devksm_pass_end(c->full_scans, c->shared, c->kernel_pages);
 	pass.running = false;
-	come_back();
+	pass_put();
 	return true;
 }
 
@@ -214,50 +218,50 @@ static void chunk_leave(struct ksm_chunk *chunk)
 
 /**
  * ksm_pass_claim - claim a range of the pass for the calling scanner
- * @piece: set to the range. Until ksm_pass_release(), its region is not freed,
+ * @range: set to the range. Until ksm_pass_release(), its region is not freed,
  *	and only the caller frees its chunk.
  *
  * Context: ksm_lock must be held.
  * Return: true if a range was claimed.
  */
-bool ksm_pass_claim(struct ksm_piece *piece)
+bool ksm_pass_claim(struct ksm_range *range)
 {
 	if (pass.nr_left) {
 		WRITE_ONCE(pass.nr_left, pass.nr_left - 1);
-		*piece = pass.left[pass.nr_left];
+		*range = pass.left[pass.nr_left];
 	} else if (pass.region) {
-		piece->region = pass.region;
-		piece->addr = pass.addr;
-		piece->end = min((pass.addr & PMD_MASK) + PMD_SIZE, pass.region->end);
-		cursor_move(piece->end);
+		range->region = pass.region;
+		range->addr = pass.addr;
+		range->end = min((pass.addr & PMD_MASK) + PMD_SIZE, pass.region->end);
+		cursor_move(range->end);
 	} else {
 		return false;
 	}
-	piece->region->users++;
-	go_out();
+	range->region->users++;
+	pass_hold();
 	return true;
 }
 
 /**
- * ksm_pass_stretch - extend a range when one walk covered more than it
- * @piece: the range; extended to @next if the cursor is at its end
+ * ksm_pass_extend - extend a range when one walk covered more than it
+ * @range: the range; extended to @next if the cursor is at its end
  * @next: the end of the memory that the walk covered
  *
  * The cursor is moved to @next. If other scanners have claimed ranges between
- * @piece and the cursor, @piece cannot be extended, and the memory between the
+ * @range and the cursor, @range cannot be extended, and the memory between the
  * cursor and @next is returned as a range of its own.
  *
  * Context: ksm_lock must be held.
  * Return: that second range; usually it is empty.
  */
-struct ksm_piece ksm_pass_stretch(struct ksm_piece *piece, unsigned long next)
+struct ksm_range ksm_pass_extend(struct ksm_range *range, unsigned long next)
 {
-	struct ksm_piece more = { .region = piece->region };
+	struct ksm_range more = { .region = range->region };
 
-	if (pass.region != piece->region || next <= pass.addr)
+	if (pass.region != range->region || next <= pass.addr)
 		return more;
-	if (pass.addr == piece->end) {
-		piece->end = next;
+	if (pass.addr == range->end) {
+		range->end = next;
 	} else {
 		more.addr = pass.addr;
 		more.end = next;
@@ -268,7 +272,7 @@ struct ksm_piece ksm_pass_stretch(struct ksm_piece *piece, unsigned long next)
 
 /**
  * ksm_pass_postpone - skip memory whose mmap lock is contended
- * @piece: the range; marked as finished
+ * @range: the range; marked as finished
  *
  * If the cursor is at the end of the range, the rest of the region is skipped,
  * too. The next pass enters the region where this one stopped. So a process
@@ -277,64 +281,64 @@ struct ksm_piece ksm_pass_stretch(struct ksm_piece *piece, unsigned long next)
  *
  * Context: ksm_lock must be held.
  */
-void ksm_pass_postpone(struct ksm_piece *piece)
+void ksm_pass_postpone(struct ksm_range *range)
 {
-	struct ksm_region *region = piece->region;
-	unsigned long end = piece->end;
+	struct ksm_region *region = range->region;
+	unsigned long end = range->end;
 
-	region->resume = min_not_zero(region->resume, piece->addr);
+	region->resume = min_not_zero(region->resume, range->addr);
 	if (pass.region == region && pass.addr == end) {
 		end = region->end;
 		cursor_enter_next(region);
 	}
-	ksm_skip(region->mm, piece->addr, (end - piece->addr) / PAGE_SIZE, KSM_SKIP_BUSY);
-	piece->addr = piece->end;
+	ksm_skip(region->mm, range->addr, (end - range->addr) / PAGE_SIZE, KSM_SKIP_BUSY);
+	range->addr = range->end;
 }
 
 /**
- * ksm_pass_move - record that a scanner has finished a part of its range
- * @piece: the range
+ * ksm_pass_advance - record that a scanner has finished a part of its range
+ * @range: the range
  * @next: the address at which the scanner continues
  *
  * Context: ksm_lock must be held.
  */
-void ksm_pass_move(struct ksm_piece *piece, unsigned long next)
+void ksm_pass_advance(struct ksm_range *range, unsigned long next)
 {
 	struct ksm_chunk *chunk;
 
-	if (next >= piece->end) {
-		chunk = ksm_chunk_find(piece->region, piece->addr);
+	if (next >= range->end) {
+		chunk = ksm_chunk_find(range->region, range->addr);
 		if (chunk)
 			chunk_leave(chunk);
 	}
-	piece->addr = next;
+	range->addr = next;
 }
 
 /**
  * ksm_pass_release - return a range to the pass
- * @piece: the range. Another scanner can claim its unfinished part, unless the
+ * @range: the range. Another scanner can claim its unfinished part, unless the
  *	region is being removed. Once ksm_lock is dropped, the region may be
  *	freed.
  *
  * Context: ksm_lock must be held.
  */
-void ksm_pass_release(struct ksm_piece *piece)
+void ksm_pass_release(struct ksm_range *range)
 {
-	if (piece->addr < piece->end && !piece->region->leaving) {
-		pass.left[pass.nr_left] = *piece;
+	if (range->addr < range->end && !range->region->leaving) {
+		pass.left[pass.nr_left] = *range;
 		WRITE_ONCE(pass.nr_left, pass.nr_left + 1);
 	}
-	ksm_region_put(piece->region);
-	come_back();
+	ksm_region_put(range->region);
+	pass_put();
 }
 
 /**
- * ksm_pass_leave - remove a region from the pass
+ * ksm_pass_drop_region - remove a region from the pass
  * @region: the region, still in ksm_regions; scanners may hold ranges of it
  *
  * Context: ksm_lock must be held.
  */
-void ksm_pass_leave(struct ksm_region *region)
+void ksm_pass_drop_region(struct ksm_region *region)
 {
 	unsigned int i, kept = 0;
 
@@ -371,11 +375,11 @@ int ksm_pass_wait(void)
 }
 
 /**
- * ksm_pass_afresh - reset the idle counts of all chunks
+ * ksm_pass_wake_all - reset the idle counts of all chunks
  *
  * Context: takes ksm_lock.
  */
-void ksm_pass_afresh(void)
+void ksm_pass_wake_all(void)
 {
 	mutex_lock(&ksm_lock);
 	ksm_scan_epoch++;

@@ -16,9 +16,6 @@
 
 #include "ksm.h"
 
-#define CREATE_TRACE_POINTS
-#include "trace.h"
-
 /* Chunks skipped before ksm_lock is dropped. */
 #define CHUNKS_PER_HOLD	256
 
@@ -26,26 +23,19 @@
  * struct ksm_scanner - a scanner thread
  * @task: the thread
  * @nr: its number, from 0
- * @piece: the range that it has claimed
- * @spot: the result of its last page-table walk
- * @finds: the batch of candidate pages from that walk
+ * @range: the range that it has claimed
+ * @walk: the result of its last page-table walk
+ * @batch: the batch of candidate pages from that walk
  * @jobs: the merge jobs for that batch
  */
 struct ksm_scanner {
 	struct task_struct *task;
 	unsigned int nr;
-	struct ksm_piece piece;
-	struct ksm_spot spot;
-	struct ksm_finds finds;
+	struct ksm_range range;
+	struct ksm_walk walk;
+	struct ksm_batch batch;
 	struct ksm_jobs jobs;
 };
-
-/*
- * Scanners that sleep between batches, and scanners that have nothing to do
- * because other scanners have claimed the rest of the pass.
- */
-static DECLARE_WAIT_QUEUE_HEAD(asleep);
-static DECLARE_WAIT_QUEUE_HEAD(idle);
 
 /* The first ksm_settings.threads elements are in use. Under ksm_run_lock. */
 static struct ksm_scanner *scanners[KSM_MAX_THREADS];
@@ -57,20 +47,20 @@ static struct ksm_scanner *scanners[KSM_MAX_THREADS];
  * other memory.
  *
  * The caller does not hold ksm_lock. No other thread allocates or frees a chunk
- * in this range, and ksm_visit() checks again whether the items have changed.
+ * in this range, and ksm_match_batch() checks again whether the items have changed.
  */
-static int look(struct ksm_scanner *s, unsigned int left)
+static int walk_range(struct ksm_scanner *s, unsigned int left)
 {
-	struct ksm_region *region = s->piece.region;
+	struct ksm_region *region = s->range.region;
 	struct mm_struct *mm = region->mm;
-	unsigned long addr = s->piece.addr;
-	struct ksm_finds *finds = &s->finds;
-	struct ksm_spot *spot = &s->spot;
+	unsigned long addr = s->range.addr;
+	struct ksm_batch *batch = &s->batch;
+	struct ksm_walk *walk = &s->walk;
 	struct ksm_chunk *chunk;
 
-	*spot = (struct ksm_spot){ .addr = addr, .next = addr };
-	finds->looked = 0;
-	finds->nr = 0;
+	*walk = (struct ksm_walk){ .addr = addr, .next = addr };
+	batch->scanned = 0;
+	batch->nr = 0;
 	if (!mmget_not_zero(mm))
 		return -ESRCH;
 	if (!mmap_read_trylock(mm)) {
@@ -80,27 +70,27 @@ static int look(struct ksm_scanner *s, unsigned int left)
 	/* If the chunk exists, this batch walk is usually enough. */
 	chunk = ksm_chunk_find(region, addr);
 	if (chunk)
-		ksm_glance(mm, chunk, left, region->end, spot, finds);
-	if (spot->next == addr)
-		ksm_look(mm, addr, region->end, spot);
-	if (spot->page) {
-		chunk = ksm_chunk_get(region, spot->addr);
+		ksm_walk_batch(mm, chunk, left, region->end, walk, batch);
+	if (walk->next == addr)
+		ksm_walk_next(mm, addr, region->end, walk);
+	if (walk->page) {
+		chunk = ksm_chunk_get(region, walk->addr);
 		if (chunk) {
-			ksm_glance(mm, chunk, left, region->end, spot, finds);
+			ksm_walk_batch(mm, chunk, left, region->end, walk, batch);
 		} else {
-			put_page(spot->page);
-			spot->why = KSM_SKIP_NO_MEMORY;
+			put_page(walk->page);
+			walk->why = KSM_SKIP_NO_MEMORY;
 		}
 	}
-	if (spot->why == KSM_SKIP_HWPOISON)
-		ksm_unmap_poisoned(mm, spot->addr);
+	if (walk->why == KSM_SKIP_HWPOISON)
+		ksm_unmap_poisoned(mm, walk->addr);
 	mmap_read_unlock(mm);
 	mmput_async(mm);
 	return 0;
 }
 
 /* Skip a range that has no pages, or whose pages cannot be merged. */
-static void pass_by(struct ksm_region *region, unsigned long start, unsigned long end,
+static void skip_range(struct ksm_region *region, unsigned long start, unsigned long end,
 		    enum ksm_skip why)
 {
 	if (why)
@@ -110,29 +100,29 @@ static void pass_by(struct ksm_region *region, unsigned long start, unsigned lon
 		ksm_items_forget(region, start, end, KSM_BREAK_UNMAPPED);
 }
 
-/* Process the result of look(). ksm_lock is dropped and retaken. */
-static void act(struct ksm_scanner *s)
+/* Process the result of walk_range(). ksm_lock is dropped and retaken. */
+static void process(struct ksm_scanner *s)
 {
-	struct ksm_piece *piece = &s->piece, more;
-	struct ksm_region *region = piece->region;
-	struct ksm_spot *spot = &s->spot;
+	struct ksm_range *range = &s->range, more;
+	struct ksm_region *region = range->region;
+	struct ksm_walk *walk = &s->walk;
 	struct ksm_chunk *chunk;
 
-	ksm_items_forget(region, piece->addr, spot->addr, KSM_BREAK_UNMAPPED);
-	chunk = spot->why || s->finds.nr ? ksm_chunk_find(region, spot->addr) : NULL;
+	ksm_items_forget(region, range->addr, walk->addr, KSM_BREAK_UNMAPPED);
+	chunk = walk->why || s->batch.nr ? ksm_chunk_find(region, walk->addr) : NULL;
 	if (chunk)
 		chunk->busy = true;
-	ksm_visit(&s->finds, &s->jobs);
-	if (!spot->page && !s->finds.looked) {
-		more = ksm_pass_stretch(piece, spot->next);
+	ksm_match_batch(&s->batch, &s->jobs);
+	if (!walk->page && !s->batch.scanned) {
+		more = ksm_pass_extend(range, walk->next);
 		if (more.addr < more.end)
-			pass_by(region, more.addr, more.end, spot->why);
-		spot->next = min(spot->next, piece->end);
-		pass_by(region, spot->addr, spot->next, spot->why);
-	} else if (spot->why) {
-		pass_by(region, spot->addr, spot->addr + PAGE_SIZE, spot->why);
+			skip_range(region, more.addr, more.end, walk->why);
+		walk->next = min(walk->next, range->end);
+		skip_range(region, walk->addr, walk->next, walk->why);
+	} else if (walk->why) {
+		skip_range(region, walk->addr, walk->addr + PAGE_SIZE, walk->why);
 	}
-	ksm_pass_move(piece, spot->next);
+	ksm_pass_advance(range, walk->next);
 }
 
 /*
@@ -146,20 +136,20 @@ static unsigned int step(struct ksm_scanner *s, unsigned int left)
 	int err;
 
 	mutex_unlock(&ksm_lock);
-	err = look(s, left);
+	err = walk_range(s, left);
 	cond_resched();
 	try_to_freeze();
 	mutex_lock(&ksm_lock);
 	if (!err) {
-		act(s);
+		process(s);
 	} else if (err == -EBUSY) {
-		ksm_pass_postpone(&s->piece);
+		ksm_pass_postpone(&s->range);
 	} else {
 		/* The mm is dead: reap.c frees the region after its release. */
-		ksm_pass_leave(s->piece.region);
-		s->piece.addr = s->piece.end;
+		ksm_pass_drop_region(s->range.region);
+		s->range.addr = s->range.end;
 	}
-	return max(s->finds.looked, 1U);
+	return max(s->batch.scanned, 1U);
 }
 
 /*
@@ -203,12 +193,12 @@ static bool scan_batch(struct ksm_scanner *s)
 			mutex_lock(&ksm_lock);
 			continue;
 		}
-		if (!ksm_pass_claim(&s->piece))
+		if (!ksm_pass_claim(&s->range))
 			break;
-		while (left && may_scan() && s->piece.addr < s->piece.end &&
-		       !s->piece.region->leaving)
+		while (left && may_scan() && s->range.addr < s->range.end &&
+		       !s->range.region->leaving)
 			left -= min(left, step(s, left));
-		ksm_pass_release(&s->piece);
+		ksm_pass_release(&s->range);
 		held = 0;
 	}
 	ended = ksm_pass_end();
@@ -229,43 +219,21 @@ static int kksmd_thread(void *scanner)
 			unsigned int sleep = READ_ONCE(ksm_settings.sleep);
 
 			if (!scan_batch(s))
-				wait_event_interruptible(idle, kthread_should_stop() ||
+				wait_event_interruptible(ksm_scan_idle, kthread_should_stop() ||
 							 freezing(current) || !should_scan() ||
 							 ksm_pass_has_work());
 			cond_resched();
 			if (sleep)
-				wait_event_interruptible_hrtimeout(asleep,
+				wait_event_interruptible_hrtimeout(ksm_scan_asleep,
 					kthread_should_stop() || freezing(current) ||
 					sleep != READ_ONCE(ksm_settings.sleep),
 					ns_to_ktime((u64)sleep * NSEC_PER_USEC));
 		} else {
-			wait_event_interruptible(asleep, kthread_should_stop() ||
+			wait_event_interruptible(ksm_scan_asleep, kthread_should_stop() ||
 						 freezing(current) || should_scan());
 		}
 	}
 	return 0;
-}
-
-/**
- * ksm_scan_wake - wake all scanners after a setting or the regions have changed
- *
- * Context: any.
- */
-void ksm_scan_wake(void)
-{
-	wake_up_interruptible(&asleep);
-	wake_up_interruptible(&idle);
-}
-
-/**
- * ksm_scan_join - wake the scanners that had nothing to do
- *
- * Context: any.
- */
-void ksm_scan_join(void)
-{
-	if (wq_has_sleeper(&idle))
-		wake_up_interruptible(&idle);
 }
 
 static struct ksm_scanner *scanner_start(unsigned int nr)

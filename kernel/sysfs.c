@@ -21,12 +21,6 @@
 #include "ksm.h"
 #include "mm_symbols.h"
 
-struct ksm_settings ksm_settings = {
-	.run = KSM_RUN_STOP,
-	.pages_to_scan = 512,
-	.sleep = 20000,
-};
-
 /* For how long an unload waits for the memory of one directory. */
 #define GIVE_BACK_TRIES		100
 #define GIVE_BACK_WAIT_MS	10
@@ -109,7 +103,7 @@ static ssize_t devksm_run_store(struct kobject *kobj, struct kobj_attribute *att
 	mutex_unlock(&ksm_lock);
 	if (run != KSM_RUN_SCAN)
 		err = ksm_pass_wait();
-	ksm_pass_afresh();
+	ksm_pass_wake_all();
 	if (run == KSM_RUN_UNMERGE && !err) {
 		/*
 		 * If the copies exhaust memory, the OOM killer is to kill this

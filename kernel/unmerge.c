@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Unmerge: give a process its own copy of a merged page.
+ * Unmerge: give processes their own copies of merged pages.
  *
  * The driver causes an ordinary copy-on-write fault at the address. A kernel
  * page with a memory error cannot be copied: its mapping is replaced by an
@@ -83,17 +83,14 @@ end:
 #endif
 }
 
-/**
- * ksm_mmap_read_lock - take the mmap lock of a registered mm for reading
- * @mm: the mm
- * @force: set if the caller closes a descriptor: no signal may end the wait
- *	then, so the function waits only for the lock of the caller's own mm
- *
- * Context: ksm_lock must not be held.
- * Return: 0 on success; -EINTR if the caller was killed; -EBUSY if @force is
- * set and the lock of another process's mm is contended.
+/*
+ * Take the mmap lock of a registered mm for reading. With @force, the caller
+ * closes a descriptor: no signal may end the wait then, so the function waits
+ * only for the lock of the caller's own mm. Returns 0; -EINTR if the caller was
+ * killed; -EBUSY if @force is set and the lock of another process's mm is
+ * contended.
  */
-int ksm_mmap_read_lock(struct mm_struct *mm, bool force)
+static int read_lock_mm(struct mm_struct *mm, bool force)
 {
 	if (!force)
 		return mmap_read_lock_killable(mm);
@@ -116,7 +113,7 @@ static int fault_away(struct mm_struct *mm, unsigned long addr, struct page *kpa
 	bool gone;
 	int err;
 
-	err = ksm_mmap_read_lock(mm, force);
+	err = read_lock_mm(mm, force);
 	if (err)
 		return err;
 	/* Look up the VMA first: without one, the page table may be freed. */
@@ -158,16 +155,13 @@ static int unmerge_addr(struct mm_struct *mm, unsigned long addr, struct page *k
 	return min(gone, 0);
 }
 
-/**
- * ksm_unmerge - unmerge the page of an item
- * @item: the item, KSM_ITEM_MERGED; the caller makes sure that it is not freed
- * @force: see ksm_mmap_read_lock()
- *
- * Context: ksm_lock must be held. Drops and retakes it. May sleep.
- * Return: 0 if the page was unmerged; otherwise -ENOMEM, -EFAULT, -EINTR or
- * -EBUSY, and the item stays merged.
+/*
+ * Unmerge the page of an item, which is KSM_ITEM_MERGED. The caller makes sure
+ * that the item is not freed. ksm_lock is dropped and retaken. Returns 0 if the
+ * page was unmerged; otherwise -ENOMEM, -EFAULT, -EINTR or -EBUSY, and the item
+ * stays merged.
  */
-int ksm_unmerge(struct ksm_item *item, bool force)
+static int unmerge_item(struct ksm_item *item, bool force)
 {
 	struct ksm_node *node = item->node;
 	struct page *kpage = node->kpage;
@@ -216,4 +210,166 @@ bool ksm_undo_merge(struct mm_struct *mm, unsigned long addr, struct page *kpage
 	gone = fault_away(mm, addr, kpage, true) == 1 || fault_away(mm, addr, kpage, true) == 1;
 	mmput_async(mm);
 	return gone;
+}
+
+/*
+ * Find the first page of a region at or after @addr. If it may be a kernel
+ * page, set @item to its item. The caller does not hold ksm_lock. Returns 0, or
+ * a negative error.
+ */
+static int next_page(struct ksm_region *region, unsigned long addr, bool force,
+		     struct ksm_walk *walk, struct ksm_item **item)
+{
+	struct mm_struct *mm = region->mm;
+	int err;
+
+	*item = NULL;
+	*walk = (struct ksm_walk){ .addr = addr, .next = region->end };
+	if (!mmget_not_zero(mm))
+		return 0;
+	err = read_lock_mm(mm, force);
+	if (err)
+		goto put;
+	ksm_walk_next(mm, addr, region->end, walk);
+	if (walk->why == KSM_SKIP_HWPOISON)
+		ksm_unmap_poisoned(mm, walk->addr);
+	mmap_read_unlock(mm);
+	if (walk->page && !PageAnon(walk->page)) {
+		*item = ksm_item_get(region, walk->addr);
+		err = *item ? 0 : -ENOMEM;
+	}
+put:
+	mmput_async(mm);
+	return err;
+}
+
+/*
+ * Resync all items of a region with its page tables, because fork and mremap
+ * may have mapped kernel pages to which no item is linked. Drops and retakes
+ * ksm_lock. Returns 0, or a negative error.
+ */
+static int sync_region(struct ksm_region *region, bool force)
+{
+	unsigned long addr = region->start;
+	struct ksm_walk walk;
+	struct ksm_item *item;
+	int err = 0;
+
+	while (addr < region->end && !err) {
+		mutex_unlock(&ksm_lock);
+		cond_resched();
+		err = next_page(region, addr, force, &walk, &item);
+		if (!err && !force && signal_pending(current))
+			err = -EINTR;
+		mutex_lock(&ksm_lock);
+		if (item)
+			ksm_item_sync(item, walk.page);
+		if (walk.page)
+			put_page(walk.page);
+		/*
+		 * Without memory for this item, go on: the items of other
+		 * merged pages may exist already.
+		 */
+		if (force && err == -ENOMEM)
+			err = 0;
+		addr = walk.next;
+	}
+	return err;
+}
+
+/*
+ * Unmerge the pages of a chunk. Drops and retakes ksm_lock. Returns the first
+ * error.
+ */
+static int unmerge_chunk(struct ksm_chunk *chunk, bool force)
+{
+	int first = 0, i, err;
+
+	for (i = 0; i < KSM_CHUNK_PAGES && chunk->merged; i++) {
+		struct ksm_item *item = ksm_chunk_item(chunk, i);
+
+		if (item->state != KSM_ITEM_MERGED)
+			continue;
+		if (!force && signal_pending(current))
+			return -EINTR;
+		err = unmerge_item(item, force);
+		first = first ?: err;
+		if (err && err != -EFAULT && !force)
+			break;
+	}
+	return first;
+}
+
+/*
+ * Does an error end the unmerging? -EFAULT does not: one page that cannot be
+ * copied says nothing about the others.
+ */
+static bool ends(int err, bool force)
+{
+	return err && err != -EFAULT && !force;
+}
+
+/**
+ * ksm_unmerge_region - unmerge all pages of a region
+ * @region: the region; the caller makes sure that no scanner is in it or enters
+ *	it
+ * @force: set if neither a signal nor a failed allocation may end the loop
+ *
+ * On return the items of unmerged pages are KSM_ITEM_PLAIN, and all others are
+ * still linked to their nodes.
+ *
+ * Context: ksm_lock must be held. Drops and retakes it. May sleep.
+ * Return: 0, or the first error: -EINTR, -ENOMEM, -EFAULT or -EBUSY.
+ */
+int ksm_unmerge_region(struct ksm_region *region, bool force)
+{
+	int first = sync_region(region, force), err;
+	struct ksm_chunk *chunk;
+	unsigned long index;
+
+	if (ends(first, force))
+		return first;
+	xa_for_each(&region->chunks, index, chunk) {
+		err = unmerge_chunk(chunk, force);
+		first = first ?: err;
+		if (ends(err, force))
+			break;
+		mutex_unlock(&ksm_lock);
+		cond_resched();
+		mutex_lock(&ksm_lock);
+	}
+	return first;
+}
+
+/**
+ * ksm_unmerge_all - unmerge all pages of all regions
+ *
+ * Context: takes ksm_lock. May sleep. All scanners have stopped, and the caller
+ * holds ksm_run_lock so that they stay stopped.
+ * Return: 0 on success; -EINTR or -ENOMEM if some pages are still merged;
+ * -EFAULT if all pages are unmerged except those that cannot be copied (see
+ * ksm_area_remove()).
+ */
+int ksm_unmerge_all(void)
+{
+	struct list_head *pos, *next;
+	struct ksm_region *region;
+	int first = 0, err = 0;
+
+	mutex_lock(&ksm_lock);
+	for (pos = ksm_regions.next; pos != &ksm_regions && !ends(err, false); pos = next) {
+		region = list_entry(pos, struct ksm_region, in_scan);
+		next = pos->next;
+		/* Its pages have been unmerged already. */
+		if (region->freeing)
+			continue;
+		/* As a user, this loop keeps the region from being freed. */
+		region->users++;
+		err = ksm_unmerge_region(region, false);
+		first = first ?: err;
+		next = pos->next;
+		ksm_region_put(region);
+	}
+	mutex_unlock(&ksm_lock);
+	return first;
 }

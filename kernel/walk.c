@@ -48,40 +48,40 @@ enum ksm_skip ksm_vma_refuses(struct vm_area_struct *vma)
 }
 
 /* A page was found under a page-table lock: may it be looked at? */
-static void set_page_found(struct ksm_spot *spot, struct page *page)
+static void set_page_found(struct ksm_walk *walk, struct page *page)
 {
-	spot->next = spot->addr + PAGE_SIZE;
+	walk->next = walk->addr + PAGE_SIZE;
 	if (PageKsm(page)) {
-		spot->why = KSM_SKIP_KERNEL_KSM;
+		walk->why = KSM_SKIP_KERNEL_KSM;
 		return;
 	}
 	if (PageHWPoison(page)) {
-		spot->why = KSM_SKIP_HWPOISON;
+		walk->why = KSM_SKIP_HWPOISON;
 		return;
 	}
 	if (is_zone_device_page(page)) {
-		spot->why = KSM_SKIP_NOT_ANON;
+		walk->why = KSM_SKIP_NOT_ANON;
 		return;
 	}
 	get_page(page);
-	spot->page = page;
+	walk->page = page;
 }
 
 /* A huge page is looked at in place, as if it had a page table. */
-static void look_huge(struct mm_struct *mm, pmd_t *pmd, struct ksm_spot *spot)
+static void walk_huge(struct mm_struct *mm, pmd_t *pmd, struct ksm_walk *walk)
 {
 	spinlock_t *ptl = pmd_lock(mm, pmd);
 	pmd_t entry = *pmd;
 
 	if (!pmd_present(entry) || !pmd_trans_huge(entry)) {
 		/* Split, or on its way elsewhere, since the look without the lock. */
-		spot->next = spot->addr + PAGE_SIZE;
-		spot->why = KSM_SKIP_CHANGED;
+		walk->next = walk->addr + PAGE_SIZE;
+		walk->why = KSM_SKIP_CHANGED;
 	} else if (!PageAnon(pmd_page(entry))) {
 		/* In an anonymous mapping, only the huge zero page is not anonymous. */
-		spot->why = KSM_SKIP_ZERO_PAGE;
+		walk->why = KSM_SKIP_ZERO_PAGE;
 	} else {
-		set_page_found(spot, pmd_page(entry) + ((spot->addr & ~PMD_MASK) >> PAGE_SHIFT));
+		set_page_found(walk, pmd_page(entry) + ((walk->addr & ~PMD_MASK) >> PAGE_SHIFT));
 	}
 	spin_unlock(ptl);
 }
@@ -94,10 +94,10 @@ static enum ksm_skip swap_reason(swp_entry_t entry)
 	return is_hwpoison_entry(entry) ? KSM_SKIP_HWPOISON : KSM_SKIP_BUSY;
 }
 
-static void look_small(struct mm_struct *mm, struct vm_area_struct *vma, unsigned long end,
-		       struct ksm_spot *spot)
+static void walk_small(struct mm_struct *mm, struct vm_area_struct *vma, unsigned long end,
+		       struct ksm_walk *walk)
 {
-	unsigned long addr = spot->addr;
+	unsigned long addr = walk->addr;
 	struct page *page;
 	pte_t *first, *ptep, pte = __pte(0);
 	spinlock_t *ptl;
@@ -115,61 +115,61 @@ static void look_small(struct mm_struct *mm, struct vm_area_struct *vma, unsigne
 	if (addr == end)
 		goto unlock;
 
-	spot->addr = addr;
+	walk->addr = addr;
 	if (!pte_present(pte)) {
-		spot->next = addr + PAGE_SIZE;
-		spot->why = swap_reason(pte_to_swp_entry(pte));
+		walk->next = addr + PAGE_SIZE;
+		walk->why = swap_reason(pte_to_swp_entry(pte));
 		goto unlock;
 	}
 	page = vm_normal_page(vma, addr, pte);
 	if (!page) {
-		spot->next = addr + PAGE_SIZE;
-		spot->why = KSM_SKIP_ZERO_PAGE;
+		walk->next = addr + PAGE_SIZE;
+		walk->why = KSM_SKIP_ZERO_PAGE;
 		goto unlock;
 	}
-	set_page_found(spot, page);
+	set_page_found(walk, page);
 unlock:
 	put_pte(first, ptl);
 }
 
 /**
- * ksm_look - find the first page at or after an address
+ * ksm_walk_next - find the first page at or after an address
  * @mm: whose memory; its mmap lock is held
  * @addr: where to begin
  * @end: where to end
- * @spot: what was found; see struct ksm_spot. One look goes no further than one
+ * @walk: what was found; see struct ksm_walk. One look goes no further than one
  *	page table, or one hole, or one mapping that is to be left alone.
  */
-void ksm_look(struct mm_struct *mm, unsigned long addr, unsigned long end,
-	      struct ksm_spot *spot)
+void ksm_walk_next(struct mm_struct *mm, unsigned long addr, unsigned long end,
+	      struct ksm_walk *walk)
 {
 	struct vm_area_struct *vma = find_vma(mm, addr);
 	unsigned long next;
 	pmd_t *pmd, entry;
 
-	*spot = (struct ksm_spot){ .addr = addr, .next = end };
+	*walk = (struct ksm_walk){ .addr = addr, .next = end };
 	if (!vma || vma->vm_start >= end)
 		return;
 	if (vma->vm_start > addr) {
-		spot->next = vma->vm_start;
+		walk->next = vma->vm_start;
 		return;
 	}
 	end = min(end, vma->vm_end);
-	spot->next = end;
-	spot->why = ksm_vma_refuses(vma);
-	if (spot->why)
+	walk->next = end;
+	walk->why = ksm_vma_refuses(vma);
+	if (walk->why)
 		return;
 
 	pmd = ksm_find_pmd(mm, addr, &next);
 	end = min(end, next);
-	spot->next = end;
+	walk->next = end;
 	if (!pmd)
 		return;
 	entry = READ_ONCE(*pmd);
 	if (pmd_present(entry) && pmd_trans_huge(entry))
-		look_huge(mm, pmd, spot);
+		walk_huge(mm, pmd, walk);
 	else
-		look_small(mm, vma, end, spot);
+		walk_small(mm, vma, end, walk);
 }
 
 /*
@@ -177,7 +177,7 @@ void ksm_look(struct mm_struct *mm, unsigned long addr, unsigned long end,
  * candidate. The item's node may be freed at any moment, so it is not
  * dereferenced, only compared with the private field of the page.
  */
-static bool glance_at(struct ksm_item *item, struct page *page, struct ksm_find *find)
+static bool is_candidate(struct ksm_item *item, struct page *page, struct ksm_candidate *candidate)
 {
 	const struct ksm_item now = { .word = READ_ONCE(item->word) };
 	u64 hash = 0, sample = 0;
@@ -197,7 +197,7 @@ static bool glance_at(struct ksm_item *item, struct page *page, struct ksm_find 
 			return false;
 	}
 	get_page(page);
-	*find = (struct ksm_find){
+	*candidate = (struct ksm_candidate){
 		.item = item,
 		.page = page,
 		.hash = hash,
@@ -238,105 +238,105 @@ static unsigned long skip_empty(pte_t *table, unsigned long i, unsigned long end
 	return i;
 }
 
-static void glance_small(struct vm_area_struct *vma, struct ksm_chunk *chunk, unsigned int most,
-			 unsigned long end, struct ksm_spot *spot, struct ksm_finds *finds)
+static void batch_small(struct vm_area_struct *vma, struct ksm_chunk *chunk, unsigned int most,
+			 unsigned long end, struct ksm_walk *walk, struct ksm_batch *batch)
 {
-	unsigned long start = pte_index(spot->addr), i = start, known;
-	unsigned long last = start + (end - spot->addr) / PAGE_SIZE;
+	unsigned long start = pte_index(walk->addr), i = start, known;
+	unsigned long last = start + (end - walk->addr) / PAGE_SIZE;
 	struct page *page;
 	pte_t *table, pte;
 	spinlock_t *ptl;
 
-	table = get_pte(vma->vm_mm, spot->addr, &ptl);
+	table = get_pte(vma->vm_mm, walk->addr, &ptl);
 	if (!table)
 		return;
 	table -= start;
-	while (i < last && finds->looked < most) {
+	while (i < last && batch->scanned < most) {
 		pte = ptep_get(table + i);
 		if (pte_none(pte)) {
 			/* If there was a page, it has to be forgotten. */
-			known = find_next_bit(chunk->known, last, i);
+			known = find_next_bit(chunk->tracked, last, i);
 			i = skip_empty(table, i, known);
 			if (i == known)
 				break;
 			continue;
 		}
-		page = ordinary_page(vma, spot->addr + (i - start) * PAGE_SIZE, pte);
+		page = ordinary_page(vma, walk->addr + (i - start) * PAGE_SIZE, pte);
 		if (!page)
 			break;
-		finds->looked++;
-		finds->nr += glance_at(ksm_chunk_item(chunk, i), page, &finds->found[finds->nr]);
+		batch->scanned++;
+		batch->nr += is_candidate(ksm_chunk_item(chunk, i), page, &batch->candidates[batch->nr]);
 		i++;
 	}
 	put_pte(table + start, ptl);
-	spot->next = spot->addr + (i - start) * PAGE_SIZE;
+	walk->next = walk->addr + (i - start) * PAGE_SIZE;
 }
 
 /* Of a huge page, one part that something is to be done about is enough: more references keep it from splitting. */
-static void glance_huge(struct vm_area_struct *vma, pmd_t *pmd, struct ksm_chunk *chunk,
-			unsigned int most, unsigned long end, struct ksm_spot *spot,
-			struct ksm_finds *finds)
+static void batch_huge(struct vm_area_struct *vma, pmd_t *pmd, struct ksm_chunk *chunk,
+			unsigned int most, unsigned long end, struct ksm_walk *walk,
+			struct ksm_batch *batch)
 {
 	spinlock_t *ptl = pmd_lock(vma->vm_mm, pmd);
-	unsigned long addr = spot->addr;
+	unsigned long addr = walk->addr;
 	pmd_t entry = *pmd;
 
 	if (pmd_present(entry) && pmd_trans_huge(entry) && PageAnon(pmd_page(entry)))
-		for (; addr < end && finds->looked < most && !finds->nr &&
+		for (; addr < end && batch->scanned < most && !batch->nr &&
 		     !PageHWPoison(pmd_page(entry) + pte_index(addr));
-		     addr += PAGE_SIZE, finds->looked++)
-			finds->nr += glance_at(ksm_chunk_item(chunk, pte_index(addr)),
+		     addr += PAGE_SIZE, batch->scanned++)
+			batch->nr += is_candidate(ksm_chunk_item(chunk, pte_index(addr)),
 					       pmd_page(entry) + pte_index(addr),
-					       &finds->found[0]);
+					       &batch->candidates[0]);
 	spin_unlock(ptl);
-	spot->next = addr;
+	walk->next = addr;
 }
 
 /**
- * ksm_glance - look at pages, as long as they are ordinary ones
+ * ksm_walk_batch - look at pages, as long as they are ordinary ones
  * @mm: whose memory; its mmap lock is held
- * @chunk: the chunk of @spot->addr
+ * @chunk: the chunk of @walk->addr
  * @most: how many pages to look at, at most
  * @end: where to end
- * @spot: where to begin: what ksm_look() has found, and then the reference to its
+ * @walk: where to begin: what ksm_walk_next() has found, and then the reference to its
  *	page is given back here, and the walk goes on whatever has become of that; or
- *	an address only. Afterwards @spot->next is where to look next: if that is where
- *	it began, there is something that only ksm_look() can tell.
- * @finds: set to what something may have to be done about
+ *	an address only. Afterwards @walk->next is where to look next: if that is where
+ *	it began, there is something that only ksm_walk_next() can tell.
+ * @batch: set to what something may have to be done about
  *
  * Pages that are as they were at the last visit are passed by, with no reference
  * taken: their hash is computed under the page-table lock, which keeps them where
  * they are. At most KSM_BATCH pages are hashed under one hold of it. What has never
  * been touched is stepped over.
  */
-void ksm_glance(struct mm_struct *mm, struct ksm_chunk *chunk, unsigned int most,
-		unsigned long end, struct ksm_spot *spot, struct ksm_finds *finds)
+void ksm_walk_batch(struct mm_struct *mm, struct ksm_chunk *chunk, unsigned int most,
+		unsigned long end, struct ksm_walk *walk, struct ksm_batch *batch)
 {
-	struct vm_area_struct *vma = vma_lookup(mm, spot->addr);
-	unsigned long least = spot->addr, next;
+	struct vm_area_struct *vma = vma_lookup(mm, walk->addr);
+	unsigned long least = walk->addr, next;
 	bool huge = false;
 	pmd_t *pmd;
 
-	if (spot->page) {
-		huge = PageTransCompound(spot->page);
+	if (walk->page) {
+		huge = PageTransCompound(walk->page);
 		least += PAGE_SIZE;
-		put_page(spot->page);
+		put_page(walk->page);
 	}
-	finds->nr = 0;
-	finds->looked = 0;
-	spot->next = least;
+	batch->nr = 0;
+	batch->scanned = 0;
+	walk->next = least;
 	if (!vma || ksm_vma_refuses(vma))
 		return;
-	pmd = ksm_find_pmd(mm, spot->addr, &next);
+	pmd = ksm_find_pmd(mm, walk->addr, &next);
 	if (!pmd)
 		return;
 	end = min3(end, next, vma->vm_end);
 	most = min_t(unsigned int, most, KSM_BATCH);
 	if (!pmd_trans_huge(READ_ONCE(*pmd)))
-		glance_small(vma, chunk, most, end, spot, finds);
+		batch_small(vma, chunk, most, end, walk, batch);
 	else if (huge)
-		glance_huge(vma, pmd, chunk, most, end, spot, finds);
-	spot->next = max(spot->next, least);
+		batch_huge(vma, pmd, chunk, most, end, walk, batch);
+	walk->next = max(walk->next, least);
 }
 
 /**
@@ -351,15 +351,15 @@ struct page *ksm_item_page(struct ksm_item *item)
 {
 	struct mm_struct *mm = ksm_item_mm(item);
 	unsigned long addr = ksm_item_addr(item);
-	struct ksm_spot spot;
+	struct ksm_walk walk;
 
 	if (!mmget_not_zero(mm))
 		return NULL;
-	spot.page = NULL;
+	walk.page = NULL;
 	if (mmap_read_trylock(mm)) {
-		ksm_look(mm, addr, addr + PAGE_SIZE, &spot);
+		ksm_walk_next(mm, addr, addr + PAGE_SIZE, &walk);
 		mmap_read_unlock(mm);
 	}
 	mmput_async(mm);
-	return spot.page;
+	return walk.page;
 }

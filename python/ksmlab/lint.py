@@ -1,4 +1,4 @@
-"""Check the driver's sources: gcc with W=1, sparse, and the kernel's own checkpatch. Nothing may be said."""
+"""Check the driver's sources: gcc with W=1, sparse, the layers, and the kernel's own checkpatch."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 import subprocess
 from typing import TYPE_CHECKING
 
+from ksmlab.layers import check_layers
 from ksmlab.vm.errors import BuildError
 
 if TYPE_CHECKING:
@@ -29,10 +30,10 @@ def complaints(log: str) -> list[str]:
 
 
 def check_build(lab: Lab, name: str) -> None:
-    """Build for one kernel with W=1 and sparse.
+    """Build for one kernel with W=1 and sparse, and check the layers.
 
     Raises:
-        BuildError: There is a warning, or sparse did not run.
+        BuildError: There is a warning, sparse did not run, or a file calls a file of a higher layer.
     """
     kernel = lab.kernel(name)
     built = lab.build(kernel, LINT_VARIABLES, suffix="-lint", fresh=True)
@@ -44,6 +45,7 @@ def check_build(lab: Lab, name: str) -> None:
         )
     if not SPARSE_RAN.search(built.log):
         raise BuildError(f"sparse did not run in the build for {name}.", log=built.log)
+    check_layers(lab.checkout / "kernel/ksm.h", built.directory)
 
 
 def fetch_checkpatch(lab: Lab) -> Path:

@@ -218,7 +218,7 @@ MUTANTS = (
         name="what is being removed still merges",
         edits=(
             Edit(
-                "visit.c",
+                "index.c",
                 "\tif (ksm_item_chunk(item)->region->leaving)\n\t\treturn false;\n",
                 "",
             ),

@@ -271,7 +271,9 @@ static void run(const char *command, const char *first, const char *second)
 		ops->forget(index_, &page->entry, page->kind);
 		page_free(page);
 	} else if (!strcmp(command, "flush")) {
-		ops->flush(index_);
+		/* The driver drops its lock between two calls. */
+		while (ops->flush(index_, 3))
+			;
 	} else if (!strcmp(command, "walk") || !strcmp(command, "sweep")) {
 		walk(!strcmp(first, "stable") ? KSM_STABLE : KSM_UNSTABLE, command[0] == 's');
 	} else if (!strcmp(command, "destroy")) {

@@ -77,7 +77,7 @@ def test_arithmetic_of_counter_overflow_follows_the_driver() -> None:
 
 
 def test_pages_state_how_often_and_how_much_the_driver_reaps() -> None:
-    assert constant("kernel/reap.c", "REAP_INTERVAL") == "(HZ / 2)"
+    assert "&ksm_reap_work, HZ / 2);" in (ROOT / "kernel/core.c").read_text()
     assert constant("kernel/node.c", "NODES_PER_CALL") == "(1 << 16)"
     page = (ROOT / "docs/explanation/lifetimes.md").read_text()
     assert "twice a second" in page
@@ -85,10 +85,11 @@ def test_pages_state_how_often_and_how_much_the_driver_reaps() -> None:
 
 
 def test_what_makes_it_fast_states_the_width_of_the_hash() -> None:
-    hash_bits = int(constant("kernel/index.h", "KSM_HASH_BITS"))
-    data_bits = int(constant("kernel/index.h", "KSM_DATA_BITS"))
+    bits = int(constant("kernel/index.h", "KSM_HASH_BITS"))
     page = " ".join((ROOT / "docs/explanation/what-makes-it-fast.md").read_text().split())
-    assert f"The hash has {hash_bits} bits, and the other {data_bits} of its word" in page
+    assert f"A hash has {bits} bits" in page
+    thousand_millions = round((1 << bits) / (1 << 22) / 1e9)
+    assert f"one search in {thousand_millions} thousand million" in page
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -28,7 +28,7 @@ def test_the_skeleton_fails_and_the_answer_passes(number: int, tmp_path: Path) -
         assert "error" not in done.stdout.splitlines()[-1]
 
 
-#: Changes to the answer of exercise 5, each of which the driver contradicts (kernel/visit.c, kernel/index_hash.c).
+#: Changes to the answer of exercise 5, each of which the driver contradicts (kernel/match.c, kernel/index_hash.c).
 AGAINST_THE_DRIVER = {
     "new pages wait": ("last not in (None, content)", "last != content"),
     "changed pages do not wait": ("last not in (None, content)", "False"),

@@ -204,7 +204,7 @@ def _run_names() -> list[str]:
 
 
 def _defaults(text: str) -> dict[str, str]:
-    initial = excerpt.find("kernel/sysfs.c", "ksm_settings").text
+    initial = excerpt.find("kernel/core.c", "ksm_settings").text
     numbers = {name: str(number) for number, name in enumerate(_run_names())}
     found = {name: numbers.get(value, value) for name, value in INITIAL.findall(initial)}
     return found | dict(SET_AT_LOAD.findall(text)) | dict(STARTED.findall(_read("scan.c")))

@@ -1,4 +1,4 @@
-"""Put source lines beside the addresses of a kernel report: `ksm_visit+0x1a/0x40 [ksm]` becomes a file and a line.
+"""Put source lines beside the addresses of a kernel report: `ksm_merge+0x1a/0x40 [ksm]` becomes a file and a line.
 
 Modules are looked up in the .ko files that were built, the kernel itself in a vmlinux if there is one with debug
 information. binutils does the work; what it does not know stays as the kernel wrote it.

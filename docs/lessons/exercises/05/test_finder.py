@@ -1,4 +1,4 @@
-"""The scan of the driver with index=hash, as a model: kernel/visit.c and kernel/index_hash.c."""
+"""The scan of the driver with index=hash, as a model: kernel/match.c and kernel/index_hash.c."""
 
 from finder import Finder, Result
 

@@ -10,14 +10,14 @@
  *
  * A sample can be the same where pages differ. The first merge that fails for
  * this tells, and from then on pages with this sample are known by a hash of all
- * of them: the sample is "crowded". A bit for each of 65536 groups of samples
- * remembers that. It is never taken back: a group that is crowded without need
+ * of them: the sample is "collided". A bit for each of 65536 groups of samples
+ * remembers that. It is never taken back: a group that is collided without need
  * costs the time to read its pages whole, and no merge.
  *
  * A page that is written where no sample is taken counts as unchanged. It may be
  * merged, if there is one equal to it, and be given back by the next write.
  *
- * No lock is needed: a hash that was taken while a group became crowded passes for a
+ * No lock is needed: a hash that was taken while a group became collided passes for a
  * page that has changed.
  */
 #include <linux/bitmap.h>
@@ -48,7 +48,7 @@ static u64 seed;
 /* The first word of each line: one in each quarter of a page, so that no large part goes unseen. */
 static unsigned int places[LINES];
 
-static DECLARE_BITMAP(crowded, 1 << GROUP_BITS);
+static DECLARE_BITMAP(collided, 1 << GROUP_BITS);
 
 static unsigned int group_of(u64 hash)
 {
@@ -91,7 +91,7 @@ u64 ksm_page_sample(struct page *page)
  * @page: the page; it is not slept on, so a page-table lock may be held
  * @sample: set to the hash of a sample
  *
- * Return: the same; the hash of all of it where its sample is crowded, or where
+ * Return: the same; the hash of all of it where its sample is collided, or where
  * the index does not find by hash, and the hash only tells volatile pages.
  */
 u64 ksm_page_hash(struct page *page, u64 *sample)
@@ -101,21 +101,69 @@ u64 ksm_page_hash(struct page *page, u64 *sample)
 
 	*sample = hash_sample(content);
 	hash = *sample;
-	if (!ksm_index_ops->hashes || test_bit(group_of(hash), crowded))
+	if (!ksm_index_ops->hashes || test_bit(group_of(hash), collided))
 		hash = hash_of(content, PAGE_SIZE);
 	kunmap_local(content);
 	return hash;
 }
 
 /**
- * ksm_hash_crowded - pages that are known by this hash differ
+ * ksm_page_order - compare the contents of two pages
+ * @a: the first page
+ * @b: the second page
+ *
+ * Context: any. Does not sleep.
+ * Return: less than, equal to, or greater than 0, like memcmp().
+ */
+int ksm_page_order(struct page *a, struct page *b)
+{
+	void *pa = kmap_local_page(a);
+	void *pb = kmap_local_page(b);
+	int order = memcmp(pa, pb, PAGE_SIZE);
+
+	kunmap_local(pb);
+	kunmap_local(pa);
+	return order;
+}
+
+/**
+ * ksm_pages_equal - test whether two pages have the same content
+ * @a: the first page
+ * @b: the second page
+ *
+ * This is faster than memcmp(), which must find the first difference. Nearly
+ * all pages that are compared here are equal and so are read to the end.
+ * Testing the result only once every 32 words makes that cheaper.
+ *
+ * Context: any. Does not sleep.
+ * Return: true if the contents are equal.
+ */
+bool ksm_pages_equal(struct page *a, struct page *b)
+{
+	const unsigned long *pa = kmap_local_page(a);
+	const unsigned long *pb = kmap_local_page(b);
+	unsigned long differ = 0;
+	unsigned int i, j;
+
+	for (i = 0; i < PAGE_SIZE / sizeof(*pa) && !differ; i += 32) {
+#pragma GCC unroll 32
+		for (j = i; j < i + 32; j++)
+			differ |= pa[j] ^ pb[j];
+	}
+	kunmap_local(pb);
+	kunmap_local(pa);
+	return !differ;
+}
+
+/**
+ * ksm_hash_collided - pages that are known by this hash differ
  * @hash: the hash of a sample
  *
  * Return: whether that is news.
  */
-bool ksm_hash_crowded(u64 hash)
+bool ksm_hash_collided(u64 hash)
 {
-	return !__test_and_set_bit(group_of(hash), crowded);
+	return !__test_and_set_bit(group_of(hash), collided);
 }
 
 /* One of the numbers that all of this follows from. */

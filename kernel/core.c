@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The state that all files of the driver share.
+ *
+ * This file calls no other file, and every other file may use it.
+ */
+#include <linux/workqueue.h>
+
+#include "ksm.h"
+
+#define CREATE_TRACE_POINTS
+#include "trace.h"
+
+DEFINE_MUTEX(ksm_lock);
+LIST_HEAD(ksm_regions);
+struct ksm_counters ksm_counters;
+const struct ksm_index_ops *ksm_index_ops;
+struct ksm_index *ksm_index;
+unsigned int ksm_scan_epoch;
+bool ksm_seen_fresh;
+
+struct ksm_settings ksm_settings = {
+	.run = KSM_RUN_STOP,
+	.pages_to_scan = 512,
+	.sleep = 20000,
+};
+
+DECLARE_WAIT_QUEUE_HEAD(ksm_scan_asleep);
+DECLARE_WAIT_QUEUE_HEAD(ksm_scan_idle);
+
+struct delayed_work ksm_reap_work;
+
+/**
+ * ksm_scan_wake - wake all scanners after a setting or the regions have changed
+ *
+ * Context: any.
+ */
+void ksm_scan_wake(void)
+{
+	wake_up_interruptible(&ksm_scan_asleep);
+	wake_up_interruptible(&ksm_scan_idle);
+}
+
+/**
+ * ksm_scan_wake_idle - wake the scanners that had nothing to do
+ *
+ * Context: any.
+ */
+void ksm_scan_wake_idle(void)
+{
+	if (wq_has_sleeper(&ksm_scan_idle))
+		wake_up_interruptible(&ksm_scan_idle);
+}
+
+/**
+ * ksm_reap_start - schedule reaping after a region or a node has been created
+ *
+ * Context: any.
+ */
+void ksm_reap_start(void)
+{
+	queue_delayed_work(system_freezable_wq, &ksm_reap_work, HZ / 2);
+}
+
+/**
+ * ksm_reap_now - reap at once, because a dead region has lost its last user
+ *
+ * Context: any.
+ */
+void ksm_reap_now(void)
+{
+	mod_delayed_work(system_freezable_wq, &ksm_reap_work, 0);
+}
+
+/**
+ * ksm_skip - count and trace pages that are skipped
+ * @mm: the mm that maps the pages
+ * @addr: the address of the first page
+ * @pages: the number of pages
+ * @why: the reason
+ *
+ * Context: ksm_lock must be held.
+ */
+void ksm_skip(struct mm_struct *mm, unsigned long addr, unsigned long pages, enum ksm_skip why)
+{
+	ksm_counters.skipped_now[why] += pages;
+	trace_devksm_skip(mm, addr, pages, why);
+}

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The driver's instance of the index: its selection at load time, and the
+ * callbacks through which it compares pages.
+ *
+ * The index itself stores entries and does not access pages (index.h).
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/moduleparam.h>
+#include <linux/sched.h>
+
+#include "ksm.h"
+
+static const struct ksm_index_ops *const indexes[] = { &ksm_index_hash, &ksm_index_tree };
+
+static char *index = "hash";
+module_param(index, charp, 0444);
+MODULE_PARM_DESC(index, "index of page contents: hash (the default), or tree as in 2009");
+
+static bool stable_order(struct page *page, struct ksm_node *node, int *order)
+{
+	if (PageHWPoison(node->kpage) || !ksm_node_tryget(node))
+		return false;
+	*order = ksm_page_order(page, node->kpage);
+	put_page(node->kpage);
+	return true;
+}
+
+static bool unstable_order(struct page *page, struct ksm_item *item, int *order)
+{
+	struct page *other = ksm_item_page(item);
+
+	if (!other)
+		return false;
+	*order = ksm_page_order(page, other);
+	put_page(other);
+	return true;
+}
+
+/*
+ * Compare the content of a page with that of an entry. With index=hash, an
+ * equal hash is a match, and no content is compared: the merge compares the
+ * pages, and fails if the other page has changed or is gone.
+ *
+ * Returns false if the page of the entry is gone; otherwise sets @order.
+ */
+static bool index_order(const void *content, struct ksm_entry *entry, enum ksm_kind kind,
+			int *order)
+{
+	struct page *page = (struct page *)content;
+	struct ksm_item *item;
+
+	*order = 0;
+	if (kind == KSM_STABLE)
+		return ksm_index_ops->hashes ||
+		       stable_order(page, container_of(entry, struct ksm_node, entry), order);
+	item = container_of(entry, struct ksm_item, entry);
+	/* If the region is being removed, its pages must not merge again. */
+	if (ksm_item_chunk(item)->region->leaving)
+		return false;
+	return ksm_index_ops->hashes || unstable_order(page, item, order);
+}
+
+static void index_dropped(struct ksm_entry *entry, enum ksm_kind kind)
+{
+	struct ksm_item *item = container_of(entry, struct ksm_item, entry);
+
+	if (kind == KSM_STABLE) {
+		ksm_node_dropped(container_of(entry, struct ksm_node, entry));
+		return;
+	}
+	item->state = KSM_ITEM_PLAIN;
+	/* Make the next pass insert the page again. */
+	ksm_chunk_wake(ksm_item_chunk(item));
+}
+
+static const struct ksm_index_callbacks index_callbacks = {
+	.order = index_order,
+	.dropped = index_dropped,
+};
+
+int ksm_index_init(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(indexes) && !ksm_index_ops; i++)
+		if (sysfs_streq(index, indexes[i]->name))
+			ksm_index_ops = indexes[i];
+	if (!ksm_index_ops) {
+		pr_err("index=%s: must be hash or tree; the module was not loaded\n", index);
+		return -EINVAL;
+	}
+	ksm_hash_init();
+	ksm_index = ksm_index_ops->create(&index_callbacks);
+	return ksm_index ? 0 : -ENOMEM;
+}
+
+void ksm_index_exit(void)
+{
+	ksm_index_ops->destroy(ksm_index);
+}

@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Process a batch of candidate pages: look for matches, and merge them.
+ *
+ * The scanner collects up to KSM_BATCH candidates in one page-table walk
+ * (walk.c). For each of them this file decides, under ksm_lock, whether the
+ * page is volatile (skip it), matches another page (queue a merge job), or has
+ * no match (insert it into the unstable index). The jobs run without ksm_lock.
+ * Their results are recorded after it has been retaken.
+ */
+#include <linux/mm.h>
+#include <linux/sort.h>
+
+#include "ksm.h"
+#include "trace.h"
+
+static void skip_item(struct ksm_item *item, enum ksm_skip why)
+{
+	ksm_skip(ksm_item_mm(item), ksm_item_addr(item), 1, why);
+}
+
+/* Queue a merge job, which takes over a reference to the kernel page. */
+static void job_add(struct ksm_job *list, unsigned int *nr, struct ksm_item *item,
+		    const struct ksm_node *node, enum ksm_kind kind)
+{
+	list[(*nr)++] = (struct ksm_job){
+		.item = item,
+		.addr = ksm_item_addr(item),
+		.kpage = node->kpage,
+		.hash = node->entry.hash,
+		.kind = kind,
+	};
+	item->state = KSM_ITEM_MERGING;
+}
+
+/*
+ * Is a page the one that an item of the unstable index maps? After fork, two
+ * processes share one page, and merging it with itself would save nothing.
+ */
+static bool is_same_page(struct page *page, struct ksm_item *item)
+{
+	struct page *other;
+
+	if (!PageCompound(page) && ksm_mapcount(page) == 1)
+		return false;
+	other = ksm_item_page(item);
+	if (other)
+		put_page(other);
+	return other == page;
+}
+
+/*
+ * Queue merge jobs for a page and a match in the unstable index: both pages are
+ * replaced by a new kernel page.
+ */
+static void pair(struct ksm_jobs *jobs, const struct ksm_candidate *candidate, struct ksm_item *other)
+{
+	enum ksm_skip why;
+	struct ksm_node *node;
+
+	if (is_same_page(candidate->page, other))
+		return;
+	/* The other page was found first: charge the cgroup of its mm. */
+	node = ksm_node_create(candidate->page, candidate->hash, ksm_item_mm(other), &why);
+	if (!node) {
+		skip_item(candidate->item, why);
+		return;
+	}
+	/*
+	 * The other item leaves the index. If the merge fails, a scan must
+	 * insert it again.
+	 */
+	ksm_item_forget(other, KSM_BREAK_UNMAPPED);
+	ksm_chunk_wake(ksm_item_chunk(other));
+	get_page(node->kpage);
+	job_add(jobs->own, &jobs->nr_own, candidate->item, node, KSM_UNSTABLE);
+	job_add(jobs->partners, &jobs->nr_partners, other, node, KSM_UNSTABLE);
+	/*
+	 * This scanner has not claimed the range of the other item: keep its
+	 * region.
+	 */
+	ksm_item_chunk(other)->region->users++;
+}
+
+/*
+ * Is an item unchanged since its page was hashed? Another scanner may have
+ * merged it meanwhile.
+ */
+static bool is_current(const struct ksm_candidate *candidate)
+{
+	return candidate->item->word == candidate->word;
+}
+
+/*
+ * Decide whether to search for a match of a page now. A page that has changed
+ * since the last pass is volatile, and waits for the next pass. With
+ * index=hash, a new page is looked up at once. With index=tree it waits as
+ * well, because a page that changes in the tree misleads searches for other
+ * contents; in the hash table it can only be returned by a search for its own
+ * hash.
+ */
+static bool should_search(const struct ksm_candidate *candidate)
+{
+	struct ksm_item *item = candidate->item;
+	bool new = !item->seen;
+
+	if (ksm_item_sync(item, candidate->page))
+		return false;
+	if (!PageAnon(candidate->page)) {
+		skip_item(item, KSM_SKIP_NOT_ANON);
+		return false;
+	}
+	if (!new && item->hash == candidate->hash)
+		return true;
+	ksm_seen_fresh = true;
+	ksm_counters.volatile_now += !new;
+	item->hash = candidate->hash;
+	item->seen = 1;
+	ksm_item_track(item);
+	return new && ksm_index_ops->hashes;
+}
+
+static void search(struct ksm_jobs *jobs, const struct ksm_candidate *candidate)
+{
+	struct ksm_key key = { .content = candidate->page, .hash = candidate->hash };
+	struct ksm_node *node = ksm_node_find(candidate->page, candidate->hash, candidate->sample);
+	struct ksm_item *item = candidate->item;
+	struct ksm_entry *entry;
+
+	if (node) {
+		job_add(jobs->own, &jobs->nr_own, item, node, KSM_STABLE);
+		return;
+	}
+	entry = ksm_index_ops->find_or_insert_unstable(ksm_index, &key, &item->entry);
+	if (entry)
+		pair(jobs, candidate, container_of(entry, struct ksm_item, entry));
+	else
+		item->state = KSM_ITEM_UNSTABLE;
+}
+
+static int by_item(const void *a, const void *b)
+{
+	const struct ksm_job *one = a, *other = b;
+
+	return one->item < other->item ? -1 : one->item > other->item;
+}
+
+/*
+ * Run the jobs for pages that were in the unstable index. They are sorted by
+ * item, so that all jobs of one chunk run together.
+ */
+static void merge_partners(struct ksm_jobs *jobs)
+{
+	struct ksm_job *job = jobs->partners, *end = job + jobs->nr_partners, *next;
+
+	/* Usually they are sorted already. */
+	for (next = job + 1; next < end && by_item(next - 1, next) < 0; next++)
+		;
+	if (next < end)
+		sort(job, jobs->nr_partners, sizeof(*job), by_item, NULL);
+	for (; job < end; job = next) {
+		for (next = job + 1; next < end; next++)
+			if (ksm_item_chunk(next->item) != ksm_item_chunk(job->item))
+				break;
+		ksm_merge(job, next - job);
+	}
+}
+
+/*
+ * A new kernel page has no content, because its first page was not replaced:
+ * cancel the other jobs for it.
+ */
+static void cancel_own(struct ksm_jobs *jobs, const struct ksm_job *there)
+{
+	unsigned int i;
+
+	for (i = 0; i < jobs->nr_own; i++)
+		if (jobs->own[i].kpage == there->kpage)
+			jobs->own[i].why = there->why;
+}
+
+/* Run the jobs for pages of the batch, except cancelled ones. */
+static void merge_own(struct ksm_jobs *jobs)
+{
+	struct ksm_job *job = jobs->own, *end = job + jobs->nr_own, *next;
+
+	for (; job < end; job = next + 1) {
+		for (next = job; next < end && !next->why; next++)
+			;
+		if (next > job)
+			ksm_merge(job, next - job);
+	}
+}
+
+/*
+ * Run all jobs. The caller does not hold ksm_lock: the jobs are protected by
+ * the state of their items and by references to the kernel pages.
+ */
+static void merge(struct ksm_jobs *jobs)
+{
+	unsigned int i;
+
+	merge_partners(jobs);
+	for (i = 0; i < jobs->nr_partners; i++)
+		if (jobs->partners[i].why)
+			cancel_own(jobs, &jobs->partners[i]);
+	merge_own(jobs);
+}
+
+/* Record the result of a job. */
+static void finish(struct ksm_job *job)
+{
+	struct ksm_node *node = ksm_page_node(job->kpage);
+
+	job->item->state = KSM_ITEM_PLAIN;
+	/* If the kernel page has a memory error, its node has been dropped. */
+	if (job->collided && node)
+		ksm_node_collided(node);
+	if (job->why) {
+		skip_item(job->item, job->why);
+	} else if (node) {
+		ksm_item_link(node, job->item);
+		trace_devksm_merge(job->kind, ksm_item_mm(job->item), job->addr,
+				   page_to_pfn(job->page), page_to_pfn(job->kpage));
+	}
+}
+
+/*
+ * A kernel page that only one item maps saves no memory: mark the job, so that
+ * undo() unmerges the page.
+ */
+static bool mark_undo(struct ksm_job *job)
+{
+	struct ksm_node *node = ksm_page_node(job->kpage);
+
+	job->undo = !job->why && node && ksm_node_is_single(node);
+	return job->undo;
+}
+
+/*
+ * Unmerge the pages of marked jobs; without memory they stay merged. ksm_lock
+ * is dropped and retaken.
+ */
+static void undo(struct ksm_jobs *jobs)
+{
+	struct ksm_job *job, *end = jobs->partners + jobs->nr_partners;
+
+	mutex_unlock(&ksm_lock);
+	for (job = jobs->partners; job < end; job++)
+		if (job->undo)
+			job->undo = ksm_undo_merge(ksm_item_mm(job->item), job->addr, job->kpage);
+	mutex_lock(&ksm_lock);
+	for (job = jobs->partners; job < end; job++)
+		if (job->undo && job->item->state == KSM_ITEM_MERGED &&
+		    job->item->node == ksm_page_node(job->kpage))
+			ksm_item_forget(job->item, KSM_BREAK_UNMERGED);
+}
+
+static void finish_all(struct ksm_jobs *jobs)
+{
+	bool any = false;
+	unsigned int i;
+
+	for (i = 0; i < jobs->nr_partners; i++)
+		finish(&jobs->partners[i]);
+	for (i = 0; i < jobs->nr_own; i++)
+		finish(&jobs->own[i]);
+	for (i = 0; i < jobs->nr_own; i++)
+		ksm_kpage_put(jobs->own[i].kpage);
+	for (i = 0; i < jobs->nr_partners; i++)
+		any |= mark_undo(&jobs->partners[i]);
+	if (any)
+		undo(jobs);
+	for (i = 0; i < jobs->nr_partners; i++) {
+		ksm_kpage_put(jobs->partners[i].kpage);
+		ksm_region_put(ksm_item_chunk(jobs->partners[i].item)->region);
+	}
+}
+
+/**
+ * ksm_match_batch - process a batch of candidate pages from ksm_walk_batch()
+ * @batch: the candidate pages; their references are dropped here
+ * @jobs: the scanner's buffer for merge jobs
+ *
+ * Context: ksm_lock must be held. Drops and retakes it to merge. May sleep.
+ */
+void ksm_match_batch(const struct ksm_batch *batch, struct ksm_jobs *jobs)
+{
+	bool still[KSM_BATCH];
+	unsigned int i;
+
+	jobs->nr_own = jobs->nr_partners = 0;
+	/* Look up nodes only after everything that can drop a node. */
+	for (i = 0; i < batch->nr; i++)
+		still[i] = is_current(&batch->candidates[i]) && should_search(&batch->candidates[i]);
+	for (i = 0; i < batch->nr; i++)
+		if (still[i])
+			search(jobs, &batch->candidates[i]);
+	for (i = 0; i < batch->nr; i++)
+		put_page(batch->candidates[i].page);
+	if (!jobs->nr_own)
+		return;
+	mutex_unlock(&ksm_lock);
+	merge(jobs);
+	mutex_lock(&ksm_lock);
+	finish_all(jobs);
+}
+

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The set of all regions, and the users that keep a region from being freed.
+ *
+ * area.c creates and frees regions.
+ */
+#include <linux/rbtree.h>
+#include <linux/sched/mm.h>
+#include <linux/wait.h>
+
+#include "ksm.h"
+
+/* Threads that wait until a region has no users. */
+static DECLARE_WAIT_QUEUE_HEAD(unused);
+
+/* All regions, by mm and then by address. Those of one mm do not overlap. */
+static struct rb_root by_address = RB_ROOT;
+
+static bool region_before(struct rb_node *a, const struct rb_node *b)
+{
+	struct ksm_region *one = rb_entry(a, struct ksm_region, by_address);
+	struct ksm_region *other = rb_entry(b, struct ksm_region, by_address);
+
+	return one->mm < other->mm || (one->mm == other->mm && one->start < other->start);
+}
+
+/**
+ * ksm_region_overlaps - test whether a range overlaps a region
+ * @mm: the mm of the range
+ * @start: the first byte of the range
+ * @end: the first byte after the range
+ *
+ * Context: ksm_lock must be held.
+ * Return: true if a byte of the range belongs to a region of @mm, in any area.
+ */
+bool ksm_region_overlaps(struct mm_struct *mm, unsigned long start, unsigned long end)
+{
+	struct rb_node *node = by_address.rb_node;
+	struct ksm_region *region, *last = NULL;
+
+	/* Find the last region that begins before the range ends. */
+	while (node) {
+		region = rb_entry(node, struct ksm_region, by_address);
+		if (region->mm < mm || (region->mm == mm && region->start < end)) {
+			last = region;
+			node = node->rb_right;
+		} else {
+			node = node->rb_left;
+		}
+	}
+	return last && last->mm == mm && last->end > start;
+}
+
+/**
+ * ksm_region_insert - add a region to the set of all regions
+ * @region: the region; it overlaps no other region of its mm
+ *
+ * Context: ksm_lock must be held.
+ */
+void ksm_region_insert(struct ksm_region *region)
+{
+	list_add_tail(&region->in_scan, &ksm_regions);
+	rb_add(&region->by_address, &by_address, region_before);
+}
+
+/**
+ * ksm_region_erase - remove a region from the set of all regions
+ * @region: the region
+ *
+ * Context: ksm_lock must be held.
+ */
+void ksm_region_erase(struct ksm_region *region)
+{
+	list_del(&region->in_scan);
+	rb_erase(&region->by_address, &by_address);
+}
+
+/**
+ * ksm_region_put - drop one count of the users of a region
+ * @region: the region; if this was its last user and its mm is dead, reap.c
+ *	frees it
+ *
+ * Context: ksm_lock must be held.
+ */
+void ksm_region_put(struct ksm_region *region)
+{
+	WRITE_ONCE(region->users, region->users - 1);
+	if (region->users)
+		return;
+	if (region->leaving)
+		wake_up_all(&unused);
+	else if (!atomic_read(&region->mm->mm_users))
+		ksm_reap_now();
+}
+
+/**
+ * ksm_region_wait - wait until a region has no users
+ * @region: the region; the caller has marked it "leaving", so no other thread
+ *	frees it
+ * @force: set if no signal may end the wait
+ *
+ * Context: ksm_lock must be held. Drops and retakes it. May sleep.
+ * Return: 0 on success, or -EINTR if the caller was killed and @force is not
+ * set.
+ */
+int ksm_region_wait(struct ksm_region *region, bool force)
+{
+	int err = 0;
+
+	while (region->users && !err) {
+		mutex_unlock(&ksm_lock);
+		if (force)
+			wait_event(unused, !READ_ONCE(region->users));
+		else if (wait_event_killable(unused, !READ_ONCE(region->users)))
+			err = -EINTR;
+		mutex_lock(&ksm_lock);
+	}
+	return err;
+}
