@@ -101,83 +101,172 @@ static int read_lock_mm(struct mm_struct *mm, bool force)
 }
 
 /*
- * Cause one write fault, if @addr still maps @kpage. Returns 1 if @addr does
- * not map it any more, 0 if it may still do so, or a negative error. The
- * function drops the mmap lock after each fault, because some faults make no
- * progress until another thread has taken that lock for writing (userfaultfd).
+ * Cause one write fault, if @addr still maps @kpage. The caller holds the mmap
+ * lock. Returns 1 if @addr does not map @kpage any more, 0 if it still does, or
+ * a negative error.
  */
-static int fault_away(struct mm_struct *mm, unsigned long addr, struct page *kpage, bool force)
+static int break_cow(struct mm_struct *mm, unsigned long addr, struct page *kpage)
 {
-	struct vm_area_struct *vma;
-	vm_fault_t fault = 0;
-	bool gone;
-	int err;
-
-	err = read_lock_mm(mm, force);
-	if (err)
-		return err;
 	/* Look up the VMA first: without one, the page table may be freed. */
-	vma = vma_lookup(mm, addr);
-	gone = !vma || !maps(mm, addr, kpage);
-	if (!gone && PageHWPoison(kpage)) {
+	struct vm_area_struct *vma = vma_lookup(mm, addr);
+	vm_fault_t fault;
+
+	if (!vma || !maps(mm, addr, kpage))
+		return 1;
+	if (PageHWPoison(kpage)) {
 		ksm_unmap_poisoned(mm, addr);
-		gone = true;
+		return 1;
 	}
-	if (!gone)
-		fault = handle_mm_fault(vma, addr, KSM_BREAK_FAULT, NULL);
-	mmap_read_unlock(mm);
+	fault = handle_mm_fault(vma, addr, KSM_BREAK_FAULT, NULL);
 	if (fault & VM_FAULT_OOM)
 		return -ENOMEM;
 	if (fault & VM_FAULT_ERROR)
 		return -EFAULT;
-	return gone;
+	return !maps(mm, addr, kpage);
+}
+
+/* Merged pages that are unmerged before ksm_lock is retaken. */
+#define UNMERGE_BATCH	32
+
+/**
+ * struct unmerge_job - a merged page that is to be unmerged
+ * @item: its item
+ * @node: the node of @item, for comparison only: it may be freed
+ * @addr: its address
+ * @kpage: the kernel page of @node; the job holds a reference
+ * @err: 0 if @addr does not map @kpage any more, or a negative error
+ */
+struct unmerge_job {
+	struct ksm_item *item;
+	struct ksm_node *node;
+	unsigned long addr;
+	struct page *kpage;
+	int err;
+};
+
+/*
+ * Does an error end the unmerging? -EFAULT does not: one page that cannot be
+ * copied says nothing about the others.
+ */
+static bool ends(int err, bool force)
+{
+	return err && err != -EFAULT && !force;
 }
 
 /*
- * Unmerge the page at @addr, which may map @kpage. The caller holds a reference to
- * @kpage. Returns 0 if @addr does not map it any more; otherwise -ENOMEM, -EFAULT,
- * -EINTR or -EBUSY.
+ * Run jobs until one does not succeed at once, or until another thread waits
+ * for the mmap lock or the CPU. The caller holds the mmap lock. Returns the
+ * number of jobs that are finished.
  */
-static int unmerge_addr(struct mm_struct *mm, unsigned long addr, struct page *kpage, bool force)
+static unsigned int break_cow_batch(struct mm_struct *mm, struct unmerge_job *jobs,
+				    unsigned int nr)
 {
+	unsigned int i;
 	int gone;
+
+	for (i = 0; i < nr; i++) {
+		gone = break_cow(mm, jobs[i].addr, jobs[i].kpage);
+		if (!gone)
+			return i;
+		jobs[i].err = min(gone, 0);
+		if (gone < 0 || need_resched() || mmap_lock_is_contended(mm))
+			return i + 1;
+	}
+	return nr;
+}
+
+/*
+ * Run all jobs, which are of one mm. If a job neither succeeds nor fails, the
+ * function drops the mmap lock and tries again, because some faults make no
+ * progress until another thread has taken that lock for writing (userfaultfd).
+ * An error that ends the unmerging is the result of all remaining jobs.
+ */
+static void run_jobs(struct mm_struct *mm, struct unmerge_job *jobs, unsigned int nr, bool force)
+{
+	unsigned int done = 0, i;
+	int err = 0;
 
 	/* An mm without users has no pages left to unmerge. */
 	if (!mmget_not_zero(mm))
-		return 0;
-	do {
-		gone = fault_away(mm, addr, kpage, force);
+		return;
+	while (done < nr && !ends(err, force)) {
+		err = read_lock_mm(mm, force);
+		if (err)
+			break;
+		i = break_cow_batch(mm, jobs + done, nr - done);
+		mmap_read_unlock(mm);
 		cond_resched();
-		if (!gone && !force && fatal_signal_pending(current))
-			gone = -EINTR;
-	} while (!gone);
+		done += i;
+		if (i)
+			err = jobs[done - 1].err;
+		if (!ends(err, force) && !force && signal_pending(current))
+			err = -EINTR;
+	}
+	for (; done < nr; done++)
+		jobs[done].err = err;
 	mmput_async(mm);
-	return min(gone, 0);
 }
 
 /*
- * Unmerge the page of an item, which is KSM_ITEM_MERGED. The caller makes sure
- * that the item is not freed. ksm_lock is dropped and retaken. Returns 0 if the
- * page was unmerged; otherwise -ENOMEM, -EFAULT, -EINTR or -EBUSY, and the item
- * stays merged.
+ * Make jobs of merged pages of a chunk, beginning with item *@i. Advances *@i,
+ * and returns the number of jobs.
  */
-static int unmerge_item(struct ksm_item *item, bool force)
+static unsigned int collect_jobs(struct ksm_chunk *chunk, unsigned int *i,
+				 struct unmerge_job *jobs)
 {
-	struct ksm_node *node = item->node;
-	struct page *kpage = node->kpage;
-	int err;
+	unsigned int nr = 0;
 
-	if (!kpage || !ksm_node_tryget(node)) {
-		ksm_item_forget(item, KSM_BREAK_UNMAPPED);
-		return 0;
+	for (; *i < KSM_CHUNK_PAGES && nr < UNMERGE_BATCH && chunk->merged; (*i)++) {
+		struct ksm_item *item = ksm_chunk_item(chunk, *i);
+
+		if (item->state != KSM_ITEM_MERGED)
+			continue;
+		if (!item->node->kpage || !ksm_node_tryget(item->node)) {
+			ksm_item_forget(item, KSM_BREAK_UNMAPPED);
+			continue;
+		}
+		jobs[nr++] = (struct unmerge_job){
+			.item = item,
+			.node = item->node,
+			.addr = ksm_item_addr(item),
+			.kpage = item->node->kpage,
+		};
 	}
-	mutex_unlock(&ksm_lock);
-	err = unmerge_addr(ksm_item_mm(item), ksm_item_addr(item), kpage, force);
-	mutex_lock(&ksm_lock);
-	if (!err && item->state == KSM_ITEM_MERGED && item->node == node)
+	return nr;
+}
+
+/* Record the result of a job. */
+static void finish_job(struct unmerge_job *job)
+{
+	struct ksm_item *item = job->item;
+
+	if (!job->err && item->state == KSM_ITEM_MERGED && item->node == job->node)
 		ksm_item_forget(item, KSM_BREAK_UNMERGED);
-	ksm_kpage_put(kpage);
-	return err;
+	ksm_kpage_put(job->kpage);
+}
+
+/*
+ * Unmerge the pages of a chunk. The caller makes sure that the chunk is not
+ * freed. Drops and retakes ksm_lock. Returns the first error.
+ */
+static int unmerge_chunk(struct ksm_chunk *chunk, bool force)
+{
+	struct unmerge_job jobs[UNMERGE_BATCH];
+	unsigned int i = 0, job, nr;
+	int first = 0, last = 0;
+
+	while (i < KSM_CHUNK_PAGES && chunk->merged && !ends(last, force)) {
+		nr = collect_jobs(chunk, &i, jobs);
+		mutex_unlock(&ksm_lock);
+		run_jobs(chunk->region->mm, jobs, nr, force);
+		mutex_lock(&ksm_lock);
+		for (job = 0; job < nr; job++) {
+			last = jobs[job].err;
+			first = first ?: last;
+			finish_job(&jobs[job]);
+		}
+	}
+	return first;
 }
 
 /**
@@ -197,7 +286,8 @@ bool ksm_undo_merge(struct mm_struct *mm, unsigned long addr, struct page *kpage
 {
 	struct mem_cgroup *memcg, *old;
 	struct page *page;
-	bool gone;
+	bool gone = false;
+	int tries;
 
 	memcg = ksm_charge_begin(mm, &old);
 	page = alloc_page(GFP_KERNEL_ACCOUNT | __GFP_NORETRY | __GFP_NOWARN);
@@ -207,20 +297,44 @@ bool ksm_undo_merge(struct mm_struct *mm, unsigned long addr, struct page *kpage
 	__free_page(page);
 	if (!mmget_not_zero(mm))
 		return true;
-	gone = fault_away(mm, addr, kpage, true) == 1 || fault_away(mm, addr, kpage, true) == 1;
+	for (tries = 0; tries < 2 && !gone && mmap_read_trylock(mm); tries++) {
+		gone = break_cow(mm, addr, kpage) == 1;
+		mmap_read_unlock(mm);
+	}
 	mmput_async(mm);
 	return gone;
 }
 
+/* Is the item of @addr linked to the node of @page? */
+static bool is_linked(struct ksm_region *region, unsigned long addr, struct page *page)
+{
+	struct ksm_chunk *chunk = ksm_chunk_find(region, addr);
+	struct ksm_item *item, now;
+
+	if (!chunk)
+		return false;
+	item = ksm_chunk_item(chunk, (addr - chunk->start) / PAGE_SIZE);
+	now.word = READ_ONCE(item->word);
+	return now.state == KSM_ITEM_MERGED && READ_ONCE(item->node) == ksm_page_node(page);
+}
+
+/* Pages walked under one hold of the mmap lock. */
+#define WALK_BATCH	256
+
 /*
- * Find the first page of a region at or after @addr. If it may be a kernel
- * page, set @item to its item. The caller does not hold ksm_lock. Returns 0, or
- * a negative error.
+ * Find a page of a region, at or after @addr, that may be a kernel page to whose
+ * node no item is linked. The walk ends early after WALK_BATCH pages, or if
+ * another thread waits for the mmap lock.
+ *
+ * If there is such a page, set @item to its item; walk->page is the page, with
+ * a reference. The caller continues at walk->next. ksm_lock must not be held.
+ * Returns 0, or a negative error.
  */
-static int next_page(struct ksm_region *region, unsigned long addr, bool force,
-		     struct ksm_walk *walk, struct ksm_item **item)
+static int next_unlinked(struct ksm_region *region, unsigned long addr, bool force,
+			 struct ksm_walk *walk, struct ksm_item **item)
 {
 	struct mm_struct *mm = region->mm;
+	unsigned int nr = 0;
 	int err;
 
 	*item = NULL;
@@ -230,11 +344,20 @@ static int next_page(struct ksm_region *region, unsigned long addr, bool force,
 	err = read_lock_mm(mm, force);
 	if (err)
 		goto put;
-	ksm_walk_next(mm, addr, region->end, walk);
-	if (walk->why == KSM_SKIP_HWPOISON)
-		ksm_unmap_poisoned(mm, walk->addr);
+	do {
+		ksm_walk_next(mm, addr, region->end, walk);
+		if (walk->why == KSM_SKIP_HWPOISON)
+			ksm_unmap_poisoned(mm, walk->addr);
+		if (walk->page) {
+			if (!PageAnon(walk->page) && !is_linked(region, walk->addr, walk->page))
+				break;
+			put_page(walk->page);
+			walk->page = NULL;
+		}
+		addr = walk->next;
+	} while (addr < region->end && ++nr < WALK_BATCH && !mmap_lock_is_contended(mm));
 	mmap_read_unlock(mm);
-	if (walk->page && !PageAnon(walk->page)) {
+	if (walk->page) {
 		*item = ksm_item_get(region, walk->addr);
 		err = *item ? 0 : -ENOMEM;
 	}
@@ -244,9 +367,9 @@ put:
 }
 
 /*
- * Resync all items of a region with its page tables, because fork and mremap
- * may have mapped kernel pages to which no item is linked. Drops and retakes
- * ksm_lock. Returns 0, or a negative error.
+ * Link the items of a region to the kernel pages that its addresses map, because
+ * fork and mremap may have mapped kernel pages to which no item is linked.
+ * Drops and retakes ksm_lock. Returns 0, or a negative error.
  */
 static int sync_region(struct ksm_region *region, bool force)
 {
@@ -258,7 +381,7 @@ static int sync_region(struct ksm_region *region, bool force)
 	while (addr < region->end && !err) {
 		mutex_unlock(&ksm_lock);
 		cond_resched();
-		err = next_page(region, addr, force, &walk, &item);
+		err = next_unlinked(region, addr, force, &walk, &item);
 		if (!err && !force && signal_pending(current))
 			err = -EINTR;
 		mutex_lock(&ksm_lock);
@@ -275,38 +398,6 @@ static int sync_region(struct ksm_region *region, bool force)
 		addr = walk.next;
 	}
 	return err;
-}
-
-/*
- * Unmerge the pages of a chunk. Drops and retakes ksm_lock. Returns the first
- * error.
- */
-static int unmerge_chunk(struct ksm_chunk *chunk, bool force)
-{
-	int first = 0, i, err;
-
-	for (i = 0; i < KSM_CHUNK_PAGES && chunk->merged; i++) {
-		struct ksm_item *item = ksm_chunk_item(chunk, i);
-
-		if (item->state != KSM_ITEM_MERGED)
-			continue;
-		if (!force && signal_pending(current))
-			return -EINTR;
-		err = unmerge_item(item, force);
-		first = first ?: err;
-		if (err && err != -EFAULT && !force)
-			break;
-	}
-	return first;
-}
-
-/*
- * Does an error end the unmerging? -EFAULT does not: one page that cannot be
- * copied says nothing about the others.
- */
-static bool ends(int err, bool force)
-{
-	return err && err != -EFAULT && !force;
 }
 
 /**
