@@ -17,20 +17,6 @@
 #include "ksm.h"
 #include "pte.h"
 
-/* Does @addr, which is in a VMA, map @kpage? The caller holds the mmap lock. */
-static bool maps(struct mm_struct *mm, unsigned long addr, struct page *kpage)
-{
-	spinlock_t *ptl;
-	pte_t *ptep = get_pte(mm, addr, &ptl);
-	bool mapped;
-
-	if (!ptep)
-		return false;
-	mapped = pte_present(ptep_get(ptep)) && pte_page(ptep_get(ptep)) == kpage;
-	put_pte(ptep, ptl);
-	return mapped;
-}
-
 /**
  * ksm_unmap_poisoned - make access to a broken kernel page fail with SIGBUS
  * @mm: the mm
@@ -100,31 +86,6 @@ static int read_lock_mm(struct mm_struct *mm, bool force)
 	return 0;
 }
 
-/*
- * Cause one write fault, if @addr still maps @kpage. The caller holds the mmap
- * lock. Returns 1 if @addr does not map @kpage any more, 0 if it still does, or
- * a negative error.
- */
-static int break_cow(struct mm_struct *mm, unsigned long addr, struct page *kpage)
-{
-	/* Look up the VMA first: without one, the page table may be freed. */
-	struct vm_area_struct *vma = vma_lookup(mm, addr);
-	vm_fault_t fault;
-
-	if (!vma || !maps(mm, addr, kpage))
-		return 1;
-	if (PageHWPoison(kpage)) {
-		ksm_unmap_poisoned(mm, addr);
-		return 1;
-	}
-	fault = handle_mm_fault(vma, addr, KSM_BREAK_FAULT, NULL);
-	if (fault & VM_FAULT_OOM)
-		return -ENOMEM;
-	if (fault & VM_FAULT_ERROR)
-		return -EFAULT;
-	return !maps(mm, addr, kpage);
-}
-
 /* Merged pages that are unmerged before ksm_lock is retaken. */
 #define UNMERGE_BATCH	32
 
@@ -134,13 +95,15 @@ static int break_cow(struct mm_struct *mm, unsigned long addr, struct page *kpag
  * @node: the node of @item, for comparison only: it may be freed
  * @addr: its address
  * @kpage: the kernel page of @node; the job holds a reference
- * @err: 0 if @addr does not map @kpage any more, or a negative error
+ * @mapped: whether @addr maps @kpage
+ * @err: the error if @addr still maps @kpage; otherwise 0
  */
 struct unmerge_job {
 	struct ksm_item *item;
 	struct ksm_node *node;
 	unsigned long addr;
 	struct page *kpage;
+	bool mapped;
 	int err;
 };
 
@@ -154,53 +117,110 @@ static bool ends(int err, bool force)
 }
 
 /*
- * Run jobs until one does not succeed at once, or until another thread waits
- * for the mmap lock or the CPU. The caller holds the mmap lock. Returns the
- * number of jobs that are finished.
+ * Set @mapped of jobs whose addresses have one page table. @addr is one of the
+ * addresses, and is in a VMA: otherwise the page table might be freed.
  */
-static unsigned int break_cow_batch(struct mm_struct *mm, struct unmerge_job *jobs,
-				    unsigned int nr)
+static void check_mapped(struct mm_struct *mm, unsigned long addr, struct unmerge_job *jobs,
+			 unsigned int nr)
 {
+	spinlock_t *ptl;
+	pte_t *table = get_pte(mm, addr, &ptl), pte;
 	unsigned int i;
-	int gone;
 
 	for (i = 0; i < nr; i++) {
-		gone = break_cow(mm, jobs[i].addr, jobs[i].kpage);
-		if (!gone)
-			return i;
-		jobs[i].err = min(gone, 0);
-		if (gone < 0 || need_resched() || mmap_lock_is_contended(mm))
-			return i + 1;
+		jobs[i].mapped = false;
+		if (!table)
+			continue;
+		pte = ptep_get(table - pte_index(addr) + pte_index(jobs[i].addr));
+		jobs[i].mapped = pte_present(pte) && pte_page(pte) == jobs[i].kpage;
 	}
-	return nr;
+	if (table)
+		put_pte(table, ptl);
+}
+
+/* Cause a write fault at the address of a job. Returns 0, or a negative error. */
+static int break_cow(struct vm_area_struct *vma, struct unmerge_job *job)
+{
+	vm_fault_t fault;
+
+	if (PageHWPoison(job->kpage)) {
+		ksm_unmap_poisoned(vma->vm_mm, job->addr);
+		return 0;
+	}
+	fault = handle_mm_fault(vma, job->addr, KSM_BREAK_FAULT, NULL);
+	if (fault & VM_FAULT_OOM)
+		return -ENOMEM;
+	return fault & VM_FAULT_ERROR ? -EFAULT : 0;
 }
 
 /*
- * Run all jobs, which are of one mm. If a job neither succeeds nor fails, the
- * function drops the mmap lock and tries again, because some faults make no
+ * Cause write faults for jobs whose addresses are in one VMA, until one fails or
+ * another thread waits for the mmap lock or the CPU. The caller holds the mmap
+ * lock. Returns the number of jobs that are finished: a job that has failed, or
+ * whose address does not map its kernel page any more.
+ */
+static unsigned int break_cow_batch(struct vm_area_struct *vma, struct unmerge_job *jobs,
+				    unsigned int nr)
+{
+	unsigned int tried, i;
+
+	check_mapped(vma->vm_mm, jobs[0].addr, jobs, nr);
+	for (tried = 0; tried < nr; tried++) {
+		if (!jobs[tried].mapped)
+			continue;
+		jobs[tried].err = break_cow(vma, &jobs[tried]);
+		if (jobs[tried].err || need_resched() || mmap_lock_is_contended(vma->vm_mm)) {
+			tried++;
+			break;
+		}
+	}
+	check_mapped(vma->vm_mm, jobs[0].addr, jobs, tried);
+	for (i = 0; i < tried; i++)
+		if (jobs[i].mapped && !jobs[i].err)
+			break;
+	return i;
+}
+
+/* The number of jobs, of @nr, whose addresses are in @vma. */
+static unsigned int jobs_in_vma(const struct vm_area_struct *vma, const struct unmerge_job *jobs,
+				unsigned int nr)
+{
+	unsigned int i = 0;
+
+	while (i < nr && jobs[i].addr < vma->vm_end)
+		i++;
+	return i;
+}
+
+/*
+ * Run all jobs, which are of one page table. If a job neither succeeds nor fails,
+ * the function drops the mmap lock and tries again, because some faults make no
  * progress until another thread has taken that lock for writing (userfaultfd).
  * An error that ends the unmerging is the result of all remaining jobs.
  */
 static void run_jobs(struct mm_struct *mm, struct unmerge_job *jobs, unsigned int nr, bool force)
 {
-	unsigned int done = 0, i;
+	struct vm_area_struct *vma;
+	unsigned int done = 0, run;
 	int err = 0;
 
 	/* An mm without users has no pages left to unmerge. */
 	if (!mmget_not_zero(mm))
 		return;
 	while (done < nr && !ends(err, force)) {
-		err = read_lock_mm(mm, force);
+		err = !force && signal_pending(current) ? -EINTR : read_lock_mm(mm, force);
 		if (err)
 			break;
-		i = break_cow_batch(mm, jobs + done, nr - done);
+		vma = vma_lookup(mm, jobs[done].addr);
+		run = 1;
+		if (vma)
+			run = break_cow_batch(vma, jobs + done,
+					      jobs_in_vma(vma, jobs + done, nr - done));
 		mmap_read_unlock(mm);
 		cond_resched();
-		done += i;
-		if (i)
+		done += run;
+		if (run)
 			err = jobs[done - 1].err;
-		if (!ends(err, force) && !force && signal_pending(current))
-			err = -EINTR;
 	}
 	for (; done < nr; done++)
 		jobs[done].err = err;
@@ -284,7 +304,9 @@ static int unmerge_chunk(struct ksm_chunk *chunk, bool force)
  */
 bool ksm_undo_merge(struct mm_struct *mm, unsigned long addr, struct page *kpage)
 {
+	struct unmerge_job job = { .addr = addr, .kpage = kpage };
 	struct mem_cgroup *memcg, *old;
+	struct vm_area_struct *vma;
 	struct page *page;
 	bool gone = false;
 	int tries;
@@ -298,33 +320,17 @@ bool ksm_undo_merge(struct mm_struct *mm, unsigned long addr, struct page *kpage
 	if (!mmget_not_zero(mm))
 		return true;
 	for (tries = 0; tries < 2 && !gone && mmap_read_trylock(mm); tries++) {
-		gone = break_cow(mm, addr, kpage) == 1;
+		vma = vma_lookup(mm, addr);
+		gone = !vma || (break_cow_batch(vma, &job, 1) && !job.err);
 		mmap_read_unlock(mm);
 	}
 	mmput_async(mm);
 	return gone;
 }
 
-/* Is the item of @addr linked to the node of @page? */
-static bool is_linked(struct ksm_region *region, unsigned long addr, struct page *page)
-{
-	struct ksm_chunk *chunk = ksm_chunk_find(region, addr);
-	struct ksm_item *item, now;
-
-	if (!chunk)
-		return false;
-	item = ksm_chunk_item(chunk, (addr - chunk->start) / PAGE_SIZE);
-	now.word = READ_ONCE(item->word);
-	return now.state == KSM_ITEM_MERGED && READ_ONCE(item->node) == ksm_page_node(page);
-}
-
-/* Pages walked under one hold of the mmap lock. */
-#define WALK_BATCH	256
-
 /*
  * Find a page of a region, at or after @addr, that may be a kernel page to whose
- * node no item is linked. The walk ends early after WALK_BATCH pages, or if
- * another thread waits for the mmap lock.
+ * node no item is linked. The walk ends early at the end of a page table.
  *
  * If there is such a page, set @item to its item; walk->page is the page, with
  * a reference. The caller continues at walk->next. ksm_lock must not be held.
@@ -334,7 +340,7 @@ static int next_unlinked(struct ksm_region *region, unsigned long addr, bool for
 			 struct ksm_walk *walk, struct ksm_item **item)
 {
 	struct mm_struct *mm = region->mm;
-	unsigned int nr = 0;
+	struct ksm_chunk *chunk = ksm_chunk_find(region, addr);
 	int err;
 
 	*item = NULL;
@@ -344,20 +350,14 @@ static int next_unlinked(struct ksm_region *region, unsigned long addr, bool for
 	err = read_lock_mm(mm, force);
 	if (err)
 		goto put;
-	do {
+	if (chunk)
+		addr = ksm_walk_linked(mm, chunk, addr, region->end);
+	if (addr < region->end)
 		ksm_walk_next(mm, addr, region->end, walk);
-		if (walk->why == KSM_SKIP_HWPOISON)
-			ksm_unmap_poisoned(mm, walk->addr);
-		if (walk->page) {
-			if (!PageAnon(walk->page) && !is_linked(region, walk->addr, walk->page))
-				break;
-			put_page(walk->page);
-			walk->page = NULL;
-		}
-		addr = walk->next;
-	} while (addr < region->end && ++nr < WALK_BATCH && !mmap_lock_is_contended(mm));
+	if (walk->why == KSM_SKIP_HWPOISON)
+		ksm_unmap_poisoned(mm, walk->addr);
 	mmap_read_unlock(mm);
-	if (walk->page) {
+	if (walk->page && !PageAnon(walk->page)) {
 		*item = ksm_item_get(region, walk->addr);
 		err = *item ? 0 : -ENOMEM;
 	}

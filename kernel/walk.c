@@ -339,6 +339,57 @@ void ksm_walk_batch(struct mm_struct *mm, struct ksm_chunk *chunk, unsigned int 
 	walk->next = max(walk->next, least);
 }
 
+/*
+ * Can unmerging skip a page-table entry? It can if the entry maps nothing that
+ * could be a kernel page, or a kernel page to whose node the item is linked.
+ */
+static bool is_linked(struct ksm_item *item, struct vm_area_struct *vma, unsigned long addr,
+		      pte_t pte)
+{
+	const struct ksm_item now = { .word = READ_ONCE(item->word) };
+	struct page *page;
+
+	if (pte_none(pte))
+		return true;
+	page = ordinary_page(vma, addr, pte);
+	if (!page)
+		return false;
+	return PageAnon(page) ||
+	       (now.state == KSM_ITEM_MERGED && READ_ONCE(item->node) == ksm_page_node(page));
+}
+
+/**
+ * ksm_walk_linked - skip pages that unmerging need not link to a node
+ * @mm: the mm; its mmap lock is held
+ * @chunk: the chunk of @addr; the caller makes sure that it is not freed
+ * @addr: where to begin
+ * @end: where to end
+ *
+ * Context: the mmap lock of @mm must be held. Does not sleep.
+ * Return: the address of the first entry of the page table that may map a
+ * kernel page to whose node no item is linked, or that ksm_walk_next() must
+ * examine; the end of the page table, of the mapping, or @end if there is none.
+ */
+unsigned long ksm_walk_linked(struct mm_struct *mm, struct ksm_chunk *chunk, unsigned long addr,
+			      unsigned long end)
+{
+	struct vm_area_struct *vma = vma_lookup(mm, addr);
+	spinlock_t *ptl;
+	pte_t *first, *ptep;
+
+	if (!vma || ksm_vma_refuses(vma))
+		return addr;
+	first = get_pte(mm, addr, &ptl);
+	if (!first)
+		return addr;
+	end = min3(end, vma->vm_end, chunk->start + PMD_SIZE);
+	for (ptep = first; addr < end; ptep++, addr += PAGE_SIZE)
+		if (!is_linked(ksm_chunk_item(chunk, pte_index(addr)), vma, addr, ptep_get(ptep)))
+			break;
+	put_pte(first, ptl);
+	return addr;
+}
+
 /**
  * ksm_item_page - find the page of an item
  * @item: the item
