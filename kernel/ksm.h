@@ -23,30 +23,34 @@
  *
  * Locking order, outermost first:
  *
- *	ksm_run_lock			(sysfs.c: one writer of "run" or "threads" at a time)
+ *	ksm_run_lock			(writes to "run" and "threads")
  *	  area->lock			(register and remove on one area)
- *	    ksm_lock			(everything this driver remembers)
- *	      mm->mmap_lock		(of one mm at a time; only tried under ksm_lock)
+ *	    ksm_lock			(all metadata of the driver)
+ *	      mm->mmap_lock		(of one mm; only tried under ksm_lock)
  *	        MMU notifier start	(secondary page tables are emptied)
  *	          page-table lock
  *
- * Page locks are only ever tried, never waited for, so they have no place in it.
+ * Page locks are not in this order, because the driver only tries them.
  *
  * ksm_lock guards the list of regions, the regions and their chunks, the items,
  * the index, the stable nodes, the pass and the counters. All clients of the
  * driver share ksm_lock, so a thread that holds it never waits for a single
  * client: it waits for no mmap lock, takes no page fault, and makes no
  * allocation that can sleep. Scanners examine and replace pages without
- * ksm_lock, and the unmerge loop drops it for each page. After retaking
- * ksm_lock, a thread checks again what it read before, with these exceptions:
+ * ksm_lock, and the unmerge loop drops it for each page.
  *
- *	a region with users is not freed, and one that is marked "leaving" is freed
- *	only by the thread that marked it;
- *	only the scanner that has claimed a range of the pass allocates and frees the
- *	chunk in it, and no chunk is freed while an item of it is being merged;
- *	only the scanner that made an item KSM_ITEM_MERGING changes that item;
- *	a kernel page is not freed while a job holds a reference to it, and only the
- *	scanner that allocated it fills it.
+ * After retaking ksm_lock, a thread checks again what it read before. It need
+ * not check the following, because no other thread can have changed it:
+ *
+ *	Regions. A region with users is not freed. Only the thread that marked
+ *	a region "leaving" frees it.
+ *	Chunks. Only the scanner that has claimed a range allocates or frees
+ *	the chunk in it. A chunk is not freed while one of its items is
+ *	KSM_ITEM_MERGING.
+ *	Items. Only the scanner that set an item to KSM_ITEM_MERGING changes
+ *	it.
+ *	Kernel pages. A kernel page is not freed while a merge job holds a
+ *	reference to it. Only the scanner that allocated it fills it.
  */
 #ifndef KSM_DRIVER_H
 #define KSM_DRIVER_H
@@ -65,30 +69,36 @@
 #include "index.h"
 
 /**
- * enum ksm_skip - why a page of a region is left as it is
- * @KSM_SKIP_NONE: it is not left alone
- * @KSM_SKIP_SWAPPED: it is in swap; bringing it back would cost what merging saves
- * @KSM_SKIP_SHARED_VMA: the mapping is shared, so each user must see a write
+ * enum ksm_skip - why a page is skipped
+ * @KSM_SKIP_NONE: the page is not skipped
+ * @KSM_SKIP_SWAPPED: the page is in swap; reading it back would use memory
+ * @KSM_SKIP_SHARED_VMA: the mapping is shared, so all processes that map the
+ *	page must see each write
  * @KSM_SKIP_IO: the mapping is of device memory (VM_IO)
- * @KSM_SKIP_PFNMAP: the mapping has no struct pages behind it (VM_PFNMAP)
- * @KSM_SKIP_MIXEDMAP: the mapping may have no struct pages behind it (VM_MIXEDMAP)
- * @KSM_SKIP_HUGETLB: the mapping is of hugetlbfs, which has no 4 KiB page tables
- * @KSM_SKIP_DAX: the mapping is of a file that is its own memory
- * @KSM_SKIP_UFFD: userspace handles the faults of this range (userfaultfd)
- * @KSM_SKIP_SPECIAL: a shadow stack or droppable memory, whose PTEs mean something else
- * @KSM_SKIP_FILE: the mapping is of a file; see ksm_vma_refuses()
- * @KSM_SKIP_KERNEL_KSM: the kernel's own KSM has merged it
- * @KSM_SKIP_ZERO_PAGE: it is the zero page, which costs nothing already
- * @KSM_SKIP_NOT_ANON: another driver put a page of its own here
- * @KSM_SKIP_PINNED: it has another reference (O_DIRECT, vmsplice, VFIO, ...)
- * @KSM_SKIP_BUSY: the page lock was taken, the page is on its way elsewhere, or another
- *	scanner is about to fill the kernel page
- * @KSM_SKIP_CHANGED: it was written, moved or unmapped before it was replaced
- * @KSM_SKIP_THP_SPLIT: it is part of a huge page that would not split
- * @KSM_SKIP_LIMIT: it has a match, but max_kernel_pages is reached
- * @KSM_SKIP_NO_MEMORY: there was no memory for what merging it needs
- * @KSM_SKIP_HWPOISON: the hardware reported an uncorrectable error in the page
- * @KSM_NR_SKIP: how many there are
+ * @KSM_SKIP_PFNMAP: the mapping has no struct pages (VM_PFNMAP)
+ * @KSM_SKIP_MIXEDMAP: the mapping may contain frames without a struct page
+ *	(VM_MIXEDMAP)
+ * @KSM_SKIP_HUGETLB: the mapping is of hugetlbfs
+ * @KSM_SKIP_DAX: the mapping is of a file on DAX storage, which has no page
+ *	cache
+ * @KSM_SKIP_UFFD: userspace handles the page faults of the mapping
+ *	(userfaultfd)
+ * @KSM_SKIP_SPECIAL: the mapping is a shadow stack or droppable memory
+ * @KSM_SKIP_FILE: the mapping is of a file
+ * @KSM_SKIP_KERNEL_KSM: the kernel's own KSM has merged the page
+ * @KSM_SKIP_ZERO_PAGE: the address maps the zero page, so a merge would save
+ *	nothing
+ * @KSM_SKIP_NOT_ANON: another driver has mapped a page of its own there
+ * @KSM_SKIP_PINNED: the page has another reference (O_DIRECT, vmsplice, VFIO,
+ *	...)
+ * @KSM_SKIP_BUSY: the page is locked or under migration, the mmap lock is
+ *	contended, or another scanner is about to fill the kernel page
+ * @KSM_SKIP_CHANGED: the page was written, moved or unmapped before the merge
+ * @KSM_SKIP_THP_SPLIT: the page is part of a huge page that cannot be split now
+ * @KSM_SKIP_LIMIT: the page has a match, but max_kernel_pages is reached
+ * @KSM_SKIP_NO_MEMORY: an allocation failed
+ * @KSM_SKIP_HWPOISON: the page has an uncorrectable memory error
+ * @KSM_NR_SKIP: the number of values
  */
 enum ksm_skip {
 	KSM_SKIP_NONE,
@@ -117,10 +127,10 @@ enum ksm_skip {
 
 /**
  * enum ksm_state - the last known state of a page of a region
- * @KSM_ITEM_PLAIN: it is in no index and not merged
- * @KSM_ITEM_UNSTABLE: it is in the unstable index and has no match yet
- * @KSM_ITEM_MERGED: it was last seen mapping the kernel page of a stable node
- * @KSM_ITEM_MERGING: a scanner is about to put a kernel page in its place
+ * @KSM_ITEM_PLAIN: the page is in no index and not merged
+ * @KSM_ITEM_UNSTABLE: the page is in the unstable index and has no match yet
+ * @KSM_ITEM_MERGED: the address was last seen mapping a kernel page
+ * @KSM_ITEM_MERGING: a scanner is about to replace the page by a kernel page
  *
  * The page may have changed since. Only its PTE, read under the page-table
  * lock, is authoritative.
@@ -133,10 +143,10 @@ enum ksm_state {
 };
 
 /**
- * enum ksm_break - how a merged page came to be private again
- * @KSM_BREAK_WRITTEN: its owner wrote to it, or put something else there
- * @KSM_BREAK_UNMAPPED: its mapping, or the whole mm, is gone
- * @KSM_BREAK_UNMERGED: the driver gave it its own copy back
+ * enum ksm_break - why an address no longer maps its kernel page
+ * @KSM_BREAK_WRITTEN: the process wrote to it, or mapped another page there
+ * @KSM_BREAK_UNMAPPED: the process unmapped it, or has exited
+ * @KSM_BREAK_UNMERGED: the driver gave the process its own copy
  */
 enum ksm_break {
 	KSM_BREAK_WRITTEN,
@@ -152,16 +162,17 @@ struct ksm_region;
 /**
  * struct ksm_item - metadata of one page of a region
  * @hash: the return value of ksm_page_hash() when the page was last scanned. If
- *	the hash of the page differs, the page is volatile
+ *	it differs in the next scan, the page is volatile
  * @state: an enum ksm_state
  * @seen: whether @hash is valid
  * @word: the three members above, for readers that do not hold ksm_lock
  * @node: while KSM_ITEM_MERGED: the node whose kernel page the address maps
  * @entry: while KSM_ITEM_UNSTABLE: the entry in the unstable index
  *
- * An item is ksm_item_size() bytes long, because the index uses only a part of
- * @entry: 24 bytes with index=hash, 32 with index=tree. Neither the region nor
- * the address is stored: see ksm_item_chunk() and ksm_item_addr().
+ * An item corresponds to an rmap_item in mm/ksm.c. It is ksm_item_size() bytes
+ * long, because each index uses only a part of @entry: 24 bytes with
+ * index=hash, 32 with index=tree. An item stores neither its region nor its
+ * address: ksm_item_chunk() and ksm_item_addr() compute them.
  */
 struct ksm_item {
 	union {
@@ -178,21 +189,27 @@ struct ksm_item {
 	};
 };
 
+/* The number of pages that one page table maps. */
 #define KSM_CHUNK_PAGES		(PMD_SIZE / PAGE_SIZE)
 
 /**
- * struct ksm_chunk - the items of the pages that one page table maps
- * @region: the region it belongs to
- * @start: the address of the first item, aligned to what a page table maps
- * @merged: how many of its items are KSM_ITEM_MERGED
- * @tracked: a bit for each item that holds information
- * @rest: how many passes are yet to leave it out
- * @quiet: how many passes have found nothing to do here, one after the other
- * @busy: whether this pass has found something to do here
- * @epoch: the ksm_scan_epoch in which @rest was set; in another one it is void
- * @items: KSM_CHUNK_PAGES of them, in pages whose private field points back here
+ * struct ksm_chunk - the items of all pages that one page table maps
+ * @region: the region that the chunk belongs to
+ * @start: the address of the first item, aligned to PMD_SIZE
+ * @merged: the number of items that are KSM_ITEM_MERGED
+ * @tracked: a bit for each item that must be reset when its page is unmapped
+ * @rest: the number of passes that are still to skip the chunk
+ * @quiet: the number of consecutive passes in which the chunk was idle; see
+ *	chunk_leave() in pass.c
+ * @busy: whether the current pass has found a new, volatile or skipped page in
+ *	the chunk
+ * @epoch: the ksm_scan_epoch in which @rest was set; in a later epoch @rest is
+ *	ignored
+ * @items: an array of KSM_CHUNK_PAGES items. The private field of each page of
+ *	the array points to the chunk
  *
- * Allocated when the scan first batch a page there, so that a hole costs nothing.
+ * A chunk is allocated when a scanner first finds a page in its range, so a
+ * hole in the address space uses no memory.
  */
 struct ksm_chunk {
 	struct ksm_region *region;
@@ -207,10 +224,12 @@ struct ksm_chunk {
 };
 
 /**
- * struct ksm_area - what a descriptor of CREATE_SHARED_MEMORY_AREA stands for
- * @lock: one REGISTER or REMOVE at a time
- * @regions: its regions, of whichever mm (under ksm_lock)
- * @nr_regions: how many there are, at most KSM_MAX_REGIONS (under ksm_lock)
+ * struct ksm_area - the regions of one descriptor of /dev/ksm
+ * @lock: serializes REGISTER and REMOVE
+ * @regions: the regions, of any mm (under ksm_lock)
+ * @nr_regions: the number of regions, at most KSM_MAX_REGIONS (under ksm_lock)
+ *
+ * Userspace calls an area a shared memory area (KSM_CREATE_SHARED_MEMORY_AREA).
  */
 struct ksm_area {
 	struct mutex lock;
@@ -221,23 +240,25 @@ struct ksm_area {
 #define KSM_MAX_REGIONS		1024
 
 /**
- * struct ksm_region - a range of one mm in which pages may merge
- * @area: the area that owns it
- * @in_area: its place in @area->regions
- * @in_scan: its place in ksm_regions, the list that scanners walk
- * @by_address: its place in the tree of all regions
- * @mm: the mm that registered it; mm_count is held, never mm_users
- * @start: its first byte
- * @end: the byte after its last
- * @resume: the address at which the next pass enters the region, because this
- *	pass found the mmap lock contended; otherwise 0
- * @merged: how many of its items are KSM_ITEM_MERGED
- * @users: the number of threads that keep it from being freed: scanners with a
- *	range of it or with a merge job for one of its pages, and threads that
- *	unmerge or reap regions
- * @leaving: it is being removed; scanners and the reaper do not enter it
- * @freeing: all of its pages are unmerged, and its items are being reset
- * @chunks: struct ksm_chunk by address divided by PMD_SIZE
+ * struct ksm_region - a registered range of one mm
+ * @area: the area that owns the region
+ * @in_area: list head in @area->regions
+ * @in_scan: list head in ksm_regions, the list that the pass walks
+ * @by_address: node in the tree of all regions (region.c)
+ * @mm: the mm of the process that registered the region. The region holds
+ *	mm_count, never mm_users
+ * @start: the address of the first byte
+ * @end: the address of the first byte after the region
+ * @resume: the address at which the next pass enters the region, if the mmap
+ *	lock was contended in this pass; otherwise 0
+ * @merged: the number of items that are KSM_ITEM_MERGED
+ * @users: the number of threads that keep the region from being freed: scanners
+ *	with a range of it or with a merge job for one of its pages, and threads
+ *	that unmerge or reap regions
+ * @leaving: the region is being removed; scanners and the reaper do not enter
+ *	it
+ * @freeing: all pages are unmerged, and the items are being reset
+ * @chunks: the chunks, by address divided by PMD_SIZE
  */
 struct ksm_region {
 	struct ksm_area *area;
@@ -257,18 +278,20 @@ struct ksm_region {
 
 /**
  * struct ksm_node - a stable node: one kernel page, and the items that map it
- * @kpage: the kernel page; NULL once the node has been dropped. No reference is
- *	held: the page lives as long as page tables map it or a merge uses it.
- *	Its private field points back here, until the node is dropped.
+ * @kpage: the kernel page; NULL once the node has been dropped. The node holds
+ *	no reference: the page lives as long as page tables map it or a merge
+ *	uses it. Until the node is dropped, the private field of the page points
+ *	to the node
  * @nr_items: the number of items that were last seen mapping @kpage
  * @entry: the entry in the stable index, until the node is dropped
  *
  * A node corresponds to a stable_node in mm/ksm.c. When the last mapping of a
- * kernel page is removed, the page is freed at once; the node is stale until it
- * is dropped. See ksm_node_tryget().
+ * kernel page is removed, the page is freed at once. The node is then stale
+ * until it is dropped; see ksm_node_tryget(). A dropped node is freed when its
+ * last item is unlinked from it.
  *
- * A dropped node is freed when its last item leaves it. The size of a node
- * depends on the index: 32 bytes with index=hash, 40 with index=tree.
+ * The size of a node depends on the index: 32 bytes with index=hash, 40 with
+ * index=tree.
  */
 struct ksm_node {
 	struct page *kpage;
@@ -277,16 +300,16 @@ struct ksm_node {
 };
 
 /**
- * struct ksm_counters - what /sys/kernel/mm/ksm shows (under ksm_lock)
- * @shared: items beyond the first of each node: the frames saved. Mainline KSM calls
- *	this pages_sharing
- * @kernel_pages: stable nodes, each with one kernel page. Mainline KSM calls their
- *	number pages_shared
- * @metadata: bytes that chunks, items and nodes take (needs no lock)
+ * struct ksm_counters - the counters in /sys/kernel/mm/ksm (under ksm_lock)
+ * @shared: page frames saved: mappings of kernel pages, except the first of
+ *	each. Mainline KSM calls this pages_sharing
+ * @kernel_pages: kernel pages in use. Mainline KSM calls this pages_shared
+ * @metadata: size of all chunks, items and nodes in bytes (needs no lock)
  * @full_scans: passes completed since the module was loaded
- * @volatile_now: pages of this pass whose content had changed since the last one
+ * @volatile_now: pages whose content this pass found different from the last
+ *	one
  * @volatile_last: the same, of the last complete pass
- * @skipped_now: pages that this pass has left alone so far, by reason
+ * @skipped_now: pages that this pass has skipped so far, by reason
  * @skipped_last: the same, of the last complete pass
  */
 struct ksm_counters {
@@ -301,13 +324,14 @@ struct ksm_counters {
 };
 
 /**
- * struct ksm_settings - what /sys/kernel/mm/ksm takes (read without a lock)
- * @run: 0 stop, 1 scan, 2 everything unmerged and stopped
- * @pages_to_scan: pages that each thread looks at between two sleeps; a hole, a stretch
- *	that is left alone, or a chunk that is left out of the pass counts as one
- * @sleep: microseconds between two batches
- * @max_kernel_pages: no new node at or above this many; 0 for no limit
- * @threads: threads that scan, from 1 to 16; each at the pace of pages_to_scan and sleep
+ * struct ksm_settings - the settings in /sys/kernel/mm/ksm (no lock to read)
+ * @run: 0 to stop, 1 to scan, 2 to stop and unmerge all pages
+ * @pages_to_scan: pages that each thread scans before it sleeps. A hole, a
+ *	range that cannot be merged, and a skipped chunk each count as one page
+ * @sleep: time that each thread sleeps between two batches, in microseconds
+ * @max_kernel_pages: the maximum number of kernel pages; 0 for no limit
+ * @threads: the number of scanner threads, from 1 to 16. Each of them scans
+ *	pages_to_scan pages and then sleeps
  */
 struct ksm_settings {
 	unsigned int run;
@@ -319,25 +343,27 @@ struct ksm_settings {
 
 #define KSM_MAX_THREADS		16
 
+/* The values of ksm_settings.run. */
 enum { KSM_RUN_STOP, KSM_RUN_SCAN, KSM_RUN_UNMERGE };
 
 /* core.c */
 extern struct mutex ksm_lock;
-extern struct list_head ksm_regions;	/* in the order of registration; under ksm_lock */
+/* All regions, in the order of registration. Under ksm_lock. */
+extern struct list_head ksm_regions;
 extern struct ksm_counters ksm_counters;
 extern struct ksm_settings ksm_settings;
 extern const struct ksm_index_ops *ksm_index_ops;
 extern struct ksm_index *ksm_index;
-/* The idle count of a chunk is ignored if it dates from an earlier epoch. */
+/* Incremented to make all chunks active again. Under ksm_lock. */
 extern unsigned int ksm_scan_epoch;
 /*
- * Has the current pass found a new or volatile page, or has a region been
- * registered since it began? Under ksm_lock.
+ * Whether a new or volatile page has been found, or a region registered, since
+ * the last pass began. Under ksm_lock.
  */
 extern bool ksm_seen_fresh;
-/* Scanners that sleep between two batches, or until there is work. */
+/* Scanners sleep here between two batches, or while "run" is not 1. */
 extern wait_queue_head_t ksm_scan_asleep;
-/* Scanners with nothing to do, because others have claimed the rest of the pass. */
+/* Scanners wait here while other scanners have claimed all of the pass. */
 extern wait_queue_head_t ksm_scan_idle;
 extern struct delayed_work ksm_reap_work;
 
@@ -380,31 +406,73 @@ void ksm_item_forget(struct ksm_item *item, enum ksm_break how);
 void ksm_items_forget(struct ksm_region *region, unsigned long start, unsigned long end,
 		      enum ksm_break how);
 
+/**
+ * ksm_item_chunk - return the chunk of an item
+ * @item: the item
+ *
+ * Context: any, while the chunk cannot be freed.
+ * Return: the chunk.
+ */
 static inline struct ksm_chunk *ksm_item_chunk(const struct ksm_item *item)
 {
 	return (struct ksm_chunk *)page_private(virt_to_page(item));
 }
 
+/**
+ * ksm_item_size - return the size of an item with the index in use
+ *
+ * Context: any.
+ * Return: the size in bytes.
+ */
 static inline unsigned long ksm_item_size(void)
 {
 	return offsetof(struct ksm_item, entry) + ksm_index_ops->entry_size;
 }
 
+/**
+ * ksm_chunk_item - return an item of a chunk
+ * @chunk: the chunk
+ * @i: the index of the item, less than KSM_CHUNK_PAGES
+ *
+ * Context: any, while the chunk cannot be freed.
+ * Return: the item.
+ */
 static inline struct ksm_item *ksm_chunk_item(const struct ksm_chunk *chunk, unsigned long i)
 {
 	return chunk->items + i * ksm_item_size();
 }
 
+/**
+ * ksm_item_index - return the index of an item in its chunk
+ * @item: the item
+ *
+ * Context: any, while the chunk cannot be freed.
+ * Return: the index, less than KSM_CHUNK_PAGES.
+ */
 static inline unsigned long ksm_item_index(const struct ksm_item *item)
 {
 	return ((void *)item - ksm_item_chunk(item)->items) / ksm_item_size();
 }
 
+/**
+ * ksm_item_addr - return the address of the page of an item
+ * @item: the item
+ *
+ * Context: any, while the chunk cannot be freed.
+ * Return: the address.
+ */
 static inline unsigned long ksm_item_addr(const struct ksm_item *item)
 {
 	return ksm_item_chunk(item)->start + ksm_item_index(item) * PAGE_SIZE;
 }
 
+/**
+ * ksm_item_mm - return the mm of an item
+ * @item: the item
+ *
+ * Context: any, while the region cannot be freed.
+ * Return: the mm; its mm_users may be 0.
+ */
 static inline struct mm_struct *ksm_item_mm(const struct ksm_item *item)
 {
 	return ksm_item_chunk(item)->region->mm;
@@ -427,9 +495,13 @@ void ksm_node_collided(struct ksm_node *node);
 void ksm_node_dropped(struct ksm_node *node);
 void ksm_nodes_prune(void);
 
-/*
- * The node of a kernel page. For any other page, the value is not a node's
- * address.
+/**
+ * ksm_page_node - return the node that the private field of a page points to
+ * @page: the page. If it is not a kernel page, the return value is not the
+ *	address of a node and must only be compared
+ *
+ * Context: any. Without ksm_lock, the node may be freed at any time.
+ * Return: the node; NULL if @page is a kernel page whose node was dropped.
  */
 static inline struct ksm_node *ksm_page_node(const struct page *page)
 {
@@ -465,11 +537,11 @@ void ksm_scan_exit(void);
 int ksm_scan_set_threads(unsigned int nr);
 
 /**
- * struct ksm_range - a part of a pass, claimed by one scanner
+ * struct ksm_range - a part of a region, claimed by one scanner
  * @region: the region
- * @addr: where the scanner continues
- * @end: the end of the range, which is in the same page table as its beginning,
- *	unless ksm_pass_extend() has extended the range over memory without pages
+ * @addr: the address at which the scanner continues
+ * @end: the end of the range. One page table maps the whole range, unless
+ *	ksm_pass_extend() has extended it over memory without pages
  */
 struct ksm_range {
 	struct ksm_region *region;
@@ -493,16 +565,17 @@ void ksm_pass_wake_all(void);
 
 /**
  * struct ksm_job - a page to be replaced by a kernel page
- * @item: its item, KSM_ITEM_MERGING
- * @addr: its address
- * @kpage: the kernel page that replaces it; the job holds a reference
- * @hash: the hash that the node of @kpage had in the index
+ * @item: the item of the page, KSM_ITEM_MERGING
+ * @addr: the address of the page
+ * @kpage: the kernel page; the job holds a reference
+ * @hash: the hash of the content of @kpage
  * @kind: the index in which the match was found
- * @why: why the page was not replaced; KSM_SKIP_NONE when it was
- * @page: the page that was replaced; it may have been freed since
- * @orig: what its page-table entry was; for merge.c
- * @collided: hash collision: the page has the same sample as @kpage, but differs
- * @undo: no other item maps @kpage, so the page is to be unmerged again
+ * @why: why the page was not replaced; KSM_SKIP_NONE if it was
+ * @page: the page that was replaced; may have been freed
+ * @orig: the page-table entry before the merge, for merge.c
+ * @collided: hash collision: the page has the same sample as @kpage, but
+ *	differs
+ * @undo: no other item maps @kpage, so match.c unmerges the page again
  */
 struct ksm_job {
 	struct ksm_item *item;
@@ -528,11 +601,11 @@ void ksm_unmap_poisoned(struct mm_struct *mm, unsigned long addr);
 
 /**
  * struct ksm_walk - the result of a page-table walk
- * @page: the page, with a reference for the caller; NULL if there is none
- * @addr: where @page is mapped: the address asked for, or a later one
- * @next: where to continue: all memory before it has been handled
- * @why: why the pages from @addr to @next are skipped; KSM_SKIP_NONE for a
- *	hole, where there is nothing to skip
+ * @page: the page found, with a reference for the caller; NULL if there is none
+ * @addr: the address that maps @page: where the walk began, or later
+ * @next: the address at which the next walk begins
+ * @why: why the pages from @addr to @next are skipped; KSM_SKIP_NONE if that
+ *	range maps no pages, or if @page was found
  */
 struct ksm_walk {
 	struct page *page;
