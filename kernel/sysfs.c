@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * /sys/kernel/mm/ksm: the six files of 2009, and a few that say more.
+ * /sys/kernel/mm/ksm: settings and counters.
  *
- * The kernel's own KSM has a directory of this name. With sysfs=auto ours is then
- * called ksm_dev; with sysfs=takeover the kernel's is taken down while its KSM is
- * idle, and put back when the module goes. What the name has come to be, userspace
- * reads in /sys/module/ksm/parameters/sysfs_dir.
+ * The directory has the six files of the 2009 driver and several more.
+ *
+ * If the kernel has its own KSM (mm/ksm.c), /sys/kernel/mm/ksm exists already.
+ * With sysfs=auto, the driver's directory is then called ksm_dev. With
+ * sysfs=takeover, the driver removes the kernel's directory, if the kernel's
+ * KSM is stopped, and restores it when the module is unloaded. Userspace reads
+ * the name of the driver's directory in /sys/module/ksm/parameters/sysfs_dir.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -21,29 +24,36 @@
 #include "ksm.h"
 #include "mm_symbols.h"
 
-/* For how long an unload waits for the memory of one directory. */
-#define GIVE_BACK_TRIES		100
-#define GIVE_BACK_WAIT_MS	10
+/* An unload retries for one second to restore the kernel's directory. */
+#define RESTORE_TRIES		100
+#define RESTORE_WAIT_MS	10
 
 static DEFINE_MUTEX(ksm_run_lock);
 static struct kobject *dir;
-/* Of a literal: whoever reads the parameter may do so while the directory goes. */
+/*
+ * Points to a string constant, because sysfs_dir can be read while the
+ * directory is removed.
+ */
 static const char *dir_name = "";
-static bool taken_over;
+static bool kernel_ksm_hidden;
 
 static char *sysfs = "auto";
 module_param(sysfs, charp, 0444);
-MODULE_PARM_DESC(sysfs, "auto: /sys/kernel/mm/ksm if free, else ksm_dev; takeover: swap the kernel's own KSM directory for ours while it is idle");
+MODULE_PARM_DESC(sysfs, "directory in /sys/kernel/mm: auto (ksm, or ksm_dev if the kernel's own KSM has ksm) or takeover (replace the directory of the kernel's own KSM, which must be stopped)");
 
 static int sysfs_dir_get(char *buffer, const struct kernel_param *kp)
 {
 	return sysfs_emit(buffer, "%s\n", READ_ONCE(dir_name));
 }
 
-/* The kernel calls it for whoever gives the parameter at load; without it, it would call NULL. */
+/*
+ * Without this function, the kernel would call a NULL pointer if the module
+ * were loaded with sysfs_dir=...
+ */
 static int sysfs_dir_set(const char *val, const struct kernel_param *kp)
 {
-	pr_err("sysfs_dir is for reading; nothing was loaded: leave it out\n");
+	pr_err("sysfs_dir=%s: this parameter is read-only; the module was not loaded. Load it without sysfs_dir.\n",
+	       val);
 	return -EINVAL;
 }
 
@@ -52,9 +62,9 @@ static const struct kernel_param_ops sysfs_dir_ops = {
 	.get = sysfs_dir_get,
 };
 module_param_cb(sysfs_dir, &sysfs_dir_ops, NULL, 0444);
-MODULE_PARM_DESC(sysfs_dir, "the name of our directory in /sys/kernel/mm (read only)");
+MODULE_PARM_DESC(sysfs_dir, "name of the driver's directory in /sys/kernel/mm (read-only)");
 
-/* The prefix avoids the names of the functions in mm/ksm.c. */
+/* The prefix devksm_ avoids the names of the functions in mm/ksm.c. */
 #define ATTR_RO(_name)									\
 static struct kobj_attribute devksm_##_name##_attr =					\
 	__ATTR(_name, 0444, devksm_##_name##_show, NULL)
@@ -63,7 +73,10 @@ static struct kobj_attribute devksm_##_name##_attr =					\
 static struct kobj_attribute devksm_##_name##_attr =					\
 	__ATTR(_name, 0644, devksm_##_name##_show, devksm_##_name##_store)
 
-/* What does not parse is -EINVAL, whatever the parser calls it: writers of 2009 loop on 0. */
+/*
+ * Parse a decimal number. Any failure is -EINVAL, also where kstrtoul() returns
+ * -ERANGE.
+ */
 static int parse(const char *buf, unsigned long max, unsigned long *value)
 {
 	return kstrtoul(buf, 10, value) || *value > max ? -EINVAL : 0;
@@ -75,16 +88,17 @@ static ssize_t devksm_run_show(struct kobject *kobj, struct kobj_attribute *attr
 }
 
 /*
- * 2 gives every page its own copy, and returns when that is done.
+ * A write of 2 unmerges all pages before it returns.
  *
- *	-EINVAL: no number from 0 to 2; nothing has changed
- *	-EINTR: a signal came: while another write was waited for, and nothing has
- *	changed; or while pages were given their copies, and run is 0 and the rest
- *	is still merged
- *	-ENOMEM: there is no memory for a copy, nor anything to kill for it; run is
- *	0, and the rest is still merged
- *	-EFAULT: a page cannot be copied, since its memory is broken or userfaultfd
- *	is in the way; run is 0, and the rest is still merged
+ *	-EINVAL: the value is not a number from 0 to 2; nothing has changed
+ *	-EINTR: a signal arrived. If the write was waiting for another write,
+ *	nothing has changed; otherwise run is 0, and some pages may still be
+ *	merged
+ *	-ENOMEM: there is no memory to copy a page; run is 0, and some pages are
+ *	still merged
+ *	-EFAULT: a page cannot be copied, because it has a memory error or
+ *	because userfaultfd handles its faults; run is 0, and the page is still
+ *	merged
  */
 static ssize_t devksm_run_store(struct kobject *kobj, struct kobj_attribute *attr,
 				const char *buf, size_t count)
@@ -97,7 +111,10 @@ static ssize_t devksm_run_store(struct kobject *kobj, struct kobj_attribute *att
 	err = mutex_lock_interruptible(&ksm_run_lock);
 	if (err)
 		return -EINTR;
-	/* A scanner looks at it before each step: who has written 0 sees no further one. */
+	/*
+	 * Scanners read "run" under ksm_lock before each step, so none begins
+	 * another step after a write of 0.
+	 */
 	mutex_lock(&ksm_lock);
 	WRITE_ONCE(ksm_settings.run, run);
 	mutex_unlock(&ksm_lock);
@@ -106,8 +123,8 @@ static ssize_t devksm_run_store(struct kobject *kobj, struct kobj_attribute *att
 	ksm_pass_wake_all();
 	if (run == KSM_RUN_UNMERGE && !err) {
 		/*
-		 * If the copies exhaust memory, the OOM killer is to kill this
-		 * writer first.
+		 * If the copies exhaust memory, make the OOM killer choose this
+		 * process.
 		 */
 		set_current_oom_origin();
 		err = ksm_unmerge_all();
@@ -122,7 +139,7 @@ static ssize_t devksm_run_store(struct kobject *kobj, struct kobj_attribute *att
 
 ATTR_RW(run);
 
-/* A number that is only stored. */
+/* A setting that needs no action except a wake-up of the scanners. */
 #define SETTING(_name, _max)								\
 static ssize_t devksm_##_name##_show(struct kobject *kobj, struct kobj_attribute *attr,	\
 				     char *buf)						\
@@ -169,7 +186,7 @@ static ssize_t devksm_threads_store(struct kobject *kobj, struct kobj_attribute 
 
 ATTR_RW(threads);
 
-/* A number that is only shown. */
+/* A read-only counter. */
 #define COUNTER(_name, _field)								\
 static ssize_t devksm_##_name##_show(struct kobject *kobj, struct kobj_attribute *attr,	\
 				     char *buf)						\
@@ -183,7 +200,7 @@ COUNTER(kernel_pages_allocated, kernel_pages);
 COUNTER(full_scans, full_scans);
 COUNTER(pages_volatile, volatile_last);
 
-/* What the driver remembers costs so much memory; the kernel pages are not in it. */
+/* Size of the driver's metadata in bytes, without the kernel pages. */
 static ssize_t devksm_metadata_bytes_show(struct kobject *kobj, struct kobj_attribute *attr,
 					  char *buf)
 {
@@ -212,7 +229,7 @@ static struct attribute *devksm_attrs[] = {
 
 static const struct attribute_group ksm_group = { .attrs = devksm_attrs };
 
-/* skipped/REASON: pages that the last complete pass left alone, and why. */
+/* skipped/REASON: the number of pages that the last complete pass skipped. */
 static ssize_t skipped_show(struct kobject *kobj, struct kobj_attribute *attr, char *buf);
 
 #define SKIPPED(_why, _name) [_why - 1] = { { .name = _name, .mode = 0444 }, skipped_show, NULL }
@@ -255,7 +272,7 @@ static const struct attribute_group skipped_group = {
 
 static const struct attribute_group *groups[] = { &ksm_group, &skipped_group, NULL };
 
-static bool name_taken(const char *name)
+static bool name_exists(const char *name)
 {
 	struct kernfs_node *kn = kernfs_find_and_get(mm_kobj->sd, name);
 
@@ -263,88 +280,104 @@ static bool name_taken(const char *name)
 	return kn;
 }
 
-static bool kernel_ksm_idle(void)
+/* Is the kernel's own KSM stopped? */
+static bool kernel_ksm_stopped(void)
 {
 	return READ_ONCE(*ksm_kernel_ksm.run) == KSM_RUN_STOP;
 }
 
 /*
- * Taking the group down waits for writers that are in one of its files; one of
- * them may have started the kernel's KSM, so there is a second look.
+ * Remove the directory of the kernel's own KSM, if that is stopped. The removal
+ * waits for writes to files of the directory. One of them may have started the
+ * kernel's KSM, so "run" is checked again afterwards.
  */
-static int take_over(void)
+static int hide_kernel_ksm(void)
 {
 	int err = -EBUSY;
 
 	if (!ksm_kernel_ksm.group || !ksm_kernel_ksm.run) {
-		pr_err("/sys/kernel/mm/ksm is not the kernel's KSM's to take over\n");
+		pr_err("sysfs=takeover: /sys/kernel/mm/ksm does not belong to the kernel's own KSM; the module was not loaded. Load it with sysfs=auto.\n");
 		return -EBUSY;
 	}
-	if (!kernel_ksm_idle())
+	if (!kernel_ksm_stopped())
 		goto busy;
 	sysfs_remove_group(mm_kobj, ksm_kernel_ksm.group);
-	if (kernel_ksm_idle()) {
-		taken_over = true;
+	if (kernel_ksm_stopped()) {
+		kernel_ksm_hidden = true;
 		return 0;
 	}
 	err = sysfs_create_group(mm_kobj, ksm_kernel_ksm.group) ?: -EBUSY;
 busy:
-	pr_err("the kernel's own KSM is running; write 0 to /sys/kernel/mm/ksm/run, or load with sysfs=auto\n");
+	pr_err("sysfs=takeover: the kernel's own KSM is running; the module was not loaded. Write 0 to /sys/kernel/mm/ksm/run, or load it with sysfs=auto.\n");
 	return err;
 }
 
-/* Nobody else can put it back later, so when memory is short there is a wait for some. */
-static void give_back(void)
+/*
+ * Restore the directory of the kernel's own KSM. Nothing else can restore it
+ * before a reboot, so the function retries if an allocation fails.
+ */
+static void restore_kernel_ksm(void)
 {
-	int tries = GIVE_BACK_TRIES;
+	int tries = RESTORE_TRIES, err;
 
-	if (!taken_over)
+	if (!kernel_ksm_hidden)
 		return;
-	taken_over = false;
-	while (sysfs_create_group(mm_kobj, ksm_kernel_ksm.group)) {
+	kernel_ksm_hidden = false;
+	while ((err = sysfs_create_group(mm_kobj, ksm_kernel_ksm.group))) {
 		if (!--tries) {
-			pr_err("no memory to give /sys/kernel/mm/ksm back to the kernel's KSM\n");
+			pr_err("cannot restore the directory /sys/kernel/mm/ksm of the kernel's own KSM (error %d); it is missing until the next reboot\n",
+			       err);
 			return;
 		}
-		msleep(GIVE_BACK_WAIT_MS);
+		msleep(RESTORE_WAIT_MS);
 	}
 }
 
 static const char *choose_name(void)
 {
-	if (!name_taken("ksm"))
+	if (!name_exists("ksm"))
 		return "ksm";
 	if (!strcmp(sysfs, "auto"))
 		return "ksm_dev";
 	return NULL;
 }
 
-/* The name is free at once, though somebody may hold the object a little longer. */
+/*
+ * kobject_del() frees the name at once. The object lives until its last
+ * reference is dropped.
+ */
 static void remove_dir(void)
 {
 	kobject_del(dir);
 	kobject_put(dir);
 }
 
+/**
+ * ksm_sysfs_init - create the driver's directory in /sys/kernel/mm
+ *
+ * Context: module load. May sleep.
+ * Return: 0 on success; -EINVAL if the parameter "sysfs" is invalid; -EBUSY if
+ * the kernel's own KSM keeps its directory; -ENOMEM if an allocation failed.
+ */
 int ksm_sysfs_init(void)
 {
 	const char *name;
 	int err, i;
 
 	if (strcmp(sysfs, "auto") && strcmp(sysfs, "takeover")) {
-		pr_err("sysfs=%s: must be auto or takeover\n", sysfs);
+		pr_err("sysfs=%s: must be auto or takeover; the module was not loaded\n", sysfs);
 		return -EINVAL;
 	}
 	for (i = 0; i < ARRAY_SIZE(skipped); i++) {
 		sysfs_attr_init(&skipped[i].attr);
 		skipped_attrs[i] = &skipped[i].attr;
 	}
-	/* Kernel pages cannot be swapped: as a default, no more than a quarter of memory. */
+	/* Kernel pages cannot be swapped: limit them to a quarter of memory. */
 	ksm_settings.max_kernel_pages = totalram_pages() / 4;
 
 	name = choose_name();
 	if (!name) {
-		err = take_over();
+		err = hide_kernel_ksm();
 		if (err)
 			return err;
 		name = "ksm";
@@ -352,7 +385,7 @@ int ksm_sysfs_init(void)
 	dir = kobject_create_and_add(name, mm_kobj);
 	if (!dir) {
 		err = -ENOMEM;
-		goto undo;
+		goto restore;
 	}
 	err = sysfs_create_groups(dir, groups);
 	if (err)
@@ -361,15 +394,20 @@ int ksm_sysfs_init(void)
 	return 0;
 remove:
 	remove_dir();
-undo:
-	give_back();
+restore:
+	restore_kernel_ksm();
 	return err;
 }
 
+/**
+ * ksm_sysfs_exit - remove the directory, and restore the kernel's own one
+ *
+ * Context: module unload. May sleep.
+ */
 void ksm_sysfs_exit(void)
 {
 	WRITE_ONCE(dir_name, "");
 	sysfs_remove_groups(dir, groups);
 	remove_dir();
-	give_back();
+	restore_kernel_ksm();
 }
