@@ -2,12 +2,12 @@
 /*
  * Rename the mm functions that mm_symbols.c forwards to.
  *
- * The source calls these functions by the kernel's names, but in the object
- * file they need different names: if /proc/kallsyms lists two symbols of the
- * same name, kprobes, perf and bpf refuse to attach to either. Kbuild includes
- * this file before any header. So the kernel's declarations and the inline
- * functions that call these functions are renamed, too, and the compiler still
- * checks the prototypes.
+ * The source calls these functions by the kernel's names, but their symbols
+ * need other names: if /proc/kallsyms lists two symbols of the same name,
+ * kprobes, perf and bpf refuse to attach to either. Kbuild makes the compiler
+ * include this file before any header. So the kernel's declarations, and the
+ * inline functions that call these functions, are renamed as well, and the
+ * compiler still checks the prototypes.
  */
 #ifndef KSM_MM_NAMES_H
 #define KSM_MM_NAMES_H
@@ -32,10 +32,7 @@
 #define __mmu_notifier_invalidate_range_start_map	ksm_sym___mmu_notifier_invalidate_range_start_map
 #define mm_kobj					ksm_sym_mm_kobj
 
-/*
- * An inline function, which gcc emits as a symbol wherever it does not inline
- * it.
- */
+/* Not a wrapper: an inline function that gcc sometimes emits as a symbol. */
 #define pmd_pfn					ksm_sym_pmd_pfn
 
 #endif /* KSM_MM_NAMES_H */

@@ -1,20 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The mm functions that the kernel does not export, by their own names.
+ * mm functions that the kernel does not export.
  *
- * A probe on kallsyms_lookup_name() gives that function's address, and the
- * function gives the addresses of all others. Each address is put into a static
- * call, which is a direct call whose target is written into the code; and for
- * each there is a function of the same name and prototype here that forwards to
- * it. So:
+ * A kprobe yields the address of kallsyms_lookup_name(), which then yields the
+ * addresses of all other functions. For each of them, this file defines a
+ * wrapper with the same name and prototype, which forwards to the kernel's
+ * function through a static call. A static call is a direct call whose target
+ * is patched into the code. This design has three advantages:
  *
- *  - the kernel's own header checks each prototype when this file is compiled;
- *  - header inlines that use such a function just work;
- *  - there is no indirect call, which on CPUs with indirect branch tracking would
- *    die: the functions are not meant to be called that way and the kernel seals
- *    their landing pads. The build proves it, see check-direct.sh.
+ *  - The kernel's headers declare each function, so the compiler checks the
+ *    prototypes.
+ *  - Inline functions in the kernel's headers can call the wrappers.
+ *  - No function is called through a pointer. CPUs with indirect branch
+ *    tracking would raise an exception: no kernel code calls these functions
+ *    through pointers, so the kernel has removed the ENDBR instruction at their
+ *    entry. check-direct.sh verifies at build time that this file has no
+ *    indirect call.
  *
- * The code is patched once, at load, before anything else happens.
+ * ksm_symbols_init() patches the static calls once, at the beginning of the
+ * module's init function.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -35,7 +39,10 @@
 #include "compat.h"
 #include "mm_symbols.h"
 
-/* X(return type, name, prototype, arguments); V the same for functions that return nothing. */
+/*
+ * X(return type, name, prototype, arguments).
+ * V(name, prototype, arguments) for functions that return void.
+ */
 #define KSM_SYMBOLS_ALL(X, V)								\
 	X(pte_t, ptep_clear_flush,							\
 	  (struct vm_area_struct *vma, unsigned long address, pte_t *ptep),		\
@@ -73,9 +80,14 @@
 	  (struct mm_struct *mm, unsigned long address, pte_t pte), (mm, address, pte))
 #else
 /*
- * folio_*_rmap_ptes: 68f0320824fa and siblings (6.8). split_..._to_order:
- * c010d47f107f (6.9). __pte_offset_map_lock: 0d940a9b270b (6.5). What notifiers
- * lost: see compat.h. mm_trace_rss_stat without a count: f1a7941243c1 (6.2).
+ * The commits that introduced these functions or prototypes:
+ *
+ *	mm_trace_rss_stat() without a count: f1a7941243c1 (6.2)
+ *	__pte_offset_map_lock(): 0d940a9b270b (6.5)
+ *	folio_*_rmap_ptes(): 68f0320824fa and others of its series (6.8)
+ *	split_huge_page_to_list_to_order(): c010d47f107f (6.9)
+ *
+ * compat.h lists the changes to MMU notifiers.
  */
 #define KSM_SYMBOLS_VERSION(X, V)							\
 	V(folio_add_file_rmap_ptes,							\
@@ -118,11 +130,11 @@ DECLARE_STATIC_CALL(ksm_sc_lookup, kallsyms_lookup_name);
 DEFINE_STATIC_CALL_NULL(ksm_sc_lookup, kallsyms_lookup_name);
 
 /**
- * struct ksm_symbol - one function to be bound
- * @name: its name
- * @key: the static call of that name
+ * struct ksm_symbol - a kernel function and the static call to it
+ * @name: the name of the function
+ * @key: the key of the static call
  * @tramp: the trampoline of the static call
- * @addr: where the function is
+ * @addr: the address of the function
  */
 struct ksm_symbol {
 	const char *name;
@@ -132,8 +144,8 @@ struct ksm_symbol {
 };
 
 /*
- * Neither macro may use the other: the preprocessor would then replace fn by
- * its name from mm_names.h.
+ * Both macros are written out. If one used the other, the preprocessor would
+ * replace the argument fn with the name from mm_names.h before #fn sees it.
  */
 #define ROW_V(fn, proto, args)								\
 	{ #fn, &STATIC_CALL_KEY(ksm_sc_##fn), STATIC_CALL_TRAMP_ADDR(ksm_sc_##fn) },
@@ -142,30 +154,31 @@ struct ksm_symbol {
 
 static struct ksm_symbol symbols[] = { KSM_SYMBOLS(ROW_X, ROW_V) };
 
-/* The root of /sys/kernel/mm: no longer exported in 6.12. */
+/* The kobject of /sys/kernel/mm. Linux 6.12 does not export it any more. */
 struct kobject *mm_kobj;
 
 struct ksm_kernel_ksm ksm_kernel_ksm;
 
 #ifdef CONFIG_LOCKDEP
-/* The inlines of mmu_notifier.h refer to it; a map of our own serves as well. */
+/* Used by inline functions of mmu_notifier.h, but not exported. */
 struct lockdep_map __mmu_notifier_invalidate_range_start_map = {
 	.name = "ksm_mmu_notifier_invalidate_range_start"
 };
 #endif
 
-/* The address of a kernel symbol, or 0 if the kernel has none of that name. */
+/* Returns the address of a kernel symbol, or 0 if there is no such symbol. */
 static unsigned long kernel_symbol(const char *name)
 {
 	return static_call(ksm_sc_lookup)(name);
 }
 
 /*
- * The probe is never armed: its address is all that is wanted. Arming patches the
- * function, and disarming can fail for want of memory, which would leave a probe
- * behind that is on this stack.
+ * Find kallsyms_lookup_name(). The kprobe is registered in the disabled state,
+ * because only its address is needed. An enabled kprobe would patch the
+ * function, and disabling it can fail for lack of memory. The kernel would then
+ * still refer to the kprobe, which is on this stack.
  */
-static int find_lookup(void)
+static int find_kallsyms_lookup_name(void)
 {
 	struct kprobe probe = {
 		.symbol_name = "kallsyms_lookup_name",
@@ -174,7 +187,8 @@ static int find_lookup(void)
 	int err = register_kprobe(&probe);
 
 	if (err) {
-		pr_err("cannot find kallsyms_lookup_name (register_kprobe: %d)\n", err);
+		pr_err("cannot find kallsyms_lookup_name(): register_kprobe() failed (error %d); the module was not loaded. The kernel needs CONFIG_KPROBES and CONFIG_KALLSYMS.\n",
+		       err);
 		return err;
 	}
 	static_call_update(ksm_sc_lookup, (typeof(&kallsyms_lookup_name))probe.addr);
@@ -183,10 +197,11 @@ static int find_lookup(void)
 }
 
 /*
- * Is the running kernel the very build whose headers this module was compiled
- * with? The module loader compares the release and a checksum of each exported
- * function. Functions that are looked up by name have no checksum, and their
- * prototypes and structures may differ between two builds of one release.
+ * Check that the running kernel is the build whose headers this module was
+ * compiled with. The module loader compares only the release and the checksum
+ * of each exported function. Functions that this file looks up by name have no
+ * checksum, but their prototypes and structures may differ between two builds
+ * of one release.
  */
 static int check_kernel(void)
 {
@@ -194,19 +209,21 @@ static int check_kernel(void)
 
 	if (!strcmp(running, UTS_VERSION))
 		return 0;
-	pr_err("built for \"%s\", but \"%s\" is running; nothing was changed: build the module for the running kernel\n",
+	pr_err("built for \"%s\", but \"%s\" is running; the module was not loaded. Build it for the running kernel.\n",
 	       UTS_VERSION, running);
 	return -ENOEXEC;
 }
 
 /**
- * ksm_symbols_init - find every function and bind it
+ * ksm_symbols_init - find all functions and patch the static calls
  *
- * To be called first in the life of the module. Names every function that this
- * kernel does not have.
+ * If functions are missing, the function logs the name of each of them and
+ * patches no static call.
  *
- * Return: 0; -ENOEXEC if the module was built for another kernel; -ENOENT when
- * any function is missing, and then none is bound.
+ * Context: module load, before any other function of the driver. May sleep.
+ * Return: 0 on success; -ENOEXEC if the module was built for another kernel;
+ * -ENOENT if the kernel lacks a symbol; or a negative error of
+ * register_kprobe().
  */
 int ksm_symbols_init(void)
 {
@@ -216,24 +233,25 @@ int ksm_symbols_init(void)
 	err = check_kernel();
 	if (err)
 		return err;
-	err = find_lookup();
+	err = find_kallsyms_lookup_name();
 	if (err)
 		return err;
 
 	for (i = 0; i < ARRAY_SIZE(symbols); i++) {
 		symbols[i].addr = kernel_symbol(symbols[i].name);
 		if (!symbols[i].addr) {
-			pr_err("this kernel has no %s()\n", symbols[i].name);
+			pr_err("the running kernel has no function %s()\n", symbols[i].name);
 			missing++;
 		}
 	}
 	kobj = (struct kobject **)kernel_symbol("mm_kobj");
 	if (!kobj) {
-		pr_err("this kernel has no mm_kobj\n");
+		pr_err("the running kernel has no variable mm_kobj\n");
 		missing++;
 	}
 	if (missing) {
-		pr_err("not loaded, nothing changed; tested kernels: 6.1, 6.12\n");
+		pr_err("%d kernel symbols are missing; the module was not loaded. Use Linux 6.1 or 6.12.\n",
+		       missing);
 		return -ENOENT;
 	}
 

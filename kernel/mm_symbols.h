@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The mm functions that the kernel does not export, by their own names.
+ * mm functions that the kernel does not export.
  *
- * Once ksm_symbols_init() has returned 0 the rest of the driver calls
- * ptep_clear_flush() and its like as mm code does. mm_symbols.c says how.
+ * Once ksm_symbols_init() has returned 0, the driver calls ptep_clear_flush()
+ * and similar functions by the kernel's names. See mm_symbols.c.
  */
 #ifndef KSM_MM_SYMBOLS_H
 #define KSM_MM_SYMBOLS_H
@@ -11,9 +11,9 @@
 #include <linux/sysfs.h>
 
 /**
- * struct ksm_kernel_ksm - what the kernel's own KSM keeps to itself
- * @group: its sysfs group, /sys/kernel/mm/ksm; NULL when the kernel has no KSM
- * @run: its "run"; NULL when the kernel has no KSM
+ * struct ksm_kernel_ksm - private variables of the kernel's own KSM
+ * @group: the sysfs group /sys/kernel/mm/ksm; NULL if the kernel has no KSM
+ * @run: the value of /sys/kernel/mm/ksm/run; NULL if the kernel has no KSM
  */
 struct ksm_kernel_ksm {
 	const struct attribute_group *group;
@@ -24,7 +24,7 @@ extern struct ksm_kernel_ksm ksm_kernel_ksm;
 
 int ksm_symbols_init(void);
 
-/* <asm/tlbflush.h> hides it from modules. */
+/* <asm/tlbflush.h> does not declare this function for modules. */
 struct mm_struct;
 void flush_tlb_mm_range(struct mm_struct *mm, unsigned long start, unsigned long end,
 			unsigned int stride_shift, bool freed_tables);
