@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * /dev/ksm and the descriptors of areas: what userspace asks, checked and passed on.
+ * The ioctls of /dev/ksm and of the descriptors of areas.
  */
 #include <linux/anon_inodes.h>
 #include <linux/fcntl.h>
@@ -18,8 +18,8 @@ static_assert(KSM_REGISTER_MEMORY_REGION == 0x4018ab20);
 static_assert(KSM_REGISTER_MEMORY_REGION_V16 == 0x4010ab20);
 
 /*
- * Both forms of the structure begin alike. What follows is not even read: programs
- * of 2009 leave it uninitialised.
+ * Both forms of the structure begin with the same members. Do not read the rest
+ * of the longer form, because programs of 2009 leave it uninitialized.
  */
 static int register_region(struct ksm_area *area, const void __user *arg)
 {
@@ -56,11 +56,12 @@ static int area_release(struct inode *inode, struct file *file)
 }
 
 /*
- * /proc/PID/fdinfo/FD of an area.
+ * Show /proc/PID/fdinfo/FD of an area.
  *
- * ksm-regions: its regions, of whichever process; those of a dead one until kksmd finds out
- * ksm-pages: how many pages they have together, there or not
- * ksm-merged: how many of these were last seen mapping a kernel page
+ * ksm-regions: the number of regions, of all processes. Regions of a process
+ *	that has exited are freed, and no longer counted, within a second
+ * ksm-pages: the size of all regions in pages, holes included
+ * ksm-merged: the number of addresses last seen mapping a kernel page
  */
 static void area_show_fdinfo(struct seq_file *m, struct file *file)
 {
@@ -126,11 +127,22 @@ static struct miscdevice dev = {
 	.mode = 0600,
 };
 
+/**
+ * ksm_dev_init - create /dev/ksm
+ *
+ * Context: module load. May sleep.
+ * Return: 0 on success, or a negative error of misc_register().
+ */
 int ksm_dev_init(void)
 {
 	return misc_register(&dev);
 }
 
+/**
+ * ksm_dev_exit - remove /dev/ksm
+ *
+ * Context: module unload. May sleep.
+ */
 void ksm_dev_exit(void)
 {
 	misc_deregister(&dev);

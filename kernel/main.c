@@ -1,23 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * /dev/ksm: merging identical pages of memory that applications have registered.
+ * /dev/ksm: merge identical pages of memory that applications have registered.
  *
  * A program opens /dev/ksm, creates an area, and registers ranges of its memory
  * in it (dev.c, area.c). One or more kernel threads, kksmd, scan all registered
- * pages, pass after pass (pass.c, scan.c, walk.c). A page that has changed since
- * the last pass waits for the next one; with index=tree, so does a new page.
- * Every other page is looked up among the kernel pages (the stable index), then
- * among the pages that have no match yet (the unstable index; match.c, index.h).
- * If there is a match, a kernel page with this content replaces both pages
- * (merge.c, pte.c). It is mapped read-only: the first write takes the kernel's
- * ordinary copy-on-write fault, which gives the writer a page of its own again.
+ * pages, pass after pass (scan.c, pass.c, walk.c). A page that has changed
+ * since the last pass is skipped until the next one; with index=tree, so is a
+ * new page.
+ *
+ * For every other page, the scanner first searches the kernel pages (the stable
+ * index), then the pages that have no match yet (the unstable index; match.c,
+ * index.h). If it finds a match, it replaces both pages with one kernel page
+ * (merge.c, pte.c). The kernel page is mapped read-only. A process that writes
+ * to it takes an ordinary copy-on-write fault, and gets a page of its own
+ * again.
  *
  * The design and the interface are those of the KSM series that Izik Eidus
  * posted in 2009 (version 4, April), with Andrea Arcangeli, Chris Wright and
- * others; programs written for it run on this driver. Version 4 was not merged:
- * Linux 2.6.32 has KSM as reworked by them and Hugh Dickins (mm/ksm.c).
+ * others. Programs written for it run on this driver. Version 4 was not merged
+ * into Linux: the same authors and Hugh Dickins reworked it, and the result is
+ * mm/ksm.c of Linux 2.6.32 and later.
  *
- * This file has the module's init and exit functions only.
+ * This file contains only the module's init and exit functions. The opening
+ * comment of ksm.h lists all files.
  */
 #include <linux/init.h>
 #include <linux/module.h>
@@ -61,7 +66,7 @@ exit_index:
 	return err;
 }
 
-/* No area is open: each holds the module. */
+/* Each open area holds a reference to the module, so none is open now. */
 static void __exit ksm_exit(void)
 {
 	ksm_dev_exit();
