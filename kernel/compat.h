@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Differences between kernel versions. No other file has an #if on a version,
- * but for the table of names in mm_symbols.c.
+ * Differences between kernel versions.
  *
- * Tested: 6.1 and 6.12. Each block names the commit that made the difference and
- * the version it came with.
+ * Only this file and the table of functions in mm_symbols.c test the version.
+ * The driver is tested on Linux 6.1 and 6.12. The comment above each block
+ * names the commit that changed the kernel, and the first version with that
+ * commit.
  */
 #ifndef KSM_COMPAT_H
 #define KSM_COMPAT_H
@@ -26,9 +27,9 @@
 
 /*
  * 8d6a0ac09a16 ("mm: extend FAULT_FLAG_UNSHARE support to anything in a COW
- * mapping", 6.2): before it, unsharing did nothing for a page that is not
- * anonymous. A write fault copies it as well, whether or not the VMA may be
- * written, but trips over userfaultfd write protection.
+ * mapping", 6.2): unshare faults copy kernel pages, which are not anonymous. On
+ * older kernels the driver uses a write fault. It copies the page even if the
+ * VMA is not writable, but fails if userfaultfd has write-protected the page.
  */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 2, 0)
 #define KSM_BREAK_FAULT		(FAULT_FLAG_UNSHARE | FAULT_FLAG_REMOTE)
@@ -36,7 +37,7 @@
 #define KSM_BREAK_FAULT		(FAULT_FLAG_WRITE | FAULT_FLAG_REMOTE)
 #endif
 
-/* 1c71222e5f23 ("mm: replace vma->vm_flags direct modifications", 6.3). */
+/* 1c71222e5f23 (6.3): vm_flags is read-only; vm_flags_mod() changes it. */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0)
 static inline void vm_flags_mod(struct vm_area_struct *vma, vm_flags_t set, vm_flags_t clear)
 {
@@ -45,8 +46,9 @@ static inline void vm_flags_mod(struct vm_area_struct *vma, vm_flags_t set, vm_f
 #endif
 
 /*
- * 7d4a8be0c4b2 ("mm/mmu_notifier: remove unused mmu_notifier_range_update_to_read_only
- * export", 6.3): a notifier range has no VMA any more.
+ * 7d4a8be0c4b2 ("mm/mmu_notifier: remove unused
+ * mmu_notifier_range_update_to_read_only export", 6.3):
+ * mmu_notifier_range_init() has no VMA argument.
  */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0)
 #define ksm_notifier_range_init(range, vma, start, end) \
@@ -57,8 +59,10 @@ static inline void vm_flags_mod(struct vm_area_struct *vma, vm_flags_t set, vm_f
 #endif
 
 /*
- * 6bbd42e2df8f ("mmu_notifiers: call invalidate_range() when invalidating TLBs",
- * 6.6): since then the flush itself tells secondary TLBs that share the page table.
+ * 6bbd42e2df8f ("mmu_notifiers: call invalidate_range() when invalidating
+ * TLBs", 6.6): a TLB flush also notifies secondary TLBs, for example of an
+ * IOMMU that uses the CPU's page tables. On older kernels the caller notifies
+ * them.
  */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 6, 0)
 #define ptep_clear_flush_notify	ptep_clear_flush
@@ -68,9 +72,9 @@ static inline void vm_flags_mod(struct vm_area_struct *vma, vm_flags_t set, vm_f
 #endif
 
 /*
- * f7842747d13d ("mm: replace set_pte_at_notify() with just set_pte_at()", 6.10):
- * secondary MMUs no longer take a new PTE, they fault it in; as KVM had done since
- * 6bdb913f0a70 (3.7), whatever it was handed.
+ * f7842747d13d ("mm: replace set_pte_at_notify() with just set_pte_at()",
+ * 6.10): the change_pte() notifier is gone. Secondary MMUs always fault in the
+ * new PTE.
  */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 10, 0)
 static inline void mmu_notifier_change_pte(struct mm_struct *mm, unsigned long addr, pte_t pte)
@@ -78,13 +82,13 @@ static inline void mmu_notifier_change_pte(struct mm_struct *mm, unsigned long a
 }
 #endif
 
-/* What the header of 6.1 has under this name is a macro; pte.c has the function. */
+/* A macro in the header of 6.1; pte.c defines a function of this name. */
 #undef set_pte_at_notify
 
 /*
  * 68f0320824fa ("mm/rmap: convert folio_add_file_rmap_range() into
- * folio_add_file_rmap_[pte|ptes|pmd]()", 6.8) and its siblings in that series:
- * rmap and page_try_share_anon_rmap() take folios.
+ * folio_add_file_rmap_[pte|ptes|pmd]()", 6.8) and other commits of the series:
+ * the rmap functions take a folio.
  */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 8, 0)
 static inline void ksm_add_file_rmap(struct page *page, struct vm_area_struct *vma)
@@ -119,9 +123,11 @@ static inline int ksm_try_share_anon_rmap(struct page *page)
 #endif
 
 /*
- * 0d940a9b270b ("mm/pgtable: allow pte_offset_map[_lock]() to fail", 6.5): since
- * then it can return NULL, and holds RCU too when it does not. sparse cannot follow
- * a lock that is taken on a condition, so it is told of none until put_pte().
+ * 0d940a9b270b ("mm/pgtable: allow pte_offset_map[_lock]() to fail", 6.5):
+ * pte_offset_map_lock() returns NULL if the page table is gone, and otherwise
+ * also enters an RCU read-side critical section. sparse cannot follow a lock
+ * that is only taken on success. So the annotations hide the lock from sparse:
+ * taking it has no visible effect, and releasing it is balanced here.
  */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 5, 0)
 static inline pte_t *ksm_pte_offset_map_lock(struct mm_struct *mm, pmd_t *pmd,
@@ -149,16 +155,16 @@ static inline void ksm_pte_unmap_unlock(pte_t *ptep, spinlock_t *ptl)
 }
 #endif
 
-/* page_mapcount() went in 6.12; for a page of order 0 it was this. */
+/* Like page_mapcount(), which 6.12 does not have, for pages of order 0. */
 static inline int ksm_mapcount(struct page *page)
 {
 	return atomic_read(&page->_mapcount) + 1;
 }
 
 /*
- * 54007f818206 ("mm: Introduce VM_SHADOW_STACK for shadow stack memory", 6.6) and
- * 9651fcedf7b9 ("mm: add MAP_DROPPABLE for designating always lazily freeable
- * mappings", 6.11).
+ * 54007f818206 ("mm: Introduce VM_SHADOW_STACK for shadow stack memory", 6.6)
+ * and 9651fcedf7b9 ("mm: add MAP_DROPPABLE for designating always lazily
+ * freeable mappings", 6.11): older kernels have no such mappings.
  */
 #ifndef VM_SHADOW_STACK
 #define VM_SHADOW_STACK	VM_NONE
