@@ -1,25 +1,26 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Tracepoints. The system is "devksm": "ksm" is taken by the kernel's own KSM.
+ * Tracepoints. The trace system is called "devksm", because the kernel's own
+ * KSM uses the name "ksm". To enable all of them, use one of:
  *
- *	trace-cmd record -e devksm, or
+ *	trace-cmd record -e devksm
  *	echo 1 > /sys/kernel/tracing/events/devksm/enable
  *
- * What stands in a line:
+ * The fields of the events:
  *
- * @pass: which pass, from 1; as full_scans counts them
- * @pages_shared: frames saved, as in the file of this name; mainline KSM calls this
- *	pages_sharing
+ * @pass: the number of the pass, from 1
+ * @pages_shared: page frames saved. Mainline KSM calls this pages_sharing
  * @kernel_pages: kernel pages in use
- * @kind: among which pages the equal one was found
- * @how: how the page came to be private
- * @why: why the pages are left alone
- * @mm: whose memory; a hash of the pointer, so that the same number is the same mm
- * @addr: the address, of the first of the pages
- * @pages: how many
- * @pfn: the frame that the page was in
- * @kernel_pfn: the frame of the kernel page
- * @mappings: how many page-table entries still map the kernel page
+ * @kind: the index in which the match was found
+ * @how: why the address no longer maps its kernel page
+ * @why: why the pages were skipped
+ * @mm: the address space, as a hash of the mm pointer. The same mm always has
+ *	the same value
+ * @addr: the address of the page, or of the first of the pages
+ * @pages: the number of pages
+ * @pfn: the page frame number of the page that was replaced
+ * @kernel_pfn: the page frame number of the kernel page
+ * @mappings: the number of page-table entries that still map the kernel page
  */
 #undef TRACE_SYSTEM
 #define TRACE_SYSTEM devksm
@@ -65,7 +66,7 @@
 		{ KSM_SKIP_NO_MEMORY,	"no_memory" },			\
 		{ KSM_SKIP_HWPOISON,	"hwpoison" })
 
-/* kksmd is about to go round all regions once more. */
+/* A pass over all regions begins. */
 TRACE_EVENT(devksm_pass_start,
 	TP_PROTO(unsigned long pass),
 	TP_ARGS(pass),
@@ -74,7 +75,7 @@ TRACE_EVENT(devksm_pass_start,
 	TP_printk("pass=%lu", __entry->pass)
 );
 
-/* It has gone round; what the counters say now. */
+/* A pass has ended. The fields show the counters at this time. */
 TRACE_EVENT(devksm_pass_end,
 	TP_PROTO(unsigned long pass, unsigned long shared, unsigned long kernel_pages),
 	TP_ARGS(pass, shared, kernel_pages),
@@ -92,7 +93,7 @@ TRACE_EVENT(devksm_pass_end,
 		  __entry->pass, __entry->shared, __entry->kernel_pages)
 );
 
-/* A page has given way to a kernel page, found among the stable or the unstable. */
+/* A page was replaced by a kernel page. */
 TRACE_EVENT(devksm_merge,
 	TP_PROTO(enum ksm_kind kind, struct mm_struct *mm, unsigned long addr,
 		 unsigned long pfn, unsigned long kpfn),
@@ -115,7 +116,7 @@ TRACE_EVENT(devksm_merge,
 		  __entry->mm, __entry->addr, __entry->pfn, __entry->kpfn)
 );
 
-/* A merged page was found, or made, private again. */
+/* An address no longer maps the kernel page with which it was merged. */
 TRACE_EVENT(devksm_break,
 	TP_PROTO(struct mm_struct *mm, unsigned long addr, unsigned long kpfn,
 		 enum ksm_break how),
@@ -136,7 +137,7 @@ TRACE_EVENT(devksm_break,
 		  __entry->mm, __entry->addr, __entry->kpfn)
 );
 
-/* Pages are left alone. */
+/* Pages were skipped. */
 TRACE_EVENT(devksm_skip,
 	TP_PROTO(struct mm_struct *mm, unsigned long addr, unsigned long pages,
 		 enum ksm_skip why),
@@ -157,7 +158,10 @@ TRACE_EVENT(devksm_skip,
 		  __entry->mm, __entry->addr, __entry->pages)
 );
 
-/* A stable node is freed; mappings that are left (forked children) keep the page. */
+/*
+ * A stable node was dropped. The kernel page is not freed while page tables,
+ * for example of forked children, still map it.
+ */
 TRACE_EVENT(devksm_node_dropped,
 	TP_PROTO(unsigned long kpfn, int mappings),
 	TP_ARGS(kpfn, mappings),
