@@ -18,8 +18,9 @@ static const struct ksm_index_ops *const indexes[] = { &ksm_index_hash, &ksm_ind
 
 static char *index = "hash";
 module_param(index, charp, 0444);
-MODULE_PARM_DESC(index, "index of page contents: hash (the default), or tree as in 2009");
+MODULE_PARM_DESC(index, "index of page contents: hash (default) or tree (as in 2009)");
 
+/* Compare a page with a kernel page. Returns false if that is gone. */
 static bool stable_order(struct page *page, struct ksm_node *node, int *order)
 {
 	if (PageHWPoison(node->kpage) || !ksm_node_tryget(node))
@@ -29,6 +30,7 @@ static bool stable_order(struct page *page, struct ksm_node *node, int *order)
 	return true;
 }
 
+/* Compare a page with the page of an item. Returns false if that is gone. */
 static bool unstable_order(struct page *page, struct ksm_item *item, int *order)
 {
 	struct page *other = ksm_item_page(item);
@@ -41,11 +43,10 @@ static bool unstable_order(struct page *page, struct ksm_item *item, int *order)
 }
 
 /*
- * Compare the content of a page with that of an entry. With index=hash, an
- * equal hash is a match, and no content is compared: the merge compares the
- * pages, and fails if the other page has changed or is gone.
- *
- * Returns false if the page of the entry is gone; otherwise sets @order.
+ * Compare a page with the page of an entry. Returns false if that is gone;
+ * otherwise sets @order. With index=hash, the index has already compared the
+ * hashes, and that is enough: the merge compares the pages, and fails if the
+ * other page has changed or is gone.
  */
 static bool index_order(const void *content, struct ksm_entry *entry, enum ksm_kind kind,
 			int *order)
@@ -64,6 +65,7 @@ static bool index_order(const void *content, struct ksm_entry *entry, enum ksm_k
 	return ksm_index_ops->hashes || unstable_order(page, item, order);
 }
 
+/* Update the object of an entry that the index has removed. */
 static void index_dropped(struct ksm_entry *entry, enum ksm_kind kind)
 {
 	struct ksm_item *item = container_of(entry, struct ksm_item, entry);
@@ -73,7 +75,9 @@ static void index_dropped(struct ksm_entry *entry, enum ksm_kind kind)
 		return;
 	}
 	item->state = KSM_ITEM_PLAIN;
-	/* Make the next pass insert the page again. */
+	/*
+	 * Make the chunk active, so that the next pass inserts the page again.
+	 */
 	ksm_chunk_wake(ksm_item_chunk(item));
 }
 
@@ -82,6 +86,13 @@ static const struct ksm_index_callbacks index_callbacks = {
 	.dropped = index_dropped,
 };
 
+/**
+ * ksm_index_init - create the index that the parameter "index" selects
+ *
+ * Context: module load. May sleep.
+ * Return: 0 on success; -EINVAL if the parameter is invalid; -ENOMEM if an
+ * allocation failed.
+ */
 int ksm_index_init(void)
 {
 	unsigned int i;
@@ -98,6 +109,11 @@ int ksm_index_init(void)
 	return ksm_index ? 0 : -ENOMEM;
 }
 
+/**
+ * ksm_index_exit - free the index
+ *
+ * Context: module unload, when the index has no entries.
+ */
 void ksm_index_exit(void)
 {
 	ksm_index_ops->destroy(ksm_index);

@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What an index of pages must answer.
+ * The interface of the index of page contents.
  *
- * An index finds, for the content of one page, an entry whose page probably has
- * the same content. It holds two kinds of entries. Stable entries are kernel
- * pages, which no process can write: they stay until the driver removes them.
- * Unstable entries are ordinary pages, which may change at any time, so a
- * search among them may miss. The tree compares contents; the hash table
- * compares hashes only. In both cases the merge compares the pages again, while
- * no process can write them.
+ * Given the content of a page, an index finds an entry whose page probably has
+ * the same content. It has two kinds of entries. Stable entries are kernel
+ * pages, which no process can write. They stay in the index until the driver
+ * removes them. Unstable entries are ordinary pages, which may change at any
+ * time, so a search may miss one of them.
  *
- * An implementation knows no mm: it compares by calling back, so the same file
- * is compiled for the kernel and, by the tests, for the host. It takes no lock;
- * the caller keeps all calls on one index apart.
+ * The tree compares contents, the hash table only hashes. With both, the merge
+ * compares the pages again, while no process can write them.
+ *
+ * An index accesses pages only through callbacks, so the tests can compile it
+ * for the host. It takes no lock: the caller serializes all calls for one
+ * index.
  */
 #ifndef KSM_INDEX_H
 #define KSM_INDEX_H
@@ -21,18 +22,17 @@
 #include <linux/types.h>
 
 /*
- * Bits of a hash. With four million entries (16 GiB of different pages), one
- * search in 17 thousand million finds an entry whose hash is the same by
- * chance.
+ * The number of bits of a hash. With four million entries (16 GiB of different
+ * pages), one search in 17 thousand million finds an entry whose hash is the
+ * same by chance.
  */
 #define KSM_HASH_BITS		56
 
 /**
- * struct ksm_key - the content that is looked for
- * @content: what the callbacks take it by
- * @hash: of the content, KSM_HASH_BITS of it, by a function whose results nobody
- *	outside can foresee; 0 where the implementation does not ask for it
- *	(&ksm_index_ops->hashes)
+ * struct ksm_key - the content to search for
+ * @content: passed to the callback &ksm_index_callbacks->order
+ * @hash: the hash of the content, KSM_HASH_BITS wide, by a function with a
+ *	secret seed; 0 if the index does not use hashes (&ksm_index_ops->hashes)
  */
 struct ksm_key {
 	const void *content;
@@ -40,10 +40,10 @@ struct ksm_key {
 };
 
 /**
- * struct ksm_entry - an entry of an index, embedded in an object as its last member
- * @rb: tree: the node in one of the two trees
- * @next: hash: the next entry of the chain
- * @hash: hash: the hash of the content that the entry was added with
+ * struct ksm_entry - an entry of an index, the last member of a larger struct
+ * @rb: with index=tree: the node in one of the two trees
+ * @next: with index=hash: the next entry of the chain
+ * @hash: with index=hash: the hash of the content when the entry was inserted
  *
  * Only the first &ksm_index_ops->entry_size bytes are allocated.
  */
@@ -58,19 +58,19 @@ struct ksm_entry {
 };
 
 /**
- * enum ksm_kind - which of the two indexes
- * @KSM_STABLE: that of kernel pages, which no process can write
- * @KSM_UNSTABLE: that of pages that wait for their equal
+ * enum ksm_kind - the kinds of entries
+ * @KSM_STABLE: kernel pages, which no process can write
+ * @KSM_UNSTABLE: ordinary pages that have no match yet
  */
 enum ksm_kind { KSM_STABLE, KSM_UNSTABLE };
 
 /**
- * struct ksm_index_callbacks - how an index asks about content
- * @order: put into @order how @content compares with that of the page
- *	behind @entry (below, equal to, or above zero), and return true; return
- *	false when there is no such page any more
- * @dropped: an entry has left the index on the index's own decision: its page
- *	is gone, or it is unstable and the pass has ended
+ * struct ksm_index_callbacks - the functions through which an index uses pages
+ * @order: compare @content with the content of the page of @entry. Set *order
+ *	to a value less than, equal to, or greater than zero, and return true.
+ *	Return false if the page of @entry is gone
+ * @dropped: called after the index itself has removed @entry, because its page
+ *	is gone or because @flush has removed it
  */
 struct ksm_index_callbacks {
 	bool (*order)(const void *content, struct ksm_entry *entry, enum ksm_kind kind, int *order);
@@ -80,24 +80,25 @@ struct ksm_index_callbacks {
 struct ksm_index;
 
 /**
- * struct ksm_index_ops - an implementation
- * @name: as the module parameter "index" has it
- * @entry_size: how much of struct ksm_entry it uses, in bytes
- * @hashes: whether it wants keys with a hash, and finds by that
- * @create: an empty index that asks through @cb; NULL when there is no memory
- * @destroy: free an index that holds no entry
- * @find_stable: the stable entry that matches @key (by content, or by hash if
- *	@hashes), or NULL
- * @insert_stable: add @entry, whose content is that of @key; NULL, or the stable
- *	entry that matches @key already, and then @entry has not been added
- * @find_or_insert_unstable: the unstable entry that matches @key, or NULL, and
- *	then @entry has been added
- * @forget: take @entry out
- * @flush: take up to @max unstable entries out, with a call of @dropped for
- *	each, and return true if any are left; NULL if unstable entries stay in the
+ * struct ksm_index_ops - an implementation of the index
+ * @name: the value of the module parameter "index" that selects it
+ * @entry_size: the number of bytes of struct ksm_entry that it uses
+ * @hashes: whether it finds entries by hash only, so that keys need a hash
+ * @create: allocate an empty index. Returns NULL if an allocation failed
+ * @destroy: free an index that has no entries
+ * @find_stable: return the stable entry that matches @key, or NULL
+ * @insert_stable: insert @entry, whose content is that of @key, and return
+ *	NULL; or, if a stable entry matches @key already, return that entry and
+ *	do not insert @entry
+ * @find_or_insert_unstable: return the unstable entry that matches @key; or, if
+ *	there is none, insert @entry and return NULL
+ * @forget: remove @entry
+ * @flush: remove up to @max unstable entries, call @dropped for each of them,
+ *	and return true if any remain. NULL if unstable entries stay in the
  *	index from pass to pass
- * @bytes: how much memory the index takes, without its entries
- * @next: the entry after @entry (the first one for NULL), or NULL at the end
+ * @bytes: return the size of the index in bytes, without its entries
+ * @next: return the entry after @entry, or the first one if @entry is NULL;
+ *	NULL at the end
  */
 struct ksm_index_ops {
 	const char *name;

@@ -1,21 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * An index by hash: two tables of chains, for stable and for unstable entries.
+ * The hash index: two hash tables, for stable and for unstable entries.
  *
- * Each entry is in the chain of the hash that its content had when it was
- * added. A search walks one chain and returns the first entry with the same
- * whole hash. It compares no pages: the merge does that, while no process can
- * write them.
+ * Each entry is in the bucket of the hash that its content had when it was
+ * inserted. A search walks the chain of one bucket and returns the first entry
+ * with the same hash. It compares no pages: the merge does that, while no
+ * process can write them.
  *
- * Unstable entries stay from pass to pass. If the page of an entry is written,
- * the entry remains under its old hash until a scan reaches the page. A search
- * for the old content still returns it; the merge then fails, because the page
- * has another hash by now, and the entry is removed. A search for the new
- * content misses the page until a scan adds it under its new hash. In both
- * cases a merge is delayed; there is no other effect.
+ * Unstable entries stay in the index from pass to pass. If the page of an entry
+ * is written, the entry keeps its old hash until a scanner reaches the page.
+ * Until then, a search for the old content returns the entry, but the merge
+ * finds that the content has changed, and fails. A search for the new content
+ * misses the page. Both only delay a merge.
  *
- * The hash has a random seed, chosen when the driver is loaded, so no process
- * can choose pages that all hash to one chain. If a chain grows long
+ * The hash has a random seed, chosen when the module is loaded, so no process
+ * can construct pages that all hash to one bucket. If a chain grows long
  * nevertheless, a search gives up after CHAIN_LIMIT entries, and may miss a
  * match.
  */
@@ -27,13 +26,16 @@
 #include "index.h"
 
 /*
- * Entries per bucket, on average, above which a table grows, and below which it
- * shrinks.
+ * A table grows above MOST_PER_BUCKET entries per bucket, on average, and
+ * shrinks below LEAST_PER_BUCKET.
  */
 #define MOST_PER_BUCKET		4
 #define LEAST_PER_BUCKET	1
 
-/* With a good hash, not one chain in ten million is longer than this at four entries a bucket. */
+/*
+ * The maximum number of entries that a search visits. With four entries per
+ * bucket, fewer than one chain in ten million is longer.
+ */
 #define CHAIN_LIMIT	20
 
 /*
@@ -44,26 +46,25 @@
 #define FIRST_ROOM	2UL
 
 /*
- * Allocations under ksm_lock must not sleep: other processes wait for that
- * lock.
+ * Buckets are allocated under ksm_lock. The allocation must not sleep, because
+ * other processes wait for that lock.
  */
 #define GFP_BUCKETS	(GFP_NOWAIT | __GFP_NOWARN)
 
 /**
- * struct ksm_table - a table of chains that grows and shrinks by one bucket at
- * a time
- * @segments: the segments of buckets
+ * struct ksm_table - a hash table that is resized by one bucket at a time
+ * @segments: the array of segments, each with SEGMENT buckets
  * @room: the number of elements of @segments
  * @size: the number of buckets
  * @entries: the number of entries
  *
- * This is linear hashing. With 2^n + k buckets, the first k of the 2^n buckets
- * have been split in two, and one more bit of the hash selects one of the two.
- * An insertion splits, or joins, at most one bucket. A table that doubles in
- * one step would block all other users of the index while it moves every entry:
+ * This is linear hashing. With 2^n + k buckets, k of the first 2^n buckets have
+ * been split in two, and one more bit of the hash selects one of the two. An
+ * insertion splits or joins at most one bucket. If a table doubled its size in
+ * one step, it would move every entry while all other users of the index wait:
  * 1 s for 16 GiB of pages. The kernel's rhashtable also moves entries in small
- * steps, but has at least four buckets for three entries: 11 to 27 bytes per
- * entry, compared with 2 to 8 bytes here.
+ * steps, but it uses 11 to 27 bytes per entry for buckets, compared with 2 to 8
+ * bytes here.
  */
 struct ksm_table {
 	struct ksm_entry ***segments;
@@ -73,9 +74,9 @@ struct ksm_table {
 };
 
 /**
- * struct ksm_index - the two tables
- * @cb: how to ask about content
- * @tables: by enum ksm_kind
+ * struct ksm_index - the two hash tables
+ * @cb: the callbacks
+ * @tables: the tables, indexed by enum ksm_kind
  */
 struct ksm_index {
 	const struct ksm_index_callbacks *cb;
@@ -87,15 +88,15 @@ static struct ksm_entry **bucket(struct ksm_table *table, unsigned long i)
 	return &table->segments[i / SEGMENT][i % SEGMENT];
 }
 
-/* The number of the bucket for a hash. */
+/* Returns the number of the bucket for a hash. */
 static unsigned long bucket_nr(const struct ksm_table *table, u64 hash)
 {
 	unsigned long top = 1UL << (fls64(table->size) - 1);
 	unsigned long i = hash & (2 * top - 1);
 
 	/*
-	 * Until a bucket exists, its entries are in the bucket from which it
-	 * will be split.
+	 * If bucket i does not exist yet, its entries are in bucket i - top,
+	 * from which it will be split.
 	 */
 	return i < table->size ? i : i - top;
 }
@@ -132,8 +133,8 @@ static void add_chain(struct ksm_table *table, struct ksm_entry *entry)
 }
 
 /*
- * Make room for one more bucket, and allocate a segment for it if necessary.
- * Returns false if there is no memory.
+ * Allocate a segment for the next bucket, if necessary. Returns false if an
+ * allocation failed.
  */
 static bool table_extend(struct ksm_table *table)
 {
@@ -156,7 +157,8 @@ static bool table_extend(struct ksm_table *table)
 }
 
 /*
- * Split one bucket. Without memory the table keeps its size, and chains grow.
+ * Split one bucket. If an allocation fails, the table keeps its size, and its
+ * chains grow longer.
  */
 static void table_grow(struct ksm_table *table)
 {
@@ -168,7 +170,7 @@ static void table_grow(struct ksm_table *table)
 	add_chain(table, take_chain(table, i - (1UL << (fls64(i) - 1))));
 }
 
-/* Join the last bucket with the bucket from which it was split. */
+/* Join the last bucket with the one from which it was split. */
 static void table_shrink(struct ksm_table *table)
 {
 	struct ksm_entry *chain = take_chain(table, table->size - 1);
@@ -188,10 +190,10 @@ static void table_fit(struct ksm_table *table)
 }
 
 /*
- * Tables are resized when an entry is added, not when one is removed, because a
- * walk with hash_next() that removes entries must not miss any. Both tables are
- * resized, because an entry added to the stable table often comes from the
- * unstable one.
+ * Insert an entry. Only insertions resize the tables: a caller of hash_next()
+ * may remove entries, and must not miss any because of a resize. Each insertion
+ * checks both tables, because the unstable table shrinks when its entries move
+ * to the stable one.
  */
 static void hash_insert(struct ksm_index *index, struct ksm_entry *entry, u64 hash,
 			enum ksm_kind kind)
@@ -253,8 +255,8 @@ static struct ksm_index *hash_create(const struct ksm_index_callbacks *cb)
 }
 
 /*
- * Find the first entry with the hash of @key. Entries before it whose page is
- * gone are dropped.
+ * Find the first entry with the hash of @key. Drop entries with the same hash
+ * whose page is gone.
  */
 static struct ksm_entry *hash_find(struct ksm_index *index, const struct ksm_key *key,
 				   enum ksm_kind kind)

@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The index of 2009: two red-black trees ordered by content.
+ * The tree index of 2009: two red-black trees, sorted by the content of pages.
  *
- * The stable tree holds kernel pages. They cannot change, so it is always in
- * order and a search finds what is there.
+ * The stable tree contains kernel pages. They never change, so the tree is
+ * always sorted, and every search is exact.
  *
- * The unstable tree holds pages that can be written at any time, and whose place
- * is then wrong: a search that passes such a place may turn the wrong way and
- * miss. It stays a valid, balanced tree all the same, since balance does not
- * depend on content; and at the end of each pass it is thrown away and grown
- * anew, so no misplaced page misleads for longer than that.
+ * The unstable tree contains ordinary pages, which can be written at any time.
+ * A written page is no longer at its sorted position, and may misdirect
+ * searches for other pages, which then miss a match. The tree stays balanced,
+ * because balance does not depend on content. At the end of each pass the
+ * driver empties the unstable tree, so a misplaced page has no effect on the
+ * next pass.
  *
- * A search costs one comparison of two pages a level. That is its price, and the
- * reason for the other index.
+ * A search compares two pages at each level of the tree. The hash index
+ * (index_hash.c) compares no pages and is therefore faster.
  */
 #include <linux/slab.h>
 
@@ -20,8 +21,8 @@
 
 /**
  * struct ksm_index - the two trees
- * @cb: how to ask about content
- * @roots: by enum ksm_kind
+ * @cb: the callbacks
+ * @roots: the roots of the trees, indexed by enum ksm_kind
  */
 struct ksm_index {
 	const struct ksm_index_callbacks *cb;
@@ -48,8 +49,9 @@ static void tree_destroy(struct ksm_index *index)
 }
 
 /*
- * Go down from the root. Returns the entry that is equal to @key; or NULL, with
- * @parent and @link set to where such an entry would hang.
+ * Search a tree. Returns the entry that matches @key. If there is none, returns
+ * NULL and sets @parent and @link to the place where rb_link_node() can insert
+ * an entry.
  */
 static struct ksm_entry *tree_descend(struct ksm_index *index, const struct ksm_key *key,
 				      enum ksm_kind kind, struct rb_node **parent,
@@ -65,7 +67,7 @@ again:
 		int order;
 
 		if (!index->cb->order(key->content, entry, kind, &order)) {
-			/* Taking it out turned the tree: start over, one shorter. */
+			/* rb_erase() may have rebalanced the tree. */
 			rb_erase(&entry->rb, root);
 			index->cb->dropped(entry, kind);
 			goto again;
