@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * From an address to the page behind it, or to the reason why there is none.
+ * Walk page tables: find the pages of an address range.
+ *
+ * ksm_walk_next() finds the next page, or the reason to skip a range.
+ * ksm_walk_batch() is the fast path: it hashes many pages under one hold of the
+ * page-table lock, but stops at anything that is not an ordinary page.
  */
 #include <linux/dax.h>
 #include <linux/highmem.h>
@@ -15,14 +19,15 @@
 #include "pte.h"
 
 /**
- * ksm_vma_refuses - may pages of this mapping be merged at all?
- * @vma: the mapping; its mm's mmap lock is held
+ * ksm_vma_refuses - test whether pages of a VMA must not be merged
+ * @vma: the VMA
  *
- * File mappings are left alone, private ones too, though a page that was written
- * there is anonymous: a kernel page is not, and would look like a page of the
- * file to whoever truncates or invalidates it, and be thrown away with the data.
+ * File mappings are skipped, even private ones, whose written pages are
+ * anonymous. A kernel page is not anonymous. So truncating the file would treat
+ * it as a page of the file and unmap it, and the process would lose its data.
  *
- * Return: KSM_SKIP_NONE, or the reason.
+ * Context: the mmap lock must be held.
+ * Return: KSM_SKIP_NONE if the pages may be merged; otherwise the reason.
  */
 enum ksm_skip ksm_vma_refuses(struct vm_area_struct *vma)
 {
@@ -47,7 +52,10 @@ enum ksm_skip ksm_vma_refuses(struct vm_area_struct *vma)
 	return KSM_SKIP_NONE;
 }
 
-/* A page was found under a page-table lock: may it be looked at? */
+/*
+ * Store the page found, with a reference, or the reason to skip it. The caller
+ * holds the page-table lock.
+ */
 static void set_page_found(struct ksm_walk *walk, struct page *page)
 {
 	walk->next = walk->addr + PAGE_SIZE;
@@ -67,18 +75,18 @@ static void set_page_found(struct ksm_walk *walk, struct page *page)
 	walk->page = page;
 }
 
-/* A huge page is looked at in place, as if it had a page table. */
+/* Find the subpage of a huge page. The huge page is not split. */
 static void walk_huge(struct mm_struct *mm, pmd_t *pmd, struct ksm_walk *walk)
 {
 	spinlock_t *ptl = pmd_lock(mm, pmd);
 	pmd_t entry = *pmd;
 
 	if (!pmd_present(entry) || !pmd_trans_huge(entry)) {
-		/* Split, or on its way elsewhere, since the look without the lock. */
+		/* It was split or unmapped before the lock was taken. */
 		walk->next = walk->addr + PAGE_SIZE;
 		walk->why = KSM_SKIP_CHANGED;
 	} else if (!PageAnon(pmd_page(entry))) {
-		/* In an anonymous mapping, only the huge zero page is not anonymous. */
+		/* Only the huge zero page is not anonymous in such a VMA. */
 		walk->why = KSM_SKIP_ZERO_PAGE;
 	} else {
 		set_page_found(walk, pmd_page(entry) + ((walk->addr & ~PMD_MASK) >> PAGE_SHIFT));
@@ -86,7 +94,7 @@ static void walk_huge(struct mm_struct *mm, pmd_t *pmd, struct ksm_walk *walk)
 	spin_unlock(ptl);
 }
 
-/* The reason to skip a page-table entry that is not present. */
+/* Returns the reason to skip a page-table entry that is not present. */
 static enum ksm_skip swap_reason(swp_entry_t entry)
 {
 	if (!non_swap_entry(entry))
@@ -94,6 +102,7 @@ static enum ksm_skip swap_reason(swp_entry_t entry)
 	return is_hwpoison_entry(entry) ? KSM_SKIP_HWPOISON : KSM_SKIP_BUSY;
 }
 
+/* Find the first page that a page table maps at or after walk->addr. */
 static void walk_small(struct mm_struct *mm, struct vm_area_struct *vma, unsigned long end,
 		       struct ksm_walk *walk)
 {
@@ -106,7 +115,7 @@ static void walk_small(struct mm_struct *mm, struct vm_area_struct *vma, unsigne
 	if (!first)
 		return;
 
-	/* Step over what has never been touched without letting go of the lock. */
+	/* Skip empty entries under one hold of the lock. */
 	for (ptep = first; addr < end; ptep++, addr += PAGE_SIZE) {
 		pte = ptep_get(ptep);
 		if (!pte_none(pte))
@@ -133,12 +142,16 @@ unlock:
 }
 
 /**
- * ksm_walk_next - find the first page at or after an address
- * @mm: whose memory; its mmap lock is held
- * @addr: where to begin
- * @end: where to end
- * @walk: what was found; see struct ksm_walk. One look goes no further than one
- *	page table, or one hole, or one mapping that is to be left alone.
+ * ksm_walk_next - find the next page of an address range
+ * @mm: the mm
+ * @addr: the address at which the walk begins
+ * @end: the end of the range
+ * @walk: set to the result. If no page was found, @walk->next may be less than
+ *	@end, because one call examines at most one page table, one hole, or one
+ *	VMA whose pages must not be merged
+ *
+ * Context: the mmap lock of @mm must be held. Takes a page-table lock. Does not
+ * sleep.
  */
 void ksm_walk_next(struct mm_struct *mm, unsigned long addr, unsigned long end,
 	      struct ksm_walk *walk)
@@ -207,7 +220,7 @@ static bool is_candidate(struct ksm_item *item, struct page *page, struct ksm_ca
 	return true;
 }
 
-/* What an entry of a page table maps, if it is a page that may be looked at; or NULL. */
+/* Returns the page that a PTE maps, or NULL if it is not an ordinary page. */
 static struct page *ordinary_page(struct vm_area_struct *vma, unsigned long addr, pte_t pte)
 {
 	struct page *page;
@@ -220,7 +233,10 @@ static struct page *ordinary_page(struct vm_area_struct *vma, unsigned long addr
 	return page;
 }
 
-/* The first entry from @i on, and before @end, that is not empty; or @end. Eight at a time, while they are. */
+/*
+ * Returns the index of the first entry from @i to @end that is not empty, or
+ * @end. Tests eight entries at a time.
+ */
 static unsigned long skip_empty(pte_t *table, unsigned long i, unsigned long end)
 {
 	bool empty = true;
@@ -238,6 +254,7 @@ static unsigned long skip_empty(pte_t *table, unsigned long i, unsigned long end
 	return i;
 }
 
+/* Hash the pages that a page table maps, until one of them is not ordinary. */
 static void batch_small(struct vm_area_struct *vma, struct ksm_chunk *chunk, unsigned int most,
 			 unsigned long end, struct ksm_walk *walk, struct ksm_batch *batch)
 {
@@ -254,7 +271,7 @@ static void batch_small(struct vm_area_struct *vma, struct ksm_chunk *chunk, uns
 	while (i < last && batch->scanned < most) {
 		pte = ptep_get(table + i);
 		if (pte_none(pte)) {
-			/* If there was a page, it has to be forgotten. */
+			/* Stop at a tracked item: it must be reset. */
 			known = find_next_bit(chunk->tracked, last, i);
 			i = skip_empty(table, i, known);
 			if (i == known)
@@ -272,7 +289,10 @@ static void batch_small(struct vm_area_struct *vma, struct ksm_chunk *chunk, uns
 	walk->next = walk->addr + (i - start) * PAGE_SIZE;
 }
 
-/* Of a huge page, one part that something is to be done about is enough: more references keep it from splitting. */
+/*
+ * Hash the subpages of a huge page, until one of them is a candidate. A second
+ * candidate would hold a reference that prevents the split of the huge page.
+ */
 static void batch_huge(struct vm_area_struct *vma, pmd_t *pmd, struct ksm_chunk *chunk,
 			unsigned int most, unsigned long end, struct ksm_walk *walk,
 			struct ksm_batch *batch)
@@ -293,21 +313,25 @@ static void batch_huge(struct vm_area_struct *vma, pmd_t *pmd, struct ksm_chunk 
 }
 
 /**
- * ksm_walk_batch - look at pages, as long as they are ordinary ones
- * @mm: whose memory; its mmap lock is held
+ * ksm_walk_batch - collect candidates from the next ordinary pages
+ * @mm: the mm
  * @chunk: the chunk of @walk->addr
- * @most: how many pages to look at, at most
- * @end: where to end
- * @walk: where to begin: what ksm_walk_next() has found, and then the reference to its
- *	page is given back here, and the walk goes on whatever has become of that; or
- *	an address only. Afterwards @walk->next is where to look next: if that is where
- *	it began, there is something that only ksm_walk_next() can tell.
- * @batch: set to what something may have to be done about
+ * @most: the maximum number of pages to scan
+ * @end: the end of the address range
+ * @walk: the walk begins at @walk->addr. @walk->page may be the page there,
+ *	found by ksm_walk_next(); its reference is dropped. @walk->next is set
+ *	to the address at which the next walk begins. If it is equal to
+ *	@walk->addr, the batch is empty, and the caller must call
+ *	ksm_walk_next()
+ * @batch: set to the candidates
  *
- * Pages that are as they were at the last visit are passed by, with no reference
- * taken: their hash is computed under the page-table lock, which keeps them where
- * they are. At most KSM_BATCH pages are hashed under one hold of it. What has never
- * been touched is stepped over.
+ * A page that has not changed since its last scan is not a candidate. It is
+ * hashed under the page-table lock, which keeps the page mapped, so no
+ * reference to it is taken. One hold of the lock covers at most KSM_BATCH
+ * pages. Empty page-table entries are skipped.
+ *
+ * Context: the mmap lock of @mm must be held. Takes a page-table lock. Does not
+ * sleep. No other thread may free @chunk.
  */
 void ksm_walk_batch(struct mm_struct *mm, struct ksm_chunk *chunk, unsigned int most,
 		unsigned long end, struct ksm_walk *walk, struct ksm_batch *batch)
