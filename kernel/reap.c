@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Free regions of dead processes and nodes of freed pages, twice a second.
+ * Free the regions of dead processes and the nodes of freed pages, twice a
+ * second.
  *
- * Regions and nodes hold no references to user memory, so that memory has been
- * freed already. This frees the driver's metadata and corrects its counters,
- * even if no scanner runs. core.c schedules the work.
+ * Regions and nodes hold no references to user memory, so the kernel has
+ * already freed that memory. The work in this file frees the driver's metadata
+ * and corrects its counters, even if no scanner runs. core.c schedules the
+ * work.
  */
 #include <linux/workqueue.h>
 
@@ -18,12 +20,22 @@ static void reap(struct work_struct *work)
 		ksm_reap_start();
 }
 
+/**
+ * ksm_reap_init - initialize the work
+ *
+ * Context: module load.
+ */
 void ksm_reap_init(void)
 {
 	INIT_DELAYED_WORK(&ksm_reap_work, reap);
 }
 
-/* No area is open any more, so no thread schedules the work again. */
+/**
+ * ksm_reap_exit - cancel the work, and wait until it has finished
+ *
+ * Context: module unload, when no area is open, so that no thread schedules the
+ * work again. May sleep.
+ */
 void ksm_reap_exit(void)
 {
 	cancel_delayed_work_sync(&ksm_reap_work);

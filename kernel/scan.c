@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The scanners: one or more kernel threads, kksmd, as set by "threads".
+ * The scanners: kernel threads named kksmd. The setting "threads" is their
+ * number.
  *
  * A scanner claims a range of the pass (pass.c) and processes it in steps. In
- * each step it first walks the page table and hashes the pages (walk.c). It
- * does so without ksm_lock, because reading pages takes most of the time of a
- * pass. Then it takes ksm_lock and processes the batch of candidate pages
- * (visit.c).
+ * each step, it first walks the page table and hashes the pages (walk.c),
+ * without ksm_lock, because reading pages takes most of the time of a pass.
+ * Then it takes ksm_lock and processes the batch of candidate pages (match.c).
  */
 #include <linux/freezer.h>
 #include <linux/kthread.h>
@@ -16,7 +16,7 @@
 
 #include "ksm.h"
 
-/* Chunks skipped before ksm_lock is dropped. */
+/* The maximum number of chunks skipped under one hold of ksm_lock. */
 #define CHUNKS_PER_HOLD	256
 
 /**
@@ -41,13 +41,14 @@ struct ksm_scanner {
 static struct ksm_scanner *scanners[KSM_MAX_THREADS];
 
 /*
- * Walk the beginning of the claimed range, at most @left pages. Returns 0;
- * -ESRCH if the mm has no users; or -EBUSY if its mmap lock is contended. The
- * scanner does not wait for that lock, because that would delay the scan of all
- * other memory.
+ * Walk the beginning of the claimed range, at most @left pages. The scanner
+ * does not wait for the mmap lock, because that would delay the scan of all
+ * other memory. Returns 0 on success, -ESRCH if the mm has no users, or -EBUSY
+ * if its mmap lock is contended.
  *
- * The caller does not hold ksm_lock. No other thread allocates or frees a chunk
- * in this range, and ksm_match_batch() checks again whether the items have changed.
+ * The caller does not hold ksm_lock. It has claimed the range, so no other
+ * thread allocates or frees the chunk. ksm_match_batch() checks later whether
+ * the items have changed.
  */
 static int walk_range(struct ksm_scanner *s, unsigned int left)
 {
@@ -67,7 +68,7 @@ static int walk_range(struct ksm_scanner *s, unsigned int left)
 		mmput_async(mm);
 		return -EBUSY;
 	}
-	/* If the chunk exists, this batch walk is usually enough. */
+	/* If the chunk exists, usually this call collects the whole batch. */
 	chunk = ksm_chunk_find(region, addr);
 	if (chunk)
 		ksm_walk_batch(mm, chunk, left, region->end, walk, batch);
@@ -89,7 +90,7 @@ static int walk_range(struct ksm_scanner *s, unsigned int left)
 	return 0;
 }
 
-/* Skip a range that has no pages, or whose pages cannot be merged. */
+/* Skip a range that maps no pages, or whose pages cannot be merged. */
 static void skip_range(struct ksm_region *region, unsigned long start, unsigned long end,
 		    enum ksm_skip why)
 {
@@ -126,10 +127,10 @@ static void process(struct ksm_scanner *s)
 }
 
 /*
- * Process one batch of pages, one hole, or one range that is skipped. A batch
- * ends before the first page that is not an ordinary one; it has at most
- * KSM_BATCH and at most @left pages. Returns the number of pages examined, but
- * at least 1. ksm_lock is dropped and retaken.
+ * Scan one batch of pages, one hole, or one range that is skipped. A batch ends
+ * before the first page that is not an ordinary one. It has at most KSM_BATCH
+ * and at most @left pages. Returns the number of pages scanned, but at least 1.
+ * ksm_lock is dropped and retaken.
  */
 static unsigned int step(struct ksm_scanner *s, unsigned int left)
 {
@@ -153,14 +154,17 @@ static unsigned int step(struct ksm_scanner *s, unsigned int left)
 }
 
 /*
- * A thread that sets "run" does so under ksm_lock, and then waits for scanners
- * to return their ranges.
+ * Test whether the scanner may begin another step. The caller holds ksm_lock,
+ * so after "run" has been changed under ksm_lock, no scanner begins one.
  */
 static bool may_scan(void)
 {
 	return READ_ONCE(ksm_settings.run) == KSM_RUN_SCAN && !kthread_should_stop();
 }
 
+/*
+ * Like ksmd_should_run() in mm/ksm.c: test whether there is anything to scan.
+ */
 static bool should_scan(void)
 {
 	return READ_ONCE(ksm_settings.run) == KSM_RUN_SCAN &&
@@ -168,8 +172,8 @@ static bool should_scan(void)
 }
 
 /*
- * Scan pages_to_scan pages, or fewer if the pass ends. Returns false if there
- * was nothing to do, because other scanners have claimed the rest of the pass.
+ * Scan pages_to_scan pages, or fewer if the pass ends. Returns false if other
+ * scanners have claimed all that is left of the pass.
  */
 static bool scan_batch(struct ksm_scanner *s)
 {
@@ -253,7 +257,10 @@ static struct ksm_scanner *scanner_start(unsigned int nr)
 	return ERR_PTR(err);
 }
 
-/* The thread has returned its range, so another scanner can claim it. */
+/*
+ * Stop a scanner thread. Before it exits, it returns its range to the pass, and
+ * another scanner can claim the range.
+ */
 static void scanner_stop(struct ksm_scanner *s)
 {
 	kthread_stop(s->task);
@@ -290,11 +297,22 @@ stop:
 	return PTR_ERR(s);
 }
 
+/**
+ * ksm_scan_init - start one scanner thread
+ *
+ * Context: module load. May sleep.
+ * Return: 0 on success, or a negative error of kthread_run().
+ */
 int ksm_scan_init(void)
 {
 	return ksm_scan_set_threads(1);
 }
 
+/**
+ * ksm_scan_exit - stop all scanner threads
+ *
+ * Context: module unload. May sleep.
+ */
 void ksm_scan_exit(void)
 {
 	ksm_scan_set_threads(0);
