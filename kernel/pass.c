@@ -3,17 +3,17 @@
  * The pass: divide all registered memory into ranges for the scanners.
  *
  * A cursor moves through the regions in the order of their registration, and
- * through each region by address. A scanner claims a range at the cursor, at
- * most the memory that one page table maps, and the cursor advances past it. So
- * no two scanners work in one page table, and one large region can occupy all
- * of them. A scanner that goes to sleep returns the rest of its range, and
- * another scanner claims it.
+ * through each region by address. A scanner claims a range at the cursor, and
+ * the cursor moves to the end of the range. One page table maps the whole
+ * range, so no two scanners work in one page table, but all of them can work in
+ * one large region. Before a scanner sleeps, it returns the unfinished part of
+ * its range, and another scanner can claim that.
  *
- * The pass ends when the cursor has passed the last region and all ranges are
- * finished. Then an unstable index that does not keep its entries is emptied,
- * and the counters of the pass are published to userspace.
+ * The pass ends when the cursor has reached the end of the last region and all
+ * ranges are finished. With index=tree, the unstable tree is then emptied. Then
+ * the counters of the pass become visible in sysfs.
  *
- * ksm_lock protects everything here. The code calls a range a "range".
+ * ksm_lock protects everything here.
  */
 #include <linux/mm.h>
 #include <linux/swap.h>
@@ -23,23 +23,25 @@
 #include "trace.h"
 
 /*
- * A chunk is skipped for one pass after QUIET_MIN idle passes, and for
- * 2^(QUIET_MAX - QUIET_MIN) passes after QUIET_MAX idle passes.
+ * Idle chunks are skipped in some passes. A chunk is skipped for one pass after
+ * QUIET_MIN consecutive idle passes, for two passes after the next idle pass,
+ * then for four, and at most for 2^(QUIET_MAX - QUIET_MIN) passes.
  */
 #define QUIET_MIN	4
 #define QUIET_MAX	9
 
-/* Index entries removed before ksm_lock is dropped. */
+/* The maximum number of index entries removed under one hold of ksm_lock. */
 #define ENTRIES_PER_HOLD	256
 
-/* Threads that wait until no scanner has a range. */
+/* Threads wait here until no scanner has a range. */
 static DECLARE_WAIT_QUEUE_HEAD(back);
 
 /*
- * The cursor is in @region at @addr; @region is NULL once the cursor has passed
- * the last region. @left holds ranges that a scanner returned unfinished. @out
- * counts the ranges that scanners hold, plus one while a scanner begins or ends
- * the pass.
+ * The state of the pass. The cursor is at @addr in @region, or has reached the
+ * end of the last region if @region is NULL. @left contains the @nr_left
+ * unfinished ranges that scanners have returned. @out is the number of ranges
+ * that scanners have claimed and not returned, plus one while a scanner begins
+ * or ends the pass.
  */
 static struct {
 	bool running;
@@ -51,8 +53,8 @@ static struct {
 } pass;
 
 /*
- * Move the cursor to the next region after @region (or the first one, if it is
- * NULL) that is not being removed.
+ * Move the cursor to the region after @region, or to the first region if
+ * @region is NULL. Regions that are being removed are skipped.
  */
 static void cursor_enter_next(struct ksm_region *region)
 {
@@ -70,6 +72,7 @@ static void cursor_enter_next(struct ksm_region *region)
 	}
 }
 
+/* Move the cursor to an address in its region, or to the next region. */
 static void cursor_move(unsigned long next)
 {
 	pass.addr = next;
@@ -94,7 +97,7 @@ static void pass_put(void)
 /**
  * ksm_pass_has_work - test whether a scanner can claim a range or end the pass
  *
- * Context: any. Without ksm_lock, the return value may be out of date.
+ * Context: any. Without ksm_lock, the result may be out of date.
  * Return: true if there is a range to claim, or if the pass can begin or end.
  */
 bool ksm_pass_has_work(void)
@@ -113,7 +116,10 @@ void ksm_pass_begin(void)
 		return;
 	pass.running = true;
 	pass_hold();
-	/* References from per-CPU LRU batches prevent merges of new pages. */
+	/*
+	 * Per-CPU LRU batches hold references to new pages, and a page with an
+	 * extra reference is not merged.
+	 */
 	if (ksm_seen_fresh || ksm_counters.skipped_last[KSM_SKIP_PINNED]) {
 		mutex_unlock(&ksm_lock);
 		lru_add_drain_all();
@@ -138,7 +144,7 @@ bool ksm_pass_end(void)
 	if (!pass.running || pass.region || pass.nr_left || pass.out)
 		return false;
 	pass_hold();
-	/* No scanner adds entries meanwhile, because none can claim a range. */
+	/* Until pass_put(), no scanner can claim a range or insert entries. */
 	while (ksm_index_ops->flush && ksm_index_ops->flush(ksm_index, ENTRIES_PER_HOLD)) {
 		mutex_unlock(&ksm_lock);
 		cond_resched();
@@ -148,7 +154,10 @@ bool ksm_pass_end(void)
 	c->volatile_now = 0;
 	memcpy(c->skipped_last, c->skipped_now, sizeof(c->skipped_last));
 	memset(c->skipped_now, 0, sizeof(c->skipped_now));
-	/* Increment this last, after all other counters of the pass. */
+	/*
+	 * Userspace waits for full_scans to change before it reads the other
+	 * counters, so change it last.
+	 */
 	smp_store_release(&c->full_scans, c->full_scans + 1);
 	trace_devksm_pass_end(c->full_scans, c->shared, c->kernel_pages);
 	pass.running = false;
@@ -156,7 +165,9 @@ bool ksm_pass_end(void)
 	return true;
 }
 
-/* Does this pass skip the chunk at the cursor? If so, count that pass. */
+/*
+ * Test whether this pass skips the chunk at the cursor. If so, count the skip.
+ */
 static bool chunk_rests(struct ksm_chunk *chunk)
 {
 	if (!chunk || !chunk->rest || chunk->epoch != ksm_scan_epoch ||
@@ -172,7 +183,7 @@ static unsigned int skip_resting(struct ksm_region *region, unsigned int most)
 	struct ksm_chunk *chunk;
 	unsigned int skipped = 0;
 
-	/* A scanner may add a chunk to the region without ksm_lock. */
+	/* Scanners add chunks to the region without ksm_lock. */
 	xas_lock(&xas);
 	for (chunk = xas_load(&xas); skipped < most && chunk_rests(chunk);
 	     chunk = xas_next(&xas)) {
@@ -199,11 +210,10 @@ unsigned int ksm_pass_skip_resting(unsigned int most)
 }
 
 /*
- * A scanner has finished a chunk: decide how many passes skip it. A chunk is
- * idle if no page of it is merged and none has changed. While it stays idle, it
- * is skipped for one pass, then for two, four, and so on. With an index that
- * keeps its entries, this delays few merges: the pages of the chunk are still
- * in the index, and a match makes the chunk active again.
+ * Decide how many passes skip a chunk that a scanner has finished. A chunk is
+ * idle in a pass if none of its pages is merged, new, volatile or skipped. With
+ * index=hash, skipping an idle chunk delays few merges: its pages stay in the
+ * index, and a match of one of them makes the chunk active again.
  */
 static void chunk_leave(struct ksm_chunk *chunk)
 {
@@ -218,8 +228,8 @@ static void chunk_leave(struct ksm_chunk *chunk)
 
 /**
  * ksm_pass_claim - claim a range of the pass for the calling scanner
- * @range: set to the range. Until ksm_pass_release(), its region is not freed,
- *	and only the caller frees its chunk.
+ * @range: set to the range. Until the caller calls ksm_pass_release(), the
+ *	region is not freed, and only the caller frees the chunk of the range
  *
  * Context: ksm_lock must be held.
  * Return: true if a range was claimed.
@@ -243,16 +253,18 @@ bool ksm_pass_claim(struct ksm_range *range)
 }
 
 /**
- * ksm_pass_extend - extend a range when one walk covered more than it
+ * ksm_pass_extend - extend a range, because one walk went beyond its end
  * @range: the range; extended to @next if the cursor is at its end
- * @next: the end of the memory that the walk covered
+ * @next: the address at which the walk ended
  *
- * The cursor is moved to @next. If other scanners have claimed ranges between
- * @range and the cursor, @range cannot be extended, and the memory between the
- * cursor and @next is returned as a range of its own.
+ * A walk can cover a large hole, or a large VMA whose pages cannot be merged.
+ * The cursor is moved to @next, so that no scanner walks that memory again. If
+ * other scanners have claimed ranges between @range and the cursor, @range
+ * cannot be extended. Then the memory between the cursor and @next becomes a
+ * second range.
  *
  * Context: ksm_lock must be held.
- * Return: that second range; usually it is empty.
+ * Return: the second range; usually it is empty.
  */
 struct ksm_range ksm_pass_extend(struct ksm_range *range, unsigned long next)
 {
@@ -271,13 +283,13 @@ struct ksm_range ksm_pass_extend(struct ksm_range *range, unsigned long next)
 }
 
 /**
- * ksm_pass_postpone - skip memory whose mmap lock is contended
- * @range: the range; marked as finished
+ * ksm_pass_postpone - skip a range until the next pass
+ * @range: the range, whose mmap lock is contended; marked as finished
  *
- * If the cursor is at the end of the range, the rest of the region is skipped,
- * too. The next pass enters the region where this one stopped. So a process
- * that holds its mmap lock does not delay the scan of other processes, and all
- * of its own memory is scanned sooner or later.
+ * If the cursor is at the end of the range, the remaining part of the region is
+ * skipped as well. The next pass enters the region where this one stopped. So a
+ * process that holds its mmap lock does not delay the scan of other processes,
+ * and all of its own memory is scanned eventually.
  *
  * Context: ksm_lock must be held.
  */
@@ -317,8 +329,8 @@ void ksm_pass_advance(struct ksm_range *range, unsigned long next)
 /**
  * ksm_pass_release - return a range to the pass
  * @range: the range. Another scanner can claim its unfinished part, unless the
- *	region is being removed. Once ksm_lock is dropped, the region may be
- *	freed.
+ *	region is being removed. The region may be freed once ksm_lock is
+ *	dropped
  *
  * Context: ksm_lock must be held.
  */
@@ -353,9 +365,10 @@ void ksm_pass_drop_region(struct ksm_region *region)
 /**
  * ksm_pass_wait - wait until all scanners have returned their ranges
  *
- * The caller has set "run", so that scanners claim no further ranges.
+ * The caller has already changed "run", so that no scanner claims another
+ * range.
  *
- * Context: ksm_lock must not be held. Sleeps; a fatal signal ends the wait.
+ * Context: ksm_lock must not be held. May sleep. A fatal signal ends the wait.
  * Return: 0 on success, or -EINTR if the caller was killed.
  */
 int ksm_pass_wait(void)
@@ -363,7 +376,10 @@ int ksm_pass_wait(void)
 	int err = 0;
 
 	mutex_lock(&ksm_lock);
-	/* Returning the last range can end the pass, and that raises @out. */
+	/*
+	 * After the last range has been returned, a scanner may end the pass,
+	 * and pass.out is 1 again: test it again under ksm_lock.
+	 */
 	while (pass.out && !err) {
 		mutex_unlock(&ksm_lock);
 		if (wait_event_killable(back, !READ_ONCE(pass.out)))
@@ -375,9 +391,9 @@ int ksm_pass_wait(void)
 }
 
 /**
- * ksm_pass_wake_all - reset the idle counts of all chunks
+ * ksm_pass_wake_all - make all chunks active, so that the next pass skips none
  *
- * Context: takes ksm_lock.
+ * Context: takes ksm_lock. May sleep.
  */
 void ksm_pass_wake_all(void)
 {
