@@ -2,7 +2,7 @@
 /*
  * The state that all files of the driver share.
  *
- * This file calls no other file, and every other file may use it.
+ * This file uses no other file of the driver. All other files may use it.
  */
 #include <linux/workqueue.h>
 
@@ -31,9 +31,11 @@ DECLARE_WAIT_QUEUE_HEAD(ksm_scan_idle);
 struct delayed_work ksm_reap_work;
 
 /**
- * ksm_scan_wake - wake all scanners after a setting or the regions have changed
+ * ksm_scan_wake - wake all scanners
  *
- * Context: any.
+ * The caller has changed a setting or the set of regions.
+ *
+ * Context: any. Does not sleep.
  */
 void ksm_scan_wake(void)
 {
@@ -42,9 +44,9 @@ void ksm_scan_wake(void)
 }
 
 /**
- * ksm_scan_wake_idle - wake the scanners that had nothing to do
+ * ksm_scan_wake_idle - wake the scanners that wait for a range of the pass
  *
- * Context: any.
+ * Context: any. Does not sleep.
  */
 void ksm_scan_wake_idle(void)
 {
@@ -53,9 +55,12 @@ void ksm_scan_wake_idle(void)
 }
 
 /**
- * ksm_reap_start - schedule reaping after a region or a node has been created
+ * ksm_reap_start - make sure that reap.c runs within half a second
  *
- * Context: any.
+ * The caller has created a region or a node. reap.c then reschedules itself
+ * until all of them have been freed.
+ *
+ * Context: any. Does not sleep.
  */
 void ksm_reap_start(void)
 {
@@ -63,9 +68,11 @@ void ksm_reap_start(void)
 }
 
 /**
- * ksm_reap_now - reap at once, because a dead region has lost its last user
+ * ksm_reap_now - make reap.c run at once
  *
- * Context: any.
+ * The caller has put the last user of a region whose mm is dead.
+ *
+ * Context: any. Does not sleep.
  */
 void ksm_reap_now(void)
 {
@@ -73,7 +80,7 @@ void ksm_reap_now(void)
 }
 
 /**
- * ksm_skip - count and trace pages that are skipped
+ * ksm_skip - count and trace skipped pages
  * @mm: the mm that maps the pages
  * @addr: the address of the first page
  * @pages: the number of pages

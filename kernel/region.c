@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The set of all regions, and the users that keep a region from being freed.
+ * The set of all regions, and the user counts of regions.
  *
- * area.c creates and frees regions.
+ * A region is not freed while its user count is not 0. area.c allocates and
+ * frees regions.
  */
 #include <linux/rbtree.h>
 #include <linux/sched/mm.h>
@@ -10,12 +11,16 @@
 
 #include "ksm.h"
 
-/* Threads that wait until a region has no users. */
+/* Threads wait here until a region has no users. */
 static DECLARE_WAIT_QUEUE_HEAD(unused);
 
-/* All regions, by mm and then by address. Those of one mm do not overlap. */
+/*
+ * All regions, sorted by mm and then by address. Regions of one mm do not
+ * overlap.
+ */
 static struct rb_root by_address = RB_ROOT;
 
+/* Compare two regions for rb_add(). */
 static bool region_before(struct rb_node *a, const struct rb_node *b)
 {
 	struct ksm_region *one = rb_entry(a, struct ksm_region, by_address);
@@ -76,9 +81,9 @@ void ksm_region_erase(struct ksm_region *region)
 }
 
 /**
- * ksm_region_put - drop one count of the users of a region
- * @region: the region; if this was its last user and its mm is dead, reap.c
- *	frees it
+ * ksm_region_put - decrement the user count of a region
+ * @region: the region. If the count is now 0, a thread that waits to remove the
+ *	region is woken, or, if the mm is dead, reap.c frees the region
  *
  * Context: ksm_lock must be held.
  */
