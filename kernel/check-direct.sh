@@ -1,25 +1,25 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# check-direct.sh OBJDUMP OBJECT: fail when OBJECT has an indirect call or jump.
+# check-direct.sh OBJDUMP OBJECT: fail if OBJECT has an indirect call or jump.
 #
-# The addresses that mm_symbols.c resolves never leave it, but through static
-# calls, which are direct. So when this object has no indirect branch (neither a
-# plain one nor one through a retpoline thunk), no such address is ever called
-# through a pointer.
+# mm_symbols.c uses the addresses that it looks up only in static calls, which
+# are direct, and passes them to no other file. So if its object file has no
+# indirect branch, plain or through a retpoline thunk, no function is called
+# through such an address.
 set -u
 objdump=$1
 object=$2
 
 code=$("$objdump" -dr --no-show-raw-insn "$object") || exit 1
 if ! printf '%s\n' "$code" | grep -q '__SCT__ksm_sc_'; then
-	echo "$object: has no static call at all; is this the right object?" >&2
+	echo "$object: no static call found. Pass the object file of mm_symbols.c." >&2
 	exit 1
 fi
 found=$(printf '%s\n' "$code" |
 	grep -E '(call|jmp)q? +\*|__x86_indirect_|notrack (call|jmp)')
 if [ -n "$found" ]; then
-	echo "$object: calls through a pointer:" >&2
+	echo "$object: indirect calls found. Use static calls only (see mm_symbols.c):" >&2
 	printf '%s\n' "$found" >&2
 	exit 1
 fi

@@ -1,10 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# check-paths.sh DIRECTORY...: fail when kbuild cannot handle a path.
+# check-paths.sh DIRECTORY...: fail if kbuild cannot handle a path.
 #
-# kbuild passes its paths to a shell unquoted, so some characters break the
-# build and others would run a part of the path as a command.
+# kbuild passes paths to a shell without quoting them. Some characters break the
+# build, and others make the shell run a part of the path as a command.
 set -u
 LC_ALL=C
 export LC_ALL
