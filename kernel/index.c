@@ -75,9 +75,7 @@ static void index_dropped(struct ksm_entry *entry, enum ksm_kind kind)
 		return;
 	}
 	item->state = KSM_ITEM_PLAIN;
-	/*
-	 * Make the chunk active, so that the next pass inserts the page again.
-	 */
+	/* Make the next pass scan the chunk, and so insert the page again. */
 	ksm_chunk_wake(ksm_item_chunk(item));
 }
 

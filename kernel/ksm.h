@@ -2,6 +2,16 @@
 /*
  * The driver's types, the layers of its files, and its lock order.
  *
+ * Terms, with the corresponding terms of mm/ksm.c in parentheses:
+ *
+ *	kernel page		a page that replaces equal pages (KSM page)
+ *	node			the metadata of a kernel page (stable_node)
+ *	item			the metadata of a registered page (rmap_item)
+ *	region			a registered range of an mm (mm_slot)
+ *	chunk			the items of all pages that one page table maps
+ *	pass			one scan of all regions (full scan)
+ *	volatile page		a page that has changed since the last pass
+ *
  * Layers, topmost first. A file calls only files that are listed after it;
  * `make lint` checks that:
  *
@@ -39,18 +49,16 @@
  * allocation that can sleep. Scanners examine and replace pages without
  * ksm_lock, and the unmerge loop drops it for each page.
  *
- * After retaking ksm_lock, a thread checks again what it read before. It need
- * not check the following, because no other thread can have changed it:
+ * After retaking ksm_lock, a thread checks again what it read before. The
+ * following rules hold even while ksm_lock is dropped, and need no check:
  *
- *	Regions. A region with users is not freed. Only the thread that marked
- *	a region "leaving" frees it.
- *	Chunks. Only the scanner that has claimed a range allocates or frees
- *	the chunk in it. A chunk is not freed while one of its items is
- *	KSM_ITEM_MERGING.
- *	Items. Only the scanner that set an item to KSM_ITEM_MERGING changes
- *	it.
- *	Kernel pages. A kernel page is not freed while a merge job holds a
- *	reference to it. Only the scanner that allocated it fills it.
+ *  - A region with users is not freed. Only the thread that marked a region
+ *    "leaving" frees it.
+ *  - Only the scanner that has claimed a range allocates or frees the chunk in
+ *    it. A chunk is not freed while one of its items is KSM_ITEM_MERGING.
+ *  - Only the scanner that set an item to KSM_ITEM_MERGING changes that item.
+ *  - A kernel page is not freed while a merge job holds a reference to it. Only
+ *    the scanner that allocated a kernel page fills it.
  */
 #ifndef KSM_DRIVER_H
 #define KSM_DRIVER_H
@@ -198,7 +206,7 @@ struct ksm_item {
  * @start: the address of the first item, aligned to PMD_SIZE
  * @merged: the number of items that are KSM_ITEM_MERGED
  * @tracked: a bit for each item that must be reset when its page is unmapped
- * @rest: the number of passes that are still to skip the chunk
+ * @rest: the number of passes for which the chunk is still skipped
  * @quiet: the number of consecutive passes in which the chunk was idle; see
  *	chunk_leave() in pass.c
  * @busy: whether the current pass has found a new, volatile or skipped page in
@@ -357,8 +365,8 @@ extern struct ksm_index *ksm_index;
 /* Incremented to make all chunks active again. Under ksm_lock. */
 extern unsigned int ksm_scan_epoch;
 /*
- * Whether a new or volatile page has been found, or a region registered, since
- * the last pass began. Under ksm_lock.
+ * Whether a scanner has found a new or volatile page, or a region has been
+ * registered, since the most recent pass began. Under ksm_lock.
  */
 extern bool ksm_seen_fresh;
 /* Scanners sleep here between two batches, or while "run" is not 1. */
@@ -568,7 +576,7 @@ void ksm_pass_wake_all(void);
  * @item: the item of the page, KSM_ITEM_MERGING
  * @addr: the address of the page
  * @kpage: the kernel page; the job holds a reference
- * @hash: the hash of the content of @kpage
+ * @hash: the hash of the node of @kpage when the job was queued
  * @kind: the index in which the match was found
  * @why: why the page was not replaced; KSM_SKIP_NONE if it was
  * @page: the page that was replaced; may have been freed
@@ -649,8 +657,8 @@ struct ksm_batch {
  * struct ksm_jobs - the merge jobs for one batch
  * @own: jobs for pages of the batch, sorted by address
  * @nr_own: the number of elements of @own in use
- * @partners: jobs for pages that were in the unstable index; each page of
- *	@own that matched one of them is merged with it
+ * @partners: jobs for pages that were in the unstable index. Each of them
+ *	matches a page of @own, and one kernel page replaces both
  * @nr_partners: the number of elements of @partners in use
  */
 struct ksm_jobs {

@@ -5,8 +5,8 @@
  * A program opens /dev/ksm, creates an area, and registers ranges of its memory
  * in it (dev.c, area.c). One or more kernel threads, kksmd, scan all registered
  * pages, pass after pass (scan.c, pass.c, walk.c). A page that has changed
- * since the last pass is skipped until the next one; with index=tree, so is a
- * new page.
+ * since the last pass is called volatile, and is skipped until the next pass.
+ * With index=tree, a new page is skipped as well.
  *
  * For every other page, the scanner first searches the kernel pages (the stable
  * index), then the pages that have no match yet (the unstable index; match.c,

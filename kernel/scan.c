@@ -96,7 +96,10 @@ static void skip_range(struct ksm_region *region, unsigned long start, unsigned 
 {
 	if (why)
 		ksm_skip(region->mm, start, (end - start) / PAGE_SIZE, why);
-	/* Registering userfaultfd on a mapping does not unmerge its pages. */
+	/*
+	 * If userfaultfd was registered after the merge, the pages are still
+	 * merged: keep their items.
+	 */
 	if (why != KSM_SKIP_UFFD)
 		ksm_items_forget(region, start, end, KSM_BREAK_UNMAPPED);
 }
@@ -146,7 +149,7 @@ static unsigned int step(struct ksm_scanner *s, unsigned int left)
 	} else if (err == -EBUSY) {
 		ksm_pass_postpone(&s->range);
 	} else {
-		/* The mm is dead: reap.c frees the region after its release. */
+		/* The mm is dead. reap.c frees the region. */
 		ksm_pass_drop_region(s->range.region);
 		s->range.addr = s->range.end;
 	}
@@ -154,17 +157,15 @@ static unsigned int step(struct ksm_scanner *s, unsigned int left)
 }
 
 /*
- * Test whether the scanner may begin another step. The caller holds ksm_lock,
- * so after "run" has been changed under ksm_lock, no scanner begins one.
+ * May the scanner begin another step? The caller holds ksm_lock. So once a
+ * thread has changed "run" under ksm_lock, no scanner begins another step.
  */
 static bool may_scan(void)
 {
 	return READ_ONCE(ksm_settings.run) == KSM_RUN_SCAN && !kthread_should_stop();
 }
 
-/*
- * Like ksmd_should_run() in mm/ksm.c: test whether there is anything to scan.
- */
+/* Is there anything to scan? Like ksmd_should_run() in mm/ksm.c. */
 static bool should_scan(void)
 {
 	return READ_ONCE(ksm_settings.run) == KSM_RUN_SCAN &&
