@@ -141,8 +141,8 @@ struct ksm_item *ksm_item_get(struct ksm_region *region, unsigned long addr)
  */
 void ksm_chunk_wake(struct ksm_chunk *chunk)
 {
-	chunk->rest = 0;
-	chunk->quiet = 0;
+	chunk->remaining_skips = 0;
+	chunk->idle_passes = 0;
 }
 
 /**

@@ -206,13 +206,13 @@ struct ksm_item {
  * @start: the address of the first item, aligned to PMD_SIZE
  * @merged: the number of items that are KSM_ITEM_MERGED
  * @tracked: a bit for each item that must be reset when its page is unmapped
- * @rest: the number of passes for which the chunk is still skipped
- * @quiet: the number of consecutive passes in which the chunk was idle; see
- *	chunk_leave() in pass.c
- * @busy: whether the current pass has found a new, volatile or skipped page in
- *	the chunk
- * @epoch: the ksm_scan_epoch in which @rest was set; in a later epoch @rest is
- *	ignored
+ * @remaining_skips: the number of passes for which the chunk is still skipped
+ * @idle_passes: the number of consecutive passes in which the chunk was idle;
+ *	see chunk_finish() in pass.c
+ * @active: whether the current pass has found a new, volatile or skipped page
+ *	in the chunk
+ * @epoch: the ksm_scan_epoch in which @remaining_skips was set; in a later
+ *	epoch @remaining_skips is ignored
  * @items: an array of KSM_CHUNK_PAGES items. The private field of each page of
  *	the array points to the chunk
  *
@@ -224,9 +224,9 @@ struct ksm_chunk {
 	unsigned long start;
 	unsigned int merged;
 	DECLARE_BITMAP(tracked, KSM_CHUNK_PAGES);
-	u8 rest;
-	u8 quiet;
-	bool busy;
+	u8 remaining_skips;
+	u8 idle_passes;
+	bool active;
 	unsigned int epoch;
 	void *items;
 };
@@ -561,7 +561,7 @@ struct ksm_range {
 void ksm_pass_begin(void);
 bool ksm_pass_end(void);
 bool ksm_pass_has_work(void);
-unsigned int ksm_pass_skip_resting(unsigned int most);
+unsigned int ksm_pass_skip_idle(unsigned int most);
 bool ksm_pass_claim(struct ksm_range *range);
 struct ksm_range ksm_pass_extend(struct ksm_range *range, unsigned long next);
 void ksm_pass_advance(struct ksm_range *range, unsigned long next);

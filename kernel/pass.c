@@ -24,32 +24,32 @@
 
 /*
  * Idle chunks are skipped in some passes. A chunk is skipped for one pass after
- * QUIET_MIN consecutive idle passes, for two passes after the next idle pass,
- * then for four, and at most for 2^(QUIET_MAX - QUIET_MIN) passes.
+ * IDLE_MIN consecutive idle passes, for two passes after the next idle pass,
+ * then for four, and at most for 2^(IDLE_MAX - IDLE_MIN) passes.
  */
-#define QUIET_MIN	4
-#define QUIET_MAX	9
+#define IDLE_MIN	4
+#define IDLE_MAX	9
 
 /* The maximum number of index entries removed under one hold of ksm_lock. */
 #define ENTRIES_PER_HOLD	256
 
 /* Threads wait here until no scanner has a range. */
-static DECLARE_WAIT_QUEUE_HEAD(back);
+static DECLARE_WAIT_QUEUE_HEAD(pass_wait);
 
 /*
  * The state of the pass. The cursor is at @addr in @region, or has reached the
- * end of the last region if @region is NULL. @left contains the @nr_left
- * unfinished ranges that scanners have returned. @out is the number of ranges
- * that scanners have claimed and not returned, plus one while a scanner begins
- * or ends the pass.
+ * end of the last region if @region is NULL. @returned contains the
+ * @nr_returned unfinished ranges that scanners have returned. @nr_claimed is
+ * the number of ranges that scanners have claimed and not returned, plus one
+ * while a scanner begins or ends the pass.
  */
 static struct {
 	bool running;
 	struct ksm_region *region;
 	unsigned long addr;
-	struct ksm_range left[KSM_MAX_THREADS];
-	unsigned int nr_left;
-	unsigned int out;
+	struct ksm_range returned[KSM_MAX_THREADS];
+	unsigned int nr_returned;
+	unsigned int nr_claimed;
 } pass;
 
 /*
@@ -82,14 +82,14 @@ static void cursor_move(unsigned long next)
 
 static void pass_hold(void)
 {
-	WRITE_ONCE(pass.out, pass.out + 1);
+	WRITE_ONCE(pass.nr_claimed, pass.nr_claimed + 1);
 }
 
 static void pass_put(void)
 {
-	WRITE_ONCE(pass.out, pass.out - 1);
-	if (!pass.out && wq_has_sleeper(&back))
-		wake_up_all(&back);
+	WRITE_ONCE(pass.nr_claimed, pass.nr_claimed - 1);
+	if (!pass.nr_claimed && wq_has_sleeper(&pass_wait))
+		wake_up_all(&pass_wait);
 	if (ksm_pass_has_work())
 		ksm_scan_wake_idle();
 }
@@ -102,7 +102,7 @@ static void pass_put(void)
  */
 bool ksm_pass_has_work(void)
 {
-	return READ_ONCE(pass.nr_left) || READ_ONCE(pass.region) || !READ_ONCE(pass.out);
+	return READ_ONCE(pass.nr_returned) || READ_ONCE(pass.region) || !READ_ONCE(pass.nr_claimed);
 }
 
 /**
@@ -141,7 +141,7 @@ bool ksm_pass_end(void)
 {
 	struct ksm_counters *c = &ksm_counters;
 
-	if (!pass.running || pass.region || pass.nr_left || pass.out)
+	if (!pass.running || pass.region || pass.nr_returned || pass.nr_claimed)
 		return false;
 	pass_hold();
 	/* Until pass_put(), no scanner can claim a range or insert entries. */
@@ -168,16 +168,16 @@ bool ksm_pass_end(void)
 /*
  * Test whether this pass skips the chunk at the cursor. If so, count the skip.
  */
-static bool chunk_rests(struct ksm_chunk *chunk)
+static bool should_skip_chunk(struct ksm_chunk *chunk)
 {
-	if (!chunk || !chunk->rest || chunk->epoch != ksm_scan_epoch ||
+	if (!chunk || !chunk->remaining_skips || chunk->epoch != ksm_scan_epoch ||
 	    pass.addr != max(chunk->start, chunk->region->start))
 		return false;
-	chunk->rest--;
+	chunk->remaining_skips--;
 	return true;
 }
 
-static unsigned int skip_resting(struct ksm_region *region, unsigned int most)
+static unsigned int skip_idle_chunks(struct ksm_region *region, unsigned int most)
 {
 	XA_STATE(xas, &region->chunks, pass.addr / PMD_SIZE);
 	struct ksm_chunk *chunk;
@@ -185,7 +185,7 @@ static unsigned int skip_resting(struct ksm_region *region, unsigned int most)
 
 	/* Scanners add chunks to the region without ksm_lock. */
 	xas_lock(&xas);
-	for (chunk = xas_load(&xas); skipped < most && chunk_rests(chunk);
+	for (chunk = xas_load(&xas); skipped < most && should_skip_chunk(chunk);
 	     chunk = xas_next(&xas)) {
 		pass.addr = chunk->start + PMD_SIZE;
 		skipped++;
@@ -197,16 +197,16 @@ static unsigned int skip_resting(struct ksm_region *region, unsigned int most)
 }
 
 /**
- * ksm_pass_skip_resting - move the cursor past chunks that this pass skips
+ * ksm_pass_skip_idle - move the cursor past chunks that this pass skips
  * @most: the maximum number of chunks
  *
  * Context: ksm_lock must be held.
  * Return: the number of chunks skipped; 0 if the chunk at the cursor is to be
  * scanned.
  */
-unsigned int ksm_pass_skip_resting(unsigned int most)
+unsigned int ksm_pass_skip_idle(unsigned int most)
 {
-	return pass.region ? skip_resting(pass.region, most) : 0;
+	return pass.region ? skip_idle_chunks(pass.region, most) : 0;
 }
 
 /*
@@ -215,15 +215,16 @@ unsigned int ksm_pass_skip_resting(unsigned int most)
  * index=hash, skipping an idle chunk delays few merges: its pages stay in the
  * index, and a match of one of them makes the chunk active again.
  */
-static void chunk_leave(struct ksm_chunk *chunk)
+static void chunk_finish(struct ksm_chunk *chunk)
 {
-	if (chunk->busy || chunk->merged || chunk->epoch != ksm_scan_epoch)
-		chunk->quiet = 0;
-	else if (chunk->quiet < QUIET_MAX)
-		chunk->quiet++;
-	chunk->rest = chunk->quiet < QUIET_MIN ? 0 : 1 << (chunk->quiet - QUIET_MIN);
+	if (chunk->active || chunk->merged || chunk->epoch != ksm_scan_epoch)
+		chunk->idle_passes = 0;
+	else if (chunk->idle_passes < IDLE_MAX)
+		chunk->idle_passes++;
+	chunk->remaining_skips = chunk->idle_passes < IDLE_MIN ? 0 :
+				 1 << (chunk->idle_passes - IDLE_MIN);
 	chunk->epoch = ksm_scan_epoch;
-	chunk->busy = false;
+	chunk->active = false;
 }
 
 /**
@@ -236,9 +237,9 @@ static void chunk_leave(struct ksm_chunk *chunk)
  */
 bool ksm_pass_claim(struct ksm_range *range)
 {
-	if (pass.nr_left) {
-		WRITE_ONCE(pass.nr_left, pass.nr_left - 1);
-		*range = pass.left[pass.nr_left];
+	if (pass.nr_returned) {
+		WRITE_ONCE(pass.nr_returned, pass.nr_returned - 1);
+		*range = pass.returned[pass.nr_returned];
 	} else if (pass.region) {
 		range->region = pass.region;
 		range->addr = pass.addr;
@@ -321,7 +322,7 @@ void ksm_pass_advance(struct ksm_range *range, unsigned long next)
 	if (next >= range->end) {
 		chunk = ksm_chunk_find(range->region, range->addr);
 		if (chunk)
-			chunk_leave(chunk);
+			chunk_finish(chunk);
 	}
 	range->addr = next;
 }
@@ -337,8 +338,8 @@ void ksm_pass_advance(struct ksm_range *range, unsigned long next)
 void ksm_pass_release(struct ksm_range *range)
 {
 	if (range->addr < range->end && !range->region->leaving) {
-		pass.left[pass.nr_left] = *range;
-		WRITE_ONCE(pass.nr_left, pass.nr_left + 1);
+		pass.returned[pass.nr_returned] = *range;
+		WRITE_ONCE(pass.nr_returned, pass.nr_returned + 1);
 	}
 	ksm_region_put(range->region);
 	pass_put();
@@ -356,10 +357,10 @@ void ksm_pass_drop_region(struct ksm_region *region)
 
 	if (pass.region == region)
 		cursor_enter_next(region);
-	for (i = 0; i < pass.nr_left; i++)
-		if (pass.left[i].region != region)
-			pass.left[kept++] = pass.left[i];
-	WRITE_ONCE(pass.nr_left, kept);
+	for (i = 0; i < pass.nr_returned; i++)
+		if (pass.returned[i].region != region)
+			pass.returned[kept++] = pass.returned[i];
+	WRITE_ONCE(pass.nr_returned, kept);
 }
 
 /**
@@ -378,11 +379,11 @@ int ksm_pass_wait(void)
 	mutex_lock(&ksm_lock);
 	/*
 	 * After the last range has been returned, a scanner may end the pass,
-	 * and pass.out is 1 again: test it again under ksm_lock.
+	 * and pass.nr_claimed is 1 again: test it again under ksm_lock.
 	 */
-	while (pass.out && !err) {
+	while (pass.nr_claimed && !err) {
 		mutex_unlock(&ksm_lock);
-		if (wait_event_killable(back, !READ_ONCE(pass.out)))
+		if (wait_event_killable(pass_wait, !READ_ONCE(pass.nr_claimed)))
 			err = -EINTR;
 		mutex_lock(&ksm_lock);
 	}

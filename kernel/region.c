@@ -12,7 +12,7 @@
 #include "ksm.h"
 
 /* Threads wait here until a region has no users. */
-static DECLARE_WAIT_QUEUE_HEAD(unused);
+static DECLARE_WAIT_QUEUE_HEAD(region_wait);
 
 /*
  * All regions, sorted by mm and then by address. Regions of one mm do not
@@ -93,7 +93,7 @@ void ksm_region_put(struct ksm_region *region)
 	if (region->users)
 		return;
 	if (region->leaving)
-		wake_up_all(&unused);
+		wake_up_all(&region_wait);
 	else if (!atomic_read(&region->mm->mm_users))
 		ksm_reap_now();
 }
@@ -115,8 +115,8 @@ int ksm_region_wait(struct ksm_region *region, bool force)
 	while (region->users && !err) {
 		mutex_unlock(&ksm_lock);
 		if (force)
-			wait_event(unused, !READ_ONCE(region->users));
-		else if (wait_event_killable(unused, !READ_ONCE(region->users)))
+			wait_event(region_wait, !READ_ONCE(region->users));
+		else if (wait_event_killable(region_wait, !READ_ONCE(region->users)))
 			err = -EINTR;
 		mutex_lock(&ksm_lock);
 	}

@@ -105,7 +105,7 @@ static void skip_range(struct ksm_region *region, unsigned long start, unsigned 
 }
 
 /* Process the result of walk_range(). ksm_lock is dropped and retaken. */
-static void process(struct ksm_scanner *s)
+static void process_batch(struct ksm_scanner *s)
 {
 	struct ksm_range *range = &s->range, more;
 	struct ksm_region *region = range->region;
@@ -115,7 +115,7 @@ static void process(struct ksm_scanner *s)
 	ksm_items_forget(region, range->addr, walk->addr, KSM_BREAK_UNMAPPED);
 	chunk = walk->why || s->batch.nr ? ksm_chunk_find(region, walk->addr) : NULL;
 	if (chunk)
-		chunk->busy = true;
+		chunk->active = true;
 	ksm_match_batch(&s->batch, &s->jobs);
 	if (!walk->page && !s->batch.scanned) {
 		more = ksm_pass_extend(range, walk->next);
@@ -135,7 +135,7 @@ static void process(struct ksm_scanner *s)
  * and at most @left pages. Returns the number of pages scanned, but at least 1.
  * ksm_lock is dropped and retaken.
  */
-static unsigned int step(struct ksm_scanner *s, unsigned int left)
+static unsigned int scan_step(struct ksm_scanner *s, unsigned int left)
 {
 	int err;
 
@@ -145,7 +145,7 @@ static unsigned int step(struct ksm_scanner *s, unsigned int left)
 	try_to_freeze();
 	mutex_lock(&ksm_lock);
 	if (!err) {
-		process(s);
+		process_batch(s);
 	} else if (err == -EBUSY) {
 		ksm_pass_postpone(&s->range);
 	} else {
@@ -186,7 +186,7 @@ static bool scan_batch(struct ksm_scanner *s)
 	if (may_scan())
 		ksm_pass_begin();
 	while (left && may_scan()) {
-		skipped = ksm_pass_skip_resting(min(left, CHUNKS_PER_HOLD));
+		skipped = ksm_pass_skip_idle(min(left, CHUNKS_PER_HOLD));
 		if (skipped) {
 			left -= skipped;
 			held += skipped;
@@ -202,7 +202,7 @@ static bool scan_batch(struct ksm_scanner *s)
 			break;
 		while (left && may_scan() && s->range.addr < s->range.end &&
 		       !s->range.region->leaving)
-			left -= min(left, step(s, left));
+			left -= min(left, scan_step(s, left));
 		ksm_pass_release(&s->range);
 		held = 0;
 	}

@@ -28,7 +28,7 @@ SIX = (
     "kernel_pages_allocated",
 )
 SETTINGS = SIX[:4]
-#: The most passes that leave out what rests (QUIET_MIN and QUIET_MAX in kernel/scan.c).
+#: The maximum number of passes that skip an idle chunk (IDLE_MIN and IDLE_MAX in kernel/pass.c).
 RESTING = 32
 
 
