@@ -70,11 +70,12 @@ end:
 }
 
 /*
- * Take the mmap lock of a registered mm for reading. With @force, the caller
- * closes a descriptor: no signal may end the wait then, so the function waits
- * only for the lock of the caller's own mm. Returns 0; -EINTR if the caller was
- * killed; -EBUSY if @force is set and the lock of another process's mm is
- * contended.
+ * Take the mmap lock of a registered mm for reading. @force is set when a
+ * descriptor is closed. No signal may end a wait then, so the function waits
+ * only for the lock of the caller's own mm.
+ *
+ * Returns 0 on success; -EINTR if the caller was killed; -EBUSY if @force is
+ * set and the lock of another process's mm is contended.
  */
 static int read_lock_mm(struct mm_struct *mm, bool force)
 {
@@ -86,14 +87,14 @@ static int read_lock_mm(struct mm_struct *mm, bool force)
 	return 0;
 }
 
-/* Merged pages that are unmerged before ksm_lock is retaken. */
+/* The maximum number of pages unmerged before ksm_lock is retaken. */
 #define UNMERGE_BATCH	32
 
 /**
  * struct unmerge_job - a merged page that is to be unmerged
- * @item: its item
- * @node: the node of @item, for comparison only: it may be freed
- * @addr: its address
+ * @item: the item of the page
+ * @node: the node of @item, which may be freed: only compare it
+ * @addr: the address of the page
  * @kpage: the kernel page of @node; the job holds a reference
  * @mapped: whether @addr maps @kpage
  * @err: the error if @addr still maps @kpage; otherwise 0
@@ -108,8 +109,8 @@ struct unmerge_job {
 };
 
 /*
- * Does an error end the unmerging? -EFAULT does not: one page that cannot be
- * copied says nothing about the others.
+ * Does an error end the unmerge loop? -EFAULT does not: if one page cannot be
+ * copied, others still can. With @force, no error does.
  */
 static bool ends(int err, bool force)
 {
@@ -117,8 +118,8 @@ static bool ends(int err, bool force)
 }
 
 /*
- * Set @mapped of jobs whose addresses have one page table. @addr is one of the
- * addresses, and is in a VMA: otherwise the page table might be freed.
+ * Set @mapped of jobs whose addresses are in one page table. The caller has
+ * found a VMA for @addr, one of the addresses, so the page table is not freed.
  */
 static void check_mapped(struct mm_struct *mm, unsigned long addr, struct unmerge_job *jobs,
 			 unsigned int nr)
@@ -138,7 +139,7 @@ static void check_mapped(struct mm_struct *mm, unsigned long addr, struct unmerg
 		put_pte(table, ptl);
 }
 
-/* Cause a write fault at the address of a job. Returns 0, or a negative error. */
+/* Cause a write fault for a job. Returns 0, or a negative error. */
 static int break_cow(struct vm_area_struct *vma, struct unmerge_job *job)
 {
 	vm_fault_t fault;
@@ -154,10 +155,12 @@ static int break_cow(struct vm_area_struct *vma, struct unmerge_job *job)
 }
 
 /*
- * Cause write faults for jobs whose addresses are in one VMA, until one fails or
- * another thread waits for the mmap lock or the CPU. The caller holds the mmap
- * lock. Returns the number of jobs that are finished: a job that has failed, or
- * whose address does not map its kernel page any more.
+ * Cause write faults for jobs whose addresses are in one VMA. Stop early if a
+ * fault fails, or if another thread waits for the mmap lock or the CPU. The
+ * caller holds the mmap lock.
+ *
+ * Returns the number of finished jobs. A job is finished if it has failed, or
+ * if its address does not map the kernel page any more.
  */
 static unsigned int break_cow_batch(struct vm_area_struct *vma, struct unmerge_job *jobs,
 				    unsigned int nr)
@@ -181,7 +184,7 @@ static unsigned int break_cow_batch(struct vm_area_struct *vma, struct unmerge_j
 	return i;
 }
 
-/* The number of jobs, of @nr, whose addresses are in @vma. */
+/* Returns the number of jobs whose addresses are in @vma. */
 static unsigned int jobs_in_vma(const struct vm_area_struct *vma, const struct unmerge_job *jobs,
 				unsigned int nr)
 {
@@ -193,10 +196,10 @@ static unsigned int jobs_in_vma(const struct vm_area_struct *vma, const struct u
 }
 
 /*
- * Run all jobs, which are of one page table. If a job neither succeeds nor fails,
- * the function drops the mmap lock and tries again, because some faults make no
+ * Run all jobs of one page table. If a fault succeeds but the address still
+ * maps the kernel page, drop the mmap lock and try again: some faults make no
  * progress until another thread has taken that lock for writing (userfaultfd).
- * An error that ends the unmerging is the result of all remaining jobs.
+ * If an error ends the loop, set it as the result of all remaining jobs.
  */
 static void run_jobs(struct mm_struct *mm, struct unmerge_job *jobs, unsigned int nr, bool force)
 {
@@ -228,8 +231,8 @@ static void run_jobs(struct mm_struct *mm, struct unmerge_job *jobs, unsigned in
 }
 
 /*
- * Make jobs of merged pages of a chunk, beginning with item *@i. Advances *@i,
- * and returns the number of jobs.
+ * Create jobs for merged pages of a chunk, beginning with item *@i. Advances
+ * *@i, and returns the number of jobs.
  */
 static unsigned int collect_jobs(struct ksm_chunk *chunk, unsigned int *i,
 				 struct unmerge_job *jobs)
@@ -295,9 +298,9 @@ static int unmerge_chunk(struct ksm_chunk *chunk, bool force)
  * @addr: the address
  * @kpage: the kernel page; the caller holds a reference
  *
- * A scanner must neither wait for the mmap lock nor invoke the OOM killer. The
- * page fault could invoke it, so the function first tests, with an allocation
- * that cannot, whether a page is available.
+ * A scanner must neither wait for the mmap lock nor invoke the OOM killer. A
+ * page fault can invoke the OOM killer if no page is available. So the function
+ * first allocates and frees a page in a way that cannot.
  *
  * Context: ksm_lock must not be held. May sleep.
  * Return: true if @addr does not map @kpage any more.
@@ -329,12 +332,12 @@ bool ksm_undo_merge(struct mm_struct *mm, unsigned long addr, struct page *kpage
 }
 
 /*
- * Find a page of a region, at or after @addr, that may be a kernel page to whose
- * node no item is linked. The walk ends early at the end of a page table.
+ * Find the next page of a region, at or after @addr, that may be a kernel page
+ * to which no item is linked. If there is one before the end of the page table,
+ * set @item to its item, and walk->page to the page, with a reference.
  *
- * If there is such a page, set @item to its item; walk->page is the page, with
- * a reference. The caller continues at walk->next. ksm_lock must not be held.
- * Returns 0, or a negative error.
+ * The caller does not hold ksm_lock, and continues at walk->next. Returns 0, or
+ * a negative error.
  */
 static int next_unlinked(struct ksm_region *region, unsigned long addr, bool force,
 			 struct ksm_walk *walk, struct ksm_item **item)
@@ -367,9 +370,9 @@ put:
 }
 
 /*
- * Link the items of a region to the kernel pages that its addresses map, because
- * fork and mremap may have mapped kernel pages to which no item is linked.
- * Drops and retakes ksm_lock. Returns 0, or a negative error.
+ * Link the items of a region to all kernel pages that the region maps. Fork and
+ * mremap can map kernel pages to which no item is linked yet. Drops and retakes
+ * ksm_lock. Returns 0, or a negative error.
  */
 static int sync_region(struct ksm_region *region, bool force)
 {
@@ -390,8 +393,8 @@ static int sync_region(struct ksm_region *region, bool force)
 		if (walk.page)
 			put_page(walk.page);
 		/*
-		 * Without memory for this item, go on: the items of other
-		 * merged pages may exist already.
+		 * Continue if there is no memory for the item: the items of
+		 * other merged pages may exist already.
 		 */
 		if (force && err == -ENOMEM)
 			err = 0;
@@ -406,8 +409,8 @@ static int sync_region(struct ksm_region *region, bool force)
  *	it
  * @force: set if neither a signal nor a failed allocation may end the loop
  *
- * On return the items of unmerged pages are KSM_ITEM_PLAIN, and all others are
- * still linked to their nodes.
+ * On return, the items of unmerged pages are KSM_ITEM_PLAIN. All other items
+ * are still linked to their nodes.
  *
  * Context: ksm_lock must be held. Drops and retakes it. May sleep.
  * Return: 0, or the first error: -EINTR, -ENOMEM, -EFAULT or -EBUSY.
@@ -454,7 +457,7 @@ int ksm_unmerge_all(void)
 		/* Its pages have been unmerged already. */
 		if (region->freeing)
 			continue;
-		/* As a user, this loop keeps the region from being freed. */
+		/* Keep the region from being freed. */
 		region->users++;
 		err = ksm_unmerge_region(region, false);
 		first = first ?: err;

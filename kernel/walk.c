@@ -364,8 +364,9 @@ void ksm_walk_batch(struct mm_struct *mm, struct ksm_chunk *chunk, unsigned int 
 }
 
 /*
- * Can unmerging skip a page-table entry? It can if the entry maps nothing that
- * could be a kernel page, or a kernel page to whose node the item is linked.
+ * May the unmerge loop skip a page-table entry? It may if the entry is empty,
+ * maps an anonymous page, or maps a kernel page to whose node the item is
+ * linked already.
  */
 static bool is_linked(struct ksm_item *item, struct vm_area_struct *vma, unsigned long addr,
 		      pte_t pte)
@@ -383,16 +384,20 @@ static bool is_linked(struct ksm_item *item, struct vm_area_struct *vma, unsigne
 }
 
 /**
- * ksm_walk_linked - skip pages that unmerging need not link to a node
- * @mm: the mm; its mmap lock is held
- * @chunk: the chunk of @addr; the caller makes sure that it is not freed
- * @addr: where to begin
- * @end: where to end
+ * ksm_walk_linked - skip page-table entries whose items are up to date
+ * @mm: the mm
+ * @chunk: the chunk of @addr
+ * @addr: the address at which the walk begins
+ * @end: the end of the address range
  *
- * Context: the mmap lock of @mm must be held. Does not sleep.
- * Return: the address of the first entry of the page table that may map a
- * kernel page to whose node no item is linked, or that ksm_walk_next() must
- * examine; the end of the page table, of the mapping, or @end if there is none.
+ * The unmerge loop must find each kernel page to which no item is linked yet.
+ * This function skips all entries that cannot map such a page.
+ *
+ * Context: the mmap lock of @mm must be held. Takes a page-table lock. Does not
+ * sleep. No other thread may free @chunk.
+ * Return: the address of the first entry that ksm_walk_next() must examine. If
+ * there is none, the end of the page table, of the VMA, or @end, whichever is
+ * first.
  */
 unsigned long ksm_walk_linked(struct mm_struct *mm, struct ksm_chunk *chunk, unsigned long addr,
 			      unsigned long end)
