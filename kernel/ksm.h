@@ -580,7 +580,6 @@ void ksm_pass_wake_all(void);
  * @kind: the index in which the match was found
  * @why: why the page was not replaced; KSM_SKIP_NONE if it was
  * @page: the page that was replaced; may have been freed
- * @orig: the page-table entry before the merge, for merge.c
  * @collided: hash collision: the page has the same sample as @kpage, but
  *	differs
  * @undo: no other item maps @kpage, so match.c unmerges the page again
@@ -593,7 +592,6 @@ struct ksm_job {
 	enum ksm_kind kind;
 	enum ksm_skip why;
 	struct page *page;
-	pte_t orig;
 	bool collided;
 	bool undo;
 };

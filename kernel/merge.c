@@ -8,7 +8,7 @@
  * makes sure that no process can write the old page, and then compares it with
  * the kernel page. The first page that a new kernel page replaces is copied
  * instead. The expensive steps, locking and the TLB flush, are done once for
- * all pages of a batch that one page table maps.
+ * several pages that are close to each other (WRPROTECT_MAX_PAGES).
  */
 #include <linux/highmem.h>
 #include <linux/huge_mm.h>
@@ -22,39 +22,30 @@
 #include "trace.h"
 
 /*
- * Isolate the page of a job: lock it, and clear its page-table entry. The
- * caller holds the page-table lock, and flushes the TLB later. Returns true on
- * success; otherwise job->why is the reason.
+ * Isolate the page of a job: check that it may be merged, lock it, and take a
+ * reference. The caller holds the page-table lock. Returns KSM_SKIP_NONE on
+ * success.
  */
-static bool take(struct vm_area_struct *vma, pte_t *ptep, struct ksm_job *job)
+static enum ksm_skip isolate(struct vm_area_struct *vma, pte_t *ptep, struct ksm_job *job)
 {
 	pte_t pte = ptep_get(ptep);
 	struct page *page = NULL;
 
-	job->page = NULL;
-	job->why = KSM_SKIP_CHANGED;
 	if (pte_present(pte))
 		page = vm_normal_page(vma, job->addr, pte);
 	if (!page || !PageAnon(page))
-		return false;
-	job->why = KSM_SKIP_KERNEL_KSM;
+		return KSM_SKIP_CHANGED;
 	if (PageKsm(page))
-		return false;
-	job->why = KSM_SKIP_THP_SPLIT;
+		return KSM_SKIP_KERNEL_KSM;
 	if (PageCompound(page))
-		return false;
-	job->why = KSM_SKIP_HWPOISON;
+		return KSM_SKIP_THP_SPLIT;
 	if (PageHWPoison(page))
-		return false;
-	job->why = KSM_SKIP_BUSY;
+		return KSM_SKIP_HWPOISON;
 	if (!trylock_page(page))
-		return false;
-	job->why = KSM_SKIP_NONE;
+		return KSM_SKIP_BUSY;
 	get_page(page);
 	job->page = page;
-	flush_cache_page(vma, job->addr, page_to_pfn(page));
-	job->orig = ptep_get_and_clear(vma->vm_mm, job->addr, ptep);
-	return true;
+	return KSM_SKIP_NONE;
 }
 
 /*
@@ -83,57 +74,74 @@ static enum ksm_skip match(struct ksm_job *job)
 }
 
 /*
- * Map the kernel page in place of the page of a job, or restore the old
- * page-table entry. The TLB has been flushed, so no process can write the page.
+ * Replace the page of a job after page_wrprotect(), or leave it mapped as
+ * before. Returns KSM_SKIP_NONE if the page was replaced.
  */
-static void replace(struct vm_area_struct *vma, pte_t *ptep, struct ksm_job *job)
+static enum ksm_skip replace(struct vm_area_struct *vma, const struct pte_change *change,
+			     struct ksm_job *job)
 {
-	job->why = page_is_held(job->page) ? KSM_SKIP_PINNED : match(job);
-	if (!job->why &&
-	    replace_page(vma, job->addr, ptep, job->orig, job->page, job->kpage))
-		job->why = KSM_SKIP_PINNED;
-	if (job->why)
-		set_pte_at(vma->vm_mm, job->addr, ptep, job->orig);
+	enum ksm_skip why;
+
+	if (change->err)
+		return KSM_SKIP_PINNED;
+	why = match(job);
+	if (why)
+		restore_pte(vma, change);
+	else if (replace_page(vma, change, job->kpage))
+		why = KSM_SKIP_PINNED;
+	return why;
 }
 
-/* Replace pages that one page table maps. The caller holds the mmap lock. */
-static void switch_ptes(struct vm_area_struct *vma, struct ksm_job *jobs, unsigned int nr)
+/* Undo isolate(). This takes the LRU lock once, not once for each page. */
+static noinline_for_stack void release(const struct pte_change *changes, unsigned int nr)
+{
+	struct page *pages[WRPROTECT_MAX_PAGES];
+	unsigned int i;
+
+	for (i = 0; i < nr; i++) {
+		pages[i] = changes[i].page;
+		unlock_page(pages[i]);
+	}
+	release_pages(pages, nr);
+}
+
+/*
+ * Replace the pages of jobs that one page_wrprotect() can include. The caller
+ * holds the mmap lock.
+ */
+static void replace_pages(struct vm_area_struct *vma, struct ksm_job *jobs, unsigned int nr)
 {
 	unsigned long start = jobs[0].addr, end = jobs[nr - 1].addr + PAGE_SIZE;
+	struct ksm_job *job, *isolated[WRPROTECT_MAX_PAGES];
+	struct pte_change changes[WRPROTECT_MAX_PAGES];
 	struct mmu_notifier_range range;
-	unsigned int i, taken = 0, freed = 0;
-	struct page *pages[KSM_BATCH];
+	unsigned int i, n = 0;
 	pte_t *first, *ptep;
 	spinlock_t *ptl;
 
 	pte_change_begin(vma, start, end, &range);
 	first = get_pte(vma->vm_mm, start, &ptl);
-	for (i = 0; i < nr; i++) {
+	for (job = jobs; job < jobs + nr; job++) {
+		ptep = first + (job->addr - start) / PAGE_SIZE;
 		/* No page table: a huge page or a hole, as split() checks. */
-		jobs[i].why = KSM_SKIP_THP_SPLIT;
-		jobs[i].page = NULL;
-		if (first)
-			taken += take(vma, first + (jobs[i].addr - start) / PAGE_SIZE, &jobs[i]);
+		job->why = first ? isolate(vma, ptep, job) : KSM_SKIP_THP_SPLIT;
+		if (job->why)
+			continue;
+		changes[n] = (struct pte_change){
+			.addr = job->addr,
+			.ptep = ptep,
+			.page = job->page,
+		};
+		isolated[n++] = job;
 	}
-	if (taken) {
-		ptes_flush(vma, start, end);
-		for (i = 0; i < nr; i++) {
-			ptep = first + (jobs[i].addr - start) / PAGE_SIZE;
-			if (jobs[i].page)
-				replace(vma, ptep, &jobs[i]);
-		}
-	}
+	if (n)
+		page_wrprotect(vma, changes, n);
+	for (i = 0; i < n; i++)
+		isolated[i]->why = replace(vma, &changes[i], isolated[i]);
 	if (first)
 		put_pte(first, ptl);
 	pte_change_end(&range);
-	for (i = 0; taken && i < nr; i++) {
-		if (jobs[i].page) {
-			unlock_page(jobs[i].page);
-			pages[freed++] = jobs[i].page;
-		}
-	}
-	/* This takes the LRU lock once, not once for each page. */
-	release_pages(pages, freed);
+	release(changes, n);
 }
 
 /*
@@ -221,25 +229,40 @@ static enum ksm_skip lock_vma(struct ksm_region *region, unsigned long addr,
 	return why;
 }
 
+/*
+ * Count the jobs, beginning with the first, that one page_wrprotect() can
+ * include.
+ */
+static unsigned int count_close(const struct ksm_job *jobs, unsigned int nr)
+{
+	unsigned int n = 1;
+
+	while (n < nr && jobs[n].addr - jobs[0].addr < WRPROTECT_MAX_PAGES * PAGE_SIZE)
+		n++;
+	return n;
+}
+
 /* Run the jobs in the VMA of the first job. Returns the number of jobs run. */
 static unsigned int merge_run(struct ksm_region *region, struct ksm_job *jobs, unsigned int nr)
 {
 	struct vm_area_struct *vma;
-	unsigned int i, run = 1;
+	unsigned int i, n, run = 1;
 
-	jobs[0].page = NULL;
 	jobs[0].why = lock_vma(region, jobs[0].addr, &vma);
 	if (jobs[0].why)
 		return 1;
 	while (run < nr && jobs[run].addr < vma->vm_end)
 		run++;
-	switch_ptes(vma, jobs, run);
+	for (i = 0; i < run; i += n) {
+		n = count_close(jobs + i, run - i);
+		replace_pages(vma, jobs + i, n);
+	}
 	for (i = 0; i < run; i++) {
 		if (jobs[i].why != KSM_SKIP_THP_SPLIT)
 			continue;
 		jobs[i].why = split(region->mm, jobs[i].addr);
 		if (!jobs[i].why)
-			switch_ptes(vma, &jobs[i], 1);
+			replace_pages(vma, &jobs[i], 1);
 	}
 	mmap_read_unlock(region->mm);
 	return run;

@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The four helpers of the series: one page-table entry, from found to replaced.
+ * Change page-table entries: the helpers of the series of 2009.
  *
- * The caller holds the mmap lock throughout, has found the mapping of the address
- * under it, and puts what changes an entry between pte_change_begin() and
- * pte_change_end(). So every secondary MMU has let go of the page before get_pte()
- * and takes nothing new until the end.
+ * A merge calls get_pte(), page_wrprotect() and replace_page(), which calls
+ * set_pte_at_notify(). In 2009 each of them changed one entry. Here they handle
+ * several entries of one page table, so that one TLB flush is enough for all of
+ * them.
  *
- * They are exported for ksm_lab.ko alone, which calls them one at a time.
+ * The caller holds the mmap lock and has looked up the VMA. It calls
+ * pte_change_begin() before it takes the page-table lock, and pte_change_end()
+ * after it has dropped the lock. In between, no secondary MMU maps the pages.
+ *
+ * The helpers are exported to ksm_lab.ko, which changes one entry at a time.
  */
 #include <linux/export.h>
 #include <linux/highmem.h>
@@ -22,14 +26,15 @@
 #include "pte.h"
 
 /**
- * ksm_find_pmd - the entry that points to the page table of an address
- * @mm: whose page tables; the caller holds its mmap lock
- * @addr: the address, in a mapping
- * @next: set to where the next such entry begins, when there is none for @addr;
- *	a hole in an upper level is stepped over whole
+ * ksm_find_pmd - find the page-middle-directory entry of an address
+ * @mm: the mm
+ * @addr: an address in a VMA
+ * @next: set to the address at which the next such entry begins. If an upper
+ *	level has no table, the whole range without it is skipped.
  *
- * Return: the entry, which may be empty or of a huge page; NULL when a level
- * above it is missing.
+ * Context: the mmap lock of @mm must be held.
+ * Return: the entry, which can be empty or map a huge page; NULL if there is no
+ * table of this level.
  */
 pmd_t *ksm_find_pmd(struct mm_struct *mm, unsigned long addr, unsigned long *next)
 {
@@ -53,11 +58,16 @@ pmd_t *ksm_find_pmd(struct mm_struct *mm, unsigned long addr, unsigned long *nex
 }
 
 /**
- * pte_change_begin - tell the secondary MMUs that entries are about to change
- * @vma: the mapping; the mmap lock is held, no page-table lock is: this may sleep
- * @start: the address of the first
- * @end: the byte after what the last one maps
- * @range: what pte_change_end() takes
+ * pte_change_begin - make secondary MMUs drop a range that is about to change
+ * @vma: the VMA
+ * @start: the first address of the range
+ * @end: the address after the range
+ * @range: initialized for pte_change_end()
+ *
+ * Secondary MMUs unmap the range, and map no page of it before
+ * pte_change_end().
+ *
+ * Context: the mmap lock must be held, and no page-table lock. May sleep.
  */
 void pte_change_begin(struct vm_area_struct *vma, unsigned long start, unsigned long end,
 		      struct mmu_notifier_range *range)
@@ -68,8 +78,10 @@ void pte_change_begin(struct vm_area_struct *vma, unsigned long start, unsigned 
 EXPORT_SYMBOL_NS_GPL(pte_change_begin, KSM_LAB);
 
 /**
- * pte_change_end - tell the secondary MMUs that they have changed
- * @range: from pte_change_begin()
+ * pte_change_end - let secondary MMUs map a range again
+ * @range: the range, from pte_change_begin()
+ *
+ * Context: the mmap lock must be held, and no page-table lock. May sleep.
  */
 void pte_change_end(struct mmu_notifier_range *range)
 {
@@ -79,18 +91,19 @@ EXPORT_SYMBOL_NS_GPL(pte_change_end, KSM_LAB);
 
 /**
  * get_pte - find and lock the page-table entry of an address
- * @mm: whose page tables; the caller holds its mmap lock
- * @addr: the address, in a mapping, which keeps its page tables where they are;
- *	those of no mapping munmap() may free at any moment, with the mmap lock
- *	held for reading, as the caller's is
- * @ptl: set to the page-table lock that is now held
+ * @mm: the mm
+ * @addr: an address in a VMA. munmap() can free the page tables of other
+ *	addresses while the mmap lock is held for reading.
+ * @ptl: set to the page-table lock
  *
- * The race it is there for: without the lock, a page fault, reclaim, migration
- * or the exit of another thread changes the entry between the look at it and
- * what is done about it. Nothing that was seen before the lock was taken counts.
+ * The race: without the page-table lock, another thread can change the entry
+ * between a read of it and the next step. Page faults, reclaim and migration do
+ * so. A caller therefore relies on nothing that it read before it took the lock.
  *
- * Return: the entry, mapped, with *@ptl held: give both back with put_pte(). NULL,
- * with nothing held, when there is no page table: a hole or a huge page.
+ * Context: the mmap lock of @mm must be held. On success, returns with the
+ * page-table lock held; release both with put_pte().
+ * Return: the entry; NULL, with no lock taken, if @addr has no page table
+ * because it is in a hole or in a huge page.
  */
 pte_t *get_pte(struct mm_struct *mm, unsigned long addr, spinlock_t **ptl)
 {
@@ -108,11 +121,15 @@ pte_t *get_pte(struct mm_struct *mm, unsigned long addr, spinlock_t **ptl)
 EXPORT_SYMBOL_NS_GPL(get_pte, KSM_LAB);
 
 /**
- * page_is_held - does somebody hold a page by a reference, not by an address?
- * @page: the page: not compound, locked; the caller holds one reference
+ * page_is_held - test whether a page has references other than its mappings
+ * @page: the page, not compound. The caller holds one reference.
  *
- * Return: whether there are more references than one for each mapping, one of the
- * caller, and one of the swap cache.
+ * Each mapping of a page holds a reference, and so does the swap cache. Any
+ * further reference belongs to a user that can read or write the page without a
+ * page-table entry.
+ *
+ * Context: the page must be locked.
+ * Return: true if there are further references.
  */
 bool page_is_held(struct page *page)
 {
@@ -122,104 +139,106 @@ bool page_is_held(struct page *page)
 }
 
 /**
- * page_wrprotect - make sure that nobody can write a page, nor begin to
- * @vma: the mapping
- * @addr: the address in it
- * @ptep: its entry, from get_pte(); the page-table lock is held
- * @page: the page that the entry maps: anonymous, not compound, locked; the
- *	caller holds one reference
- * @orig: set to what the entry was
+ * page_wrprotect - prevent all writes to pages
+ * @vma: the VMA
+ * @changes: the pages, sorted by address, all mapped by one page table. In each
+ *	change, @orig and @err are set.
+ * @nr: the number of pages, at least 1. The range from the first page to the
+ *	last is at most WRPROTECT_MAX_PAGES long.
  *
- * The race it is there for: O_DIRECT, vmsplice, io_uring and VFIO write to a page
- * by a reference, not by an address. get_user_pages_fast() takes such a reference
- * with no lock at all: it reads the entry, takes the reference, and looks whether
- * the entry is still the same. So the entry is cleared and flushed from the TLBs
- * first and the references are counted after that: whoever came before is seen in
- * the count, and whoever comes later sees that the entry has changed, and waits
- * in the page fault for the page-table lock. Counting first would miss a
- * reference taken between the count and the clearing.
+ * The race: O_DIRECT, vmsplice, io_uring and VFIO write to a page by a
+ * reference, not by an address. get_user_pages_fast() takes such a reference
+ * without a lock: it reads the entry, takes the reference, and checks that the
+ * entry has not changed. So this function first clears the entries and flushes
+ * the TLBs, and only then counts the references. A reference that was taken
+ * before is in the count. A thread that tries to take one later sees that the
+ * entry has changed, and waits for the page-table lock in the page fault. If the
+ * references were counted first, one that is taken between the count and the
+ * clearing would be missed.
  *
- * In 2009 the entry was put back read-only here. Now it stays empty, which is
- * stronger and one TLB flush cheaper: the caller still holds the lock, compares,
- * and either calls replace_page() or puts @orig back as it was.
+ * In 2009 this function set the entry read-only. An empty entry also stops
+ * readers, and needs one TLB flush less: the caller compares the page while its
+ * entry is empty, and then calls replace_page() or restore_pte().
  *
- * Return: 0 with the entry empty; -EBUSY when somebody holds a reference that the
- * mappings do not account for, and then the entry is exactly as it was.
+ * All entries are cleared before one flush of the whole range. A thread that
+ * touches a page while its entry is empty takes a page fault: it allocates a
+ * page, waits for the page-table lock, and frees the page again. So
+ * WRPROTECT_MAX_PAGES limits both the range of the flush and the number of
+ * entries that are empty at once.
+ *
+ * The result of each page is in @err: 0 if its entry is empty now; -EBUSY if the
+ * page is held (page_is_held()), and then its entry is as before.
+ *
+ * Context: the mmap lock and the page-table lock must be held, and the pages
+ * must be locked. Call it between pte_change_begin() and pte_change_end(), and
+ * do not drop the page-table lock while an entry is empty.
  */
-int page_wrprotect(struct vm_area_struct *vma, unsigned long addr, pte_t *ptep,
-		   struct page *page, pte_t *orig)
+void page_wrprotect(struct vm_area_struct *vma, struct pte_change *changes, unsigned int nr)
 {
-	flush_cache_page(vma, addr, page_to_pfn(page));
-	*orig = ptep_clear_flush_notify(vma, addr, ptep);
-	if (page_is_held(page)) {
-		set_pte_at(vma->vm_mm, addr, ptep, *orig);
-		return -EBUSY;
+	unsigned long start = changes[0].addr, end = changes[nr - 1].addr + PAGE_SIZE;
+	struct pte_change *change;
+
+	for (change = changes; change < changes + nr; change++) {
+		flush_cache_page(vma, change->addr, page_to_pfn(change->page));
+		change->orig = ptep_get_and_clear(vma->vm_mm, change->addr, change->ptep);
 	}
-	return 0;
+	flush_tlb_mm_range(vma->vm_mm, start, end, PAGE_SHIFT, false);
+	ksm_invalidate_range(vma->vm_mm, start, end);
+
+	for (change = changes; change < changes + nr; change++) {
+		change->err = page_is_held(change->page) ? -EBUSY : 0;
+		if (change->err)
+			restore_pte(vma, change);
+	}
 }
 EXPORT_SYMBOL_NS_GPL(page_wrprotect, KSM_LAB);
 
 /**
- * ptes_flush - make CPUs and secondary MMUs forget entries that were cleared
- * @vma: the mapping; the page-table lock has been held since the first was cleared
- * @start: the address of the first
- * @end: the byte after what the last one maps
+ * replace_page - map a kernel page in place of an anonymous page
+ * @vma: the VMA, private and anonymous
+ * @change: the anonymous page, after page_wrprotect()
+ * @kpage: the kernel page, with the same content
  *
- * For many entries this takes the place of the flush in page_wrprotect(): they are
- * cleared first, all of them, then flushed at once, and only then does
- * page_is_held() count the references of each.
+ * The race: no process can write to either page between page_wrprotect() and
+ * this function, so pages that were found equal are still equal. The map counts,
+ * reference counts and rss change under the page-table lock, so no other thread
+ * sees a page that is replaced in part.
+ *
+ * The new entry is read-only and clean. It keeps the soft-dirty bit, because the
+ * content has not changed. The old page loses its mapping and the reference of
+ * the mapping. If this was its last mapping, its swap slot is freed.
+ *
+ * Context: as for page_wrprotect().
+ * Return: 0 on success, or -EBUSY if the kernel's rule for exclusive pages says
+ * that the page may be pinned. Then the entry is as before page_wrprotect().
  */
-void ptes_flush(struct vm_area_struct *vma, unsigned long start, unsigned long end)
-{
-	flush_tlb_mm_range(vma->vm_mm, start, end, PAGE_SHIFT, false);
-	ksm_invalidate_range(vma->vm_mm, start, end);
-}
-
-/**
- * replace_page - map the kernel page in place of an anonymous one
- * @vma: the mapping: private and anonymous
- * @addr: the address in it
- * @ptep: its entry, empty since page_wrprotect(); the page-table lock has been
- *	held ever since
- * @orig: what the entry was
- * @page: the page that was mapped, locked; its content is that of @kpage
- * @kpage: the kernel page
- *
- * The race it is there for: between page_wrprotect() and here nobody could write,
- * so what was found equal is equal still. All accounts move while the lock is
- * held (map counts, references, rss), so nobody sees the page half replaced.
- *
- * The new entry is read-only, clean, and keeps the soft-dirty bit, since the
- * content is what it was. @page loses the mapping and its reference; a swap slot
- * that only it was kept for is freed.
- *
- * Return: 0; -EBUSY when the kernel's rule for exclusive pages says that @page
- * may be pinned, and then nothing has changed: the caller puts @orig back.
- */
-int replace_page(struct vm_area_struct *vma, unsigned long addr, pte_t *ptep, pte_t orig,
-		 struct page *page, struct page *kpage)
+int replace_page(struct vm_area_struct *vma, const struct pte_change *change,
+		 struct page *kpage)
 {
 	struct mm_struct *mm = vma->vm_mm;
+	struct page *page = change->page;
 	struct folio *folio = page_folio(page);
 	pte_t pte;
 
-	if (PageAnonExclusive(page) && ksm_try_share_anon_rmap(page))
+	if (PageAnonExclusive(page) && ksm_try_share_anon_rmap(page)) {
+		restore_pte(vma, change);
 		return -EBUSY;
+	}
 
 	pte = pte_mkclean(pte_wrprotect(mk_pte(kpage, vma->vm_page_prot)));
-	if (pte_soft_dirty(orig))
+	if (pte_soft_dirty(change->orig))
 		pte = pte_mksoft_dirty(pte);
 
 	get_page(kpage);
 	ksm_add_file_rmap(kpage, vma);
 	inc_mm_counter(mm, MM_FILEPAGES);
 	dec_mm_counter(mm, MM_ANONPAGES);
-	set_pte_at_notify(mm, addr, ptep, pte);
+	set_pte_at_notify(mm, change->addr, change->ptep, pte);
 
 	ksm_remove_rmap(page, vma);
 	if (ksm_mapcount(page) || folio_test_swapcache(folio)) {
-		/* Others may have it still (fork), mapped or swapped: their slot gets the content. */
-		if (pte_dirty(orig))
+		/* Other processes may use the page or its swap slot after fork. */
+		if (pte_dirty(change->orig))
 			folio_mark_dirty(folio);
 		if (!ksm_mapcount(page))
 			folio_free_swap(folio);
@@ -230,18 +249,21 @@ int replace_page(struct vm_area_struct *vma, unsigned long addr, pte_t *ptep, pt
 EXPORT_SYMBOL_NS_GPL(replace_page, KSM_LAB);
 
 /**
- * set_pte_at_notify - set an entry, and tell the secondary MMUs what it is
- * @mm: whose page table; the page-table lock is held
+ * set_pte_at_notify - set an entry, and pass it to the secondary MMUs
+ * @mm: the mm
  * @addr: the address
- * @ptep: its entry
- * @pte: what it shall be
+ * @ptep: its entry, which is empty
+ * @pte: the new entry
  *
- * The race it is there for: a KVM guest reads and writes through page tables of
- * its own. Were the entry set first, a vCPU could go on with the old page while
- * the process already sees the new one. In 2009 this call alone was in between:
- * KVM was handed the new entry. Since 6bdb913f0a70 (3.7) each call stands between
- * pte_change_begin() and pte_change_end(), and KVM lets go of the page at the
- * begin: nothing is left for it to change here. From 6.10 on it is not even told.
+ * The race: a KVM guest accesses memory through page tables of its own. If a
+ * secondary MMU still mapped the old page after the entry is set, a vCPU would
+ * use the old page while the process already uses the new one. In 2009 this call
+ * alone prevented that: it gave KVM the new entry. Since 6bdb913f0a70 (3.7)
+ * every caller calls pte_change_begin() first, where KVM unmaps the page, so
+ * nothing is left to change here. Since 6.10, KVM is not even called.
+ *
+ * Context: the page-table lock must be held. Call it between pte_change_begin()
+ * and pte_change_end().
  */
 void set_pte_at_notify(struct mm_struct *mm, unsigned long addr, pte_t *ptep, pte_t pte)
 {

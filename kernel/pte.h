@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The four helpers of the series: one page-table entry, from found to replaced.
+ * The helpers that change page-table entries; see pte.c.
  */
 #ifndef KSM_PTE_H
 #define KSM_PTE_H
@@ -17,9 +17,32 @@
 #define page_wrprotect		ksm_page_wrprotect
 #define pte_change_begin	ksm_pte_change_begin
 #define pte_change_end		ksm_pte_change_end
-#define ptes_flush		ksm_ptes_flush
 #define replace_page		ksm_replace_page
 #define set_pte_at_notify	ksm_set_pte_at_notify
+
+/*
+ * The limit of one page_wrprotect(): its pages lie in a range of so many pages.
+ * So no more entries than that are empty at once, and the TLB flush of the range
+ * is small: above 33 pages, x86 flushes the whole TLB of the process.
+ */
+#define WRPROTECT_MAX_PAGES	32
+
+/**
+ * struct pte_change - an anonymous page that a kernel page is to replace
+ * @addr: the address of the page
+ * @ptep: the page-table entry that maps it
+ * @page: the page: anonymous, not compound, and locked. The caller holds one
+ *	reference.
+ * @orig: the entry before page_wrprotect()
+ * @err: the result of page_wrprotect(): 0, or -EBUSY if the page is held
+ */
+struct pte_change {
+	unsigned long addr;
+	pte_t *ptep;
+	struct page *page;
+	pte_t orig;
+	int err;
+};
 
 pmd_t *ksm_find_pmd(struct mm_struct *mm, unsigned long addr, unsigned long *next);
 void pte_change_begin(struct vm_area_struct *vma, unsigned long start, unsigned long end,
@@ -27,17 +50,21 @@ void pte_change_begin(struct vm_area_struct *vma, unsigned long start, unsigned 
 void pte_change_end(struct mmu_notifier_range *range);
 pte_t *get_pte(struct mm_struct *mm, unsigned long addr, spinlock_t **ptl);
 bool page_is_held(struct page *page);
-void ptes_flush(struct vm_area_struct *vma, unsigned long start, unsigned long end);
-int page_wrprotect(struct vm_area_struct *vma, unsigned long addr, pte_t *ptep,
-		   struct page *page, pte_t *orig);
-int replace_page(struct vm_area_struct *vma, unsigned long addr, pte_t *ptep, pte_t orig,
-		 struct page *page, struct page *kpage);
+void page_wrprotect(struct vm_area_struct *vma, struct pte_change *changes, unsigned int nr);
+int replace_page(struct vm_area_struct *vma, const struct pte_change *change,
+		 struct page *kpage);
 void set_pte_at_notify(struct mm_struct *mm, unsigned long addr, pte_t *ptep, pte_t pte);
 
-/* Give back what get_pte() gave. */
+/* Unmap and unlock an entry from get_pte(). */
 static inline void put_pte(pte_t *ptep, spinlock_t *ptl)
 {
 	ksm_pte_unmap_unlock(ptep, ptl);
+}
+
+/* Restore the entry that page_wrprotect() cleared. */
+static inline void restore_pte(struct vm_area_struct *vma, const struct pte_change *change)
+{
+	set_pte_at(vma->vm_mm, change->addr, change->ptep, change->orig);
 }
 
 #endif /* KSM_PTE_H */

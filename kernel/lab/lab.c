@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * ksm_lab: the PTE helpers of the driver, one at a time, on an address of one's own.
+ * ksm_lab: call the PTE helpers of the driver one at a time.
  *
- * For lessons and tests only. Each call holds what the helpers ask their caller to
- * hold (see pte.c), shows the page-table entry before and after, and leaves the
- * address space in order, whatever the helper returned.
+ * This module is for lessons and tests. Each call takes the locks that the
+ * helpers need (see pte.c), calls one helper for an address of the caller, and
+ * returns the page-table entry before and after. The address space is left
+ * consistent, whatever the helper returns.
  */
 #include <linux/fs.h>
 #include <linux/highmem.h>
@@ -22,7 +23,10 @@
 #include "hash.h"
 #include "lab.h"
 
-/* The page at @ptep, if the helpers can deal with it. The page-table lock is held. */
+/*
+ * Return the page that @ptep maps, or NULL if the helpers cannot handle it. The
+ * caller holds the page-table lock.
+ */
 static struct page *small_anon_page(pte_t *ptep)
 {
 	pte_t pte = ptep_get(ptep);
@@ -34,39 +38,47 @@ static struct page *small_anon_page(pte_t *ptep)
 	return PageAnon(page) && !PageCompound(page) && !PageKsm(page) ? page : NULL;
 }
 
-/* With everything held, and the caller's reference to @page. */
+/*
+ * Call the helper that @call asks for, and return its result. The caller holds
+ * all locks that the helpers need, and a reference to @page.
+ */
 static int call_helper(struct ksm_lab_call *call, struct vm_area_struct *vma, pte_t *ptep,
 		       struct page *page, struct page *kpage)
 {
+	struct pte_change change = {
+		.addr = call->addr,
+		.ptep = ptep,
+		.page = page,
+	};
 	struct mm_struct *mm = vma->vm_mm;
-	pte_t orig;
-	int err;
+	pte_t pte;
 
 	switch (call->op) {
 	case KSM_LAB_GET_PTE:
 		return 0;
 	case KSM_LAB_SET_PTE:
-		/* It allows what it did before, so no TLB has to be flushed. */
-		orig = ptep_get_and_clear(mm, call->addr, ptep);
-		set_pte_at_notify(mm, call->addr, ptep, pte_mkold(orig));
+		/* The new entry permits the same accesses: no TLB flush. */
+		pte = ptep_get_and_clear(mm, call->addr, ptep);
+		set_pte_at_notify(mm, call->addr, ptep, pte_mkold(pte));
 		return 0;
 	}
 
-	err = page_wrprotect(vma, call->addr, ptep, page, &orig);
-	if (err)
-		return err;
+	page_wrprotect(vma, &change, 1);
+	if (change.err)
+		return change.err;
 	if (call->op == KSM_LAB_WRPROTECT) {
-		set_pte_at_notify(mm, call->addr, ptep, pte_wrprotect(orig));
+		set_pte_at_notify(mm, call->addr, ptep, pte_wrprotect(change.orig));
 		return 0;
 	}
 	copy_highpage(kpage, page);
-	err = replace_page(vma, call->addr, ptep, orig, page, kpage);
-	if (err)
-		set_pte_at(mm, call->addr, ptep, orig);
-	return err;
+	return replace_page(vma, &change, kpage);
 }
 
-/* With the mmap lock held for reading. */
+/*
+ * Lock the page at the address of @call, and call the helper. The caller holds
+ * the mmap lock for reading. Returns 0 if the helper was called, or a negative
+ * error of KSM_LAB_CALL.
+ */
 static int call_at(struct ksm_lab_call *call, struct page *kpage)
 {
 	struct mm_struct *mm = current->mm;
@@ -196,4 +208,4 @@ module_misc_device(lab_dev);
 MODULE_IMPORT_NS(KSM_LAB);
 MODULE_LICENSE("GPL");
 MODULE_AUTHOR("The /dev/ksm lab contributors");
-MODULE_DESCRIPTION("The PTE helpers of /dev/ksm, one at a time, for lessons and tests");
+MODULE_DESCRIPTION("Call the PTE helpers of /dev/ksm one at a time, for lessons and tests");

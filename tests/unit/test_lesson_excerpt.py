@@ -84,4 +84,4 @@ def test_a_renamed_function_is_an_error_that_names_what_is_near(tree: Path) -> N
 def test_it_finds_what_the_driver_defines() -> None:
     assert "pte_wrprotect" in excerpt.find("kernel/pte.c", "replace_page").text
     assert excerpt.find("kernel/trace.h", "devksm_merge").text.endswith(");")
-    assert excerpt.find("kernel/sysfs.c", "ksm_settings").text.startswith("struct ksm_settings")
+    assert excerpt.find("kernel/core.c", "ksm_settings").text.startswith("struct ksm_settings")
