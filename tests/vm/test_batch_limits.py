@@ -1,0 +1,86 @@
+"""The limit of a batch of page-table entries (WRPROTECT_MAX_PAGES of kernel/pte.h)."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import kksmd
+import pytest
+
+from ksmlab import content
+from ksmlab.kprobes import Kprobes, Probe
+from ksmlab.libc import PAGE_SIZE
+from ksmlab.memory import Arena
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ksmlab.device import Area
+    from ksmlab.sysfs import KsmSysfs
+
+MAX_PAGES = 32
+#: The pages that one page table maps.
+TABLE = 512
+WRPROTECT = Probe("wrprotect", "ksm:ksm_page_wrprotect", "nr=%dx")
+
+
+@contextmanager
+def recorded(*more: Probe) -> Iterator[Kprobes]:
+    """Record each page_wrprotect(), each TLB flush by kksmd, and more."""
+    flush = Probe(
+        "flush", "flush_tlb_mm_range", "start=%si end=%dx", f"common_pid == {kksmd.tid()}"
+    )
+    with Kprobes(WRPROTECT, flush, *more) as probes:
+        yield probes
+
+
+@pytest.mark.parametrize(
+    "step", [1, 7, 40, 255], ids=["side by side", "near", "far apart", "at both ends"]
+)
+def test_a_flush_spans_at_most_32_pages(area: Area, scanning: KsmSysfs, step: int) -> None:
+    """The pages that exist are equal, and one batch of candidates can be all of a page table."""
+    with Arena(2 * TABLE, huge=False) as arena, recorded() as probes:
+        pages = range(0, arena.npages, step)
+        for page in pages:
+            arena.write(page, b"equal")
+        area.register(arena)
+        scanning.wait_until(lambda s: s.pages_shared == len(pages) - 1, 60, "all pages to merge")
+        calls = probes.calls()
+        spans = [
+            (call.arguments["end"] - call.arguments["start"]) // PAGE_SIZE
+            for call in calls
+            if call.name == "flush"
+        ]
+        batches = [call.arguments["nr"] for call in calls if call.name == "wrprotect"]
+        assert max(spans) <= MAX_PAGES
+        assert max(batches) <= MAX_PAGES
+        assert len(spans) == len(batches)
+        assert sum(batches) >= len(pages)
+        assert arena.verify() == []
+
+
+def test_a_thread_faults_at_most_once_for_each_batch(area: Area, scanning: KsmSysfs) -> None:
+    """A thread that finds an entry empty waits in one page fault until the batch is done."""
+    with Arena(2 * TABLE, huge=False) as arena:
+        arena.fill(content.equal(arena.npages))
+        arena.verify()
+        fault = Probe(
+            "fault",
+            "handle_mm_fault",
+            "address=%si",
+            f"address >= {arena.address:#x} && address < {arena.address + arena.size:#x}",
+        )
+        rounds: list[list[int]] = []
+
+        def merged(ksm: KsmSysfs) -> bool:
+            rounds.append(arena.verify())
+            return ksm.pages_shared == arena.npages - 1
+
+        with recorded(fault) as probes:
+            area.register(arena)
+            scanning.wait_until(merged, 120, "all pages to merge", interval=0)
+            names = [call.name for call in probes.calls()]
+        assert not any(rounds)
+        assert names.count("wrprotect") >= arena.npages / MAX_PAGES
+        assert names.count("fault") <= names.count("wrprotect")
