@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * How long this machine takes to hash pages, with nothing around it: the yardstick
- * for a scan, which cannot know that a page is unchanged without reading some of it.
+ * Measure how long this machine takes to hash pages in a plain loop.
+ *
+ * The benchmark compares scans with this time, because a scan must read at
+ * least a part of each page to know that it is unchanged.
  */
 #include <linux/highmem.h>
 #include <linux/ktime.h>
@@ -11,10 +13,10 @@
 
 #include "hash.h"
 
-/* Pages that are held at a time; the clock is read twice for each batch. */
+/* The number of pages that are referenced and timed together. */
 #define BATCH	32
 
-/* Only what is between the two looks at the clock counts: finding pages does not. */
+/* Hash pages, and add the time to @hash. It excludes the time to find them. */
 static void hash_batch(struct ksm_lab_hash *hash, struct page **pages, int count)
 {
 	u64 start = ktime_get_ns();
@@ -31,9 +33,11 @@ static void hash_batch(struct ksm_lab_hash *hash, struct page **pages, int count
 
 /**
  * ksm_lab_hash - hash pages of the caller in a plain loop
- * @hash: which, and where the answer goes
+ * @hash: the range of pages; its @ns and @sum are set
  *
- * Return: 0; -EFAULT when a page cannot be read; -EINTR when the caller is killed.
+ * Context: process context. May sleep.
+ * Return: 0 on success; -EFAULT if a page cannot be read; -EINTR if the caller
+ * was killed.
  */
 int ksm_lab_hash(struct ksm_lab_hash *hash)
 {

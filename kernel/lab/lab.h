@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
 /*
- * The interface of /dev/ksm_lab: one PTE helper of the driver at a time, and the
- * time that a plain loop takes to hash pages.
+ * The interface of /dev/ksm_lab, which calls the PTE helpers of the driver one
+ * at a time, and hashes pages in a plain loop.
  */
 #ifndef KSM_LAB_H
 #define KSM_LAB_H
@@ -10,12 +10,13 @@
 #include <linux/types.h>
 
 /**
- * enum ksm_lab_op - what to call
- * @KSM_LAB_GET_PTE: get_pte() alone: look, change nothing
- * @KSM_LAB_WRPROTECT: page_wrprotect(), and then the entry is put back read-only
- * @KSM_LAB_REPLACE: page_wrprotect(), then replace_page() with a kernel page that
- *	is a copy of the page
- * @KSM_LAB_SET_PTE: set_pte_at_notify() with the same entry, marked as not accessed
+ * enum ksm_lab_op - the helper to call
+ * @KSM_LAB_GET_PTE: get_pte(): read the entry only
+ * @KSM_LAB_WRPROTECT: page_wrprotect() for one page; then the entry is set
+ *	again, read-only
+ * @KSM_LAB_REPLACE: page_wrprotect() for one page, then replace_page() with a
+ *	copy of the page
+ * @KSM_LAB_SET_PTE: set_pte_at_notify() with the same entry, but not accessed
  */
 enum ksm_lab_op {
 	KSM_LAB_GET_PTE = 1,
@@ -27,12 +28,13 @@ enum ksm_lab_op {
 /**
  * struct ksm_lab_call - argument of KSM_LAB_CALL
  * @op: in: an enum ksm_lab_op
- * @result: out: what the helper returned, 0 or a negative errno
+ * @result: out: the result of the helper: 0 or a negative errno
  * @addr: in: an address of the caller
  * @before: out: the page-table entry before the call
- * @after: out: the page-table entry after it
- * @refs: out: the reference count of the page before the call, without the lab's own
- * @mapcount: out: how many entries mapped the page before the call
+ * @after: out: the page-table entry after the call
+ * @refs: out: the reference count of the page before the call, without the
+ *	reference of ksm_lab
+ * @mapcount: out: the map count of the page before the call
  */
 struct ksm_lab_call {
 	__u32 op;
@@ -47,20 +49,21 @@ struct ksm_lab_call {
 /**
  * KSM_LAB_CALL - call one helper
  *
- * Return: 0, and the helper's own result is in @result; -EINVAL for an unknown
- * @op; -ENXIO when there is no ordinary small anonymous page at @addr (a hole, a
- * huge page, a file, or a page that is replaced already); -EBUSY when the page is
- * locked; -ENOMEM; -EFAULT.
+ * Return: 0 if the helper was called, with its result in @result; -EINVAL if @op
+ * is unknown; -ENXIO if @addr does not map a small anonymous page, because it is
+ * in a hole, a huge page or a file mapping, or maps a kernel page; -EBUSY if the
+ * page is locked; -ENOMEM; -EFAULT.
  */
 #define KSM_LAB_CALL	_IOWR(0xAB, 0x80, struct ksm_lab_call)
 
 /**
  * struct ksm_lab_hash - argument of KSM_LAB_HASH
- * @addr: in: the address of the first page, of the caller
- * @npages: in: how many pages
+ * @addr: in: the address of the first page
+ * @npages: in: the number of pages
  * @pad: ignored
- * @ns: out: nanoseconds that hashing took, without the time to find the pages
- * @sum: out: xxh64 of the content; each page has the sum of those before as its seed
+ * @ns: out: the time that hashing took, in nanoseconds, without the time to find
+ *	the pages
+ * @sum: out: xxh64 of the content; the hash of each page is the seed for the next
  */
 struct ksm_lab_hash {
 	__u64 addr;
@@ -71,19 +74,19 @@ struct ksm_lab_hash {
 };
 
 /**
- * KSM_LAB_HASH - hash pages with xxh64 in a plain loop, and say how long it took
+ * KSM_LAB_HASH - hash pages with xxh64 in a plain loop, and measure the time
  *
- * Pages that are not there yet are faulted in, as if they had been read.
+ * Missing pages are faulted in, as by a read.
  *
- * Return: 0; -EINVAL when @addr is not page-aligned; -EFAULT when a page cannot be
- * read; -EINTR when the caller is killed.
+ * Return: 0 on success; -EINVAL if @addr is not page-aligned; -EFAULT if a page
+ * cannot be read; -EINTR if the caller was killed.
  */
 #define KSM_LAB_HASH	_IOWR(0xAB, 0x81, struct ksm_lab_hash)
 
 /**
  * KSM_LAB_HOLD_MMAP_LOCK - hold the mmap lock of the caller for writing
  *
- * The argument is the time in milliseconds; 0 means until a signal arrives.
+ * The argument is the time in milliseconds; with 0, only a signal ends it.
  *
  * Return: 0 on success, or -EINTR if a signal arrived before the time was over.
  */

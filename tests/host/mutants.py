@@ -14,15 +14,13 @@ if TYPE_CHECKING:
 
 #: Where a mutant is run, unless it says otherwise.
 STOCK = ("debian-6.1", "debian-6.12")
-#: In the place of giving back the pages of some jobs: those that were replaced stay, full of zeros.
+#: Instead of freeing the pages that were replaced: fill them with zeros, and never free them.
 KEEP_FRAMES = """
-	for (i = 0; i < nr && taken; i++) {
-		if (!jobs[i].page)
-			continue;
-		if (jobs[i].why || ksm_mapcount(jobs[i].page))
-			put_page(jobs[i].page);
+	for (i = 0; i < nr; i++) {
+		if (ksm_mapcount(pages[i]))
+			put_page(pages[i]);
 		else
-			clear_highpage(jobs[i].page);
+			clear_highpage(pages[i]);
 	}"""
 
 
@@ -72,7 +70,7 @@ MUTANTS = (
             Edit("pte.c", "mmu_notifier_invalidate_range_end(range);", ""),
             Edit("pte.c", "mmu_notifier_change_pte(mm, addr, pte);", ""),
             Edit("pte.c", "ksm_invalidate_range(vma->vm_mm, start, end);", ""),
-            Edit("merge.c", "release_pages(pages, freed);", KEEP_FRAMES),
+            Edit("merge.c", "release_pages(pages, nr);", KEEP_FRAMES),
         ),
         test="tests/vm/test_kvm_guests.py::test_guests_read_what_they_wrote",
         sign=r"guest \d WRONG",
@@ -89,10 +87,23 @@ MUTANTS = (
         name="no TLB flush before the compare",
         edits=(
             Edit("pte.c", "flush_tlb_mm_range(vma->vm_mm, start, end, PAGE_SHIFT, false);", ""),
-            Edit("merge.c", "release_pages(pages, freed);", KEEP_FRAMES),
+            Edit("merge.c", "release_pages(pages, nr);", KEEP_FRAMES),
         ),
         test="tests/vm/test_tlb.py::test_no_write_goes_to_the_frame_from_before_the_merge",
         sign=r"\d+ of \d+ writes after a merge are lost",
+    ),
+    # One flush then covers all addresses from the first job to the last.
+    Mutant(
+        name="the span of a TLB flush is not limited",
+        edits=(
+            Edit(
+                "merge.c",
+                "n < nr && jobs[n].addr - jobs[0].addr < WRPROTECT_MAX_PAGES * PAGE_SIZE",
+                "n < nr && n < WRPROTECT_MAX_PAGES",
+            ),
+        ),
+        test="tests/vm/test_batch_limits.py::test_a_flush_spans_at_most_32_pages",
+        sign=r"assert \d+ <= 32",
     ),
     Mutant(
         name="the rss is not moved",

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from ksmlab.bench import host, latency, latency_host
+from ksmlab.bench.batches import Batches, summarize
 from ksmlab.bench.latency import Longest, longest
 from ksmlab.bench.latency_host import Latencies
 from ksmlab.bench.tracer import Section, Tracer, TracerError, parse
+from ksmlab.kprobes import Call
 
 TRACE = (Path(__file__).with_name("data") / "preemptoff-trace.txt").read_text()
 ONE = Section(56196, "python3", "p9_virtio_zc_request", "p9_virtio_zc_request")
@@ -70,11 +72,28 @@ def test_what_was_traced_is_shown_and_written(tmp_path: Path) -> None:
     both = Longest("hash", "sparse", "preemptoff", 9, ONE, TWO)
     none = Longest("in_kernel", "sparse", "irqsoff", 9, None, TWO)
     assert Longest.from_data(json.loads(json.dumps(asdict(none)))) == none
-    found = Latencies("6.12-latency", (both, none))
+    found = Latencies("6.12-latency", (both, none), (Batches("sparse", 4, 32, 57, 31),))
     first, second = latency_host.table(found).rows
     assert first[2:] == ("preemptoff", "56196 µs", str(ONE), "70 µs", str(TWO))
     assert second[3:5] == ("-", "-")
+    assert latency_host.batch_table(found).rows == (("sparse", "4", "32", "57 µs", "31 pages"),)
     path = latency_host.write([found], host.describe(tmp_path, "ksmlab bench --latency"), tmp_path)
     data = json.loads(path.read_text())
     assert data["command"] == "ksmlab bench --latency"
     assert data["kernels"][0]["longest"][0]["scanner"]["us"] == ONE.us
+    assert data["kernels"][0]["batches"][0]["empty_us"] == 57
+
+
+def test_the_largest_of_each_measure_is_reported() -> None:
+    calls = [
+        Call(1.000000, "done", {}),
+        Call(2.000000, "clear", {"nr": 3}),
+        Call(2.000001, "flush", {"start": 0x1000, "end": 0x5000}),
+        Call(2.000040, "done", {}),
+        Call(3.000000, "clear", {"nr": 8}),
+        Call(3.000001, "flush", {"start": 0x1000, "end": 0x4000}),
+        Call(3.000015, "done", {}),
+        Call(9.000000, "done", {}),
+    ]
+    assert summarize("all_equal", calls) == Batches("all_equal", 2, 8, 40, 4)
+    assert summarize("sparse", []) == Batches("sparse", 0, 0, 0, 0)

@@ -212,6 +212,7 @@ def trace(lab: lab_module.Lab, what: Wanted, out: Path, console: Console) -> Non
     found = tuple(latency_host.measure(lab, name, what, how) for name in what.kernels)
     for one in found:
         console.print(latency_host.table(one).rich())
+        console.print(latency_host.batch_table(one).rich())
     console.print(f"all of it: {latency_host.write(found, described, out)}")
 
 

@@ -12,7 +12,7 @@ import sys
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from ksmlab.bench import figures
+from ksmlab.bench import batches, figures
 from ksmlab.bench.guest import Session, say, take_the_cpu
 from ksmlab.bench.plan import Plan
 from ksmlab.bench.tracer import TRACERS, Section, Tracer
@@ -108,6 +108,8 @@ def main() -> None:
     say("guest", asdict(session.guest()))
     for one in measure(session):
         say("longest", asdict(one))
+    for largest in batches.measure(session):
+        say("batches", asdict(largest))
     session.modules.unload()
 
 

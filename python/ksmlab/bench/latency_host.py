@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from ksmlab.bench.batches import Batches
 from ksmlab.bench.latency import Longest
 from ksmlab.bench.metrics import NOTHING
 from ksmlab.bench.plan import HASH, IN_KERNEL
@@ -35,10 +36,12 @@ class Latencies:
     Attributes:
         release: What uname -r says in the VM.
         longest: The longest sections.
+        batches: The largest batches of page-table entries that the driver changed at once.
     """
 
     release: str
     longest: tuple[Longest, ...]
+    batches: tuple[Batches, ...] = ()
 
 
 def wanted(kernels: Sequence[str], workloads: Sequence[str], npages: int) -> Wanted:
@@ -62,16 +65,21 @@ def measure(lab: Lab, kernel: str, what: Wanted, accel: Accel) -> Latencies:
     """
     releases: list[str] = []
     found: list[Longest] = []
+    batches: list[Batches] = []
 
     def take(data: dict[str, Any]) -> None:
-        if data.pop("kind") == "guest":
+        kind = data.pop("kind")
+        if kind == "guest":
             releases.append(data["release"])
+            return
+        if kind == "batches":
+            batches.append(Batches(**data))
             return
         found.append(Longest.from_data(data))
         lab.progress.say("  ".join(_row(found[-1])))
 
     run_in(lab, kernel, what, accel, take, module="ksmlab.bench.latency")
-    return Latencies("".join(releases), tuple(found))
+    return Latencies("".join(releases), tuple(found), tuple(batches))
 
 
 def _us(section: Section | None) -> str:
@@ -89,6 +97,23 @@ def table(latencies: Latencies) -> Table:
     head = ("workload", "engine", "off", "scanner", "where", "others", "whose")
     rows = tuple(_row(one) for one in latencies.longest)
     return Table(f"Longest sections on {latencies.release}", head, rows, numeric=len(head))
+
+
+def batch_table(latencies: Latencies) -> Table:
+    """Show the largest batch of page-table entries of each workload in which pages merge."""
+    head = ("workload", "batches", "entries empty at once", "longest empty", "largest flush")
+    rows = tuple(
+        (
+            one.workload,
+            str(one.batches),
+            str(one.entries),
+            f"{one.empty_us} µs",
+            f"{one.span} pages",
+        )
+        for one in latencies.batches
+    )
+    title = f"Batches of page-table entries on {latencies.release}"
+    return Table(title, head, rows, numeric=len(head))
 
 
 def write(found: Sequence[Latencies], described: Results, directory: Path) -> Path:
