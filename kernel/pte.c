@@ -98,7 +98,8 @@ EXPORT_SYMBOL_NS_GPL(pte_change_end, KSM_LAB);
  *
  * The race: without the page-table lock, another thread can change the entry
  * between a read of it and the next step. Page faults, reclaim and migration do
- * so. A caller therefore relies on nothing that it read before it took the lock.
+ * so. A caller therefore relies on nothing that it read before it took the
+ * lock.
  *
  * Context: the mmap lock of @mm must be held. On success, returns with the
  * page-table lock held; release both with put_pte().
@@ -152,9 +153,9 @@ bool page_is_held(struct page *page)
  * entry has not changed. So this function first clears the entries and flushes
  * the TLBs, and only then counts the references. A reference that was taken
  * before is in the count. A thread that tries to take one later sees that the
- * entry has changed, and waits for the page-table lock in the page fault. If the
- * references were counted first, one that is taken between the count and the
- * clearing would be missed.
+ * entry has changed, and waits for the page-table lock in the page fault. If
+ * the references were counted first, one that is taken between the count and
+ * the clearing would be missed.
  *
  * In 2009 this function set the entry read-only. An empty entry also stops
  * readers, and needs one TLB flush less: the caller compares the page while its
@@ -166,8 +167,8 @@ bool page_is_held(struct page *page)
  * WRPROTECT_MAX_PAGES limits both the range of the flush and the number of
  * entries that are empty at once.
  *
- * The result of each page is in @err: 0 if its entry is empty now; -EBUSY if the
- * page is held (page_is_held()), and then its entry is as before.
+ * The result of each page is in @err: 0 if its entry is empty now; -EBUSY if
+ * the page is held (page_is_held()), and then its entry is as before.
  *
  * Context: the mmap lock and the page-table lock must be held, and the pages
  * must be locked. Call it between pte_change_begin() and pte_change_end(), and
@@ -200,13 +201,13 @@ EXPORT_SYMBOL_NS_GPL(page_wrprotect, KSM_LAB);
  * @kpage: the kernel page, with the same content
  *
  * The race: no process can write to either page between page_wrprotect() and
- * this function, so pages that were found equal are still equal. The map counts,
- * reference counts and rss change under the page-table lock, so no other thread
- * sees a page that is replaced in part.
+ * this function, so pages that were found equal are still equal. The map
+ * counts, reference counts and rss change under the page-table lock, so no
+ * other thread sees a page that is replaced in part.
  *
- * The new entry is read-only and clean. It keeps the soft-dirty bit, because the
- * content has not changed. The old page loses its mapping and the reference of
- * the mapping. If this was its last mapping, its swap slot is freed.
+ * The new entry is read-only and clean. It keeps the soft-dirty bit, because
+ * the content has not changed. The old page loses its mapping and the reference
+ * of the mapping. If this was its last mapping, its swap slot is freed.
  *
  * Context: as for page_wrprotect().
  * Return: 0 on success, or -EBUSY if the kernel's rule for exclusive pages says
@@ -257,10 +258,10 @@ EXPORT_SYMBOL_NS_GPL(replace_page, KSM_LAB);
  *
  * The race: a KVM guest accesses memory through page tables of its own. If a
  * secondary MMU still mapped the old page after the entry is set, a vCPU would
- * use the old page while the process already uses the new one. In 2009 this call
- * alone prevented that: it gave KVM the new entry. Since 6bdb913f0a70 (3.7)
- * every caller calls pte_change_begin() first, where KVM unmaps the page, so
- * nothing is left to change here. Since 6.10, KVM is not even called.
+ * use the old page while the process already uses the new one. In 2009 this
+ * call alone prevented that: it gave KVM the new entry. Since 6bdb913f0a70
+ * (3.7), KVM unmaps the page in pte_change_begin(), so nothing is left to change
+ * here. Since 6.10, KVM is not even called.
  *
  * Context: the page-table lock must be held. Call it between pte_change_begin()
  * and pte_change_end().

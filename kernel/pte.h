@@ -21,9 +21,9 @@
 #define set_pte_at_notify	ksm_set_pte_at_notify
 
 /*
- * The limit of one page_wrprotect(): its pages lie in a range of so many pages.
- * So no more entries than that are empty at once, and the TLB flush of the range
- * is small: above 33 pages, x86 flushes the whole TLB of the process.
+ * The limit of one page_wrprotect(): the length, in pages, of the range that it
+ * changes. So no more entries than that are empty at once. For a range of more
+ * than 33 pages, x86 would flush the whole TLB of the process.
  */
 #define WRPROTECT_MAX_PAGES	32
 

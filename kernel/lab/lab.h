@@ -49,10 +49,10 @@ struct ksm_lab_call {
 /**
  * KSM_LAB_CALL - call one helper
  *
- * Return: 0 if the helper was called, with its result in @result; -EINVAL if @op
- * is unknown; -ENXIO if @addr does not map a small anonymous page, because it is
- * in a hole, a huge page or a file mapping, or maps a kernel page; -EBUSY if the
- * page is locked; -ENOMEM; -EFAULT.
+ * Return: 0 if the helper was called, with its result in @result; -EINVAL if
+ * @op is unknown; -ENXIO if @addr does not map a small anonymous page, because
+ * it is in a hole, a huge page or a file mapping, or maps a kernel page; -EBUSY
+ * if the page is locked; -ENOMEM; -EFAULT.
  */
 #define KSM_LAB_CALL	_IOWR(0xAB, 0x80, struct ksm_lab_call)
 
@@ -61,9 +61,10 @@ struct ksm_lab_call {
  * @addr: in: the address of the first page
  * @npages: in: the number of pages
  * @pad: ignored
- * @ns: out: the time that hashing took, in nanoseconds, without the time to find
- *	the pages
- * @sum: out: xxh64 of the content; the hash of each page is the seed for the next
+ * @ns: out: the time that hashing took, in nanoseconds, without the time to
+ *	find the pages
+ * @sum: out: xxh64 of the content; the hash of each page is the seed for the
+ *	next
  */
 struct ksm_lab_hash {
 	__u64 addr;
