@@ -23,6 +23,7 @@ struct ksm_settings ksm_settings = {
 	.run = KSM_RUN_STOP,
 	.pages_to_scan = 512,
 	.sleep = 20000,
+	.max_page_sharing = 256,
 };
 
 DECLARE_WAIT_QUEUE_HEAD(ksm_scan_asleep);

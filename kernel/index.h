@@ -70,7 +70,7 @@ enum ksm_kind { KSM_STABLE, KSM_UNSTABLE };
  *	to a value less than, equal to, or greater than zero, and return true.
  *	Return false if the page of @entry is gone
  * @dropped: called after the index itself has removed @entry, because its page
- *	is gone or because @flush has removed it
+ *	is gone, or because @flush or @retry has removed it
  */
 struct ksm_index_callbacks {
 	bool (*order)(const void *content, struct ksm_entry *entry, enum ksm_kind kind, int *order);
@@ -96,6 +96,9 @@ struct ksm_index;
  * @flush: remove up to @max unstable entries, call @dropped for each of them,
  *	and return true if any remain. NULL if unstable entries stay in the
  *	index from pass to pass
+ * @retry: remove the unstable entry that matches @key, and call @dropped for
+ *	it, so that a search for its page is repeated. NULL if unstable entries
+ *	leave the index at the end of each pass
  * @bytes: return the size of the index in bytes, without its entries
  * @next: return the entry after @entry, or the first one if @entry is NULL;
  *	NULL at the end
@@ -114,6 +117,7 @@ struct ksm_index_ops {
 						     struct ksm_entry *entry);
 	void (*forget)(struct ksm_index *index, struct ksm_entry *entry, enum ksm_kind kind);
 	bool (*flush)(struct ksm_index *index, unsigned int max);
+	void (*retry)(struct ksm_index *index, const struct ksm_key *key);
 	size_t (*bytes)(struct ksm_index *index);
 	struct ksm_entry *(*next)(struct ksm_index *index, struct ksm_entry *entry,
 				  enum ksm_kind kind);

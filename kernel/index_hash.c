@@ -314,6 +314,16 @@ static void hash_forget(struct ksm_index *index, struct ksm_entry *entry, enum k
 	table_erase(&index->tables[kind], entry);
 }
 
+static void hash_retry(struct ksm_index *index, const struct ksm_key *key)
+{
+	struct ksm_entry *entry = hash_find(index, key, KSM_UNSTABLE);
+
+	if (!entry)
+		return;
+	hash_forget(index, entry, KSM_UNSTABLE);
+	index->cb->dropped(entry, KSM_UNSTABLE);
+}
+
 static size_t table_bytes(const struct ksm_table *table)
 {
 	unsigned long segments = DIV_ROUND_UP(table->size, SEGMENT);
@@ -352,6 +362,7 @@ const struct ksm_index_ops ksm_index_hash = {
 	.insert_stable = hash_insert_stable,
 	.find_or_insert_unstable = hash_find_or_insert_unstable,
 	.forget = hash_forget,
+	.retry = hash_retry,
 	.bytes = hash_bytes,
 	.next = hash_next,
 };

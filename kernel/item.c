@@ -189,7 +189,7 @@ static void item_unlink(struct ksm_item *item)
 }
 
 /**
- * ksm_item_forget - remove an item from the unstable index or from its node
+ * ksm_item_forget - remove an item from the index, its node or the zero pages
  * @item: the item; it becomes KSM_ITEM_PLAIN, unless it is KSM_ITEM_MERGING
  * @how: how its merge ended, if it was merged
  *
@@ -212,6 +212,48 @@ void ksm_item_forget(struct ksm_item *item, enum ksm_break how)
 					   page_to_pfn(item->node->kpage), how);
 		item_unlink(item);
 		break;
+	case KSM_ITEM_ZERO:
+		WRITE_ONCE(ksm_counters.zero_pages, ksm_counters.zero_pages - 1);
+		item->state = KSM_ITEM_PLAIN;
+		break;
+	}
+}
+
+/**
+ * ksm_item_set_zero - record that the zero page has replaced a page
+ * @item: the item of the page; KSM_ITEM_PLAIN
+ *
+ * Context: ksm_lock must be held.
+ */
+void ksm_item_set_zero(struct ksm_item *item)
+{
+	item->state = KSM_ITEM_ZERO;
+	item->seen = 0;
+	ksm_item_track(item);
+	WRITE_ONCE(ksm_counters.zero_pages, ksm_counters.zero_pages + 1);
+}
+
+/**
+ * ksm_chunk_count_zeroed - record which pages the zero page has replaced
+ * @chunk: a chunk; the caller has split a huge page in it
+ *
+ * The split sets bits in @chunk->zeroed. An item that is KSM_ITEM_MERGING keeps
+ * its bit: its own scanner clears that when the merge has failed.
+ *
+ * Context: ksm_lock must be held.
+ */
+void ksm_chunk_count_zeroed(struct ksm_chunk *chunk)
+{
+	struct ksm_item *item;
+	unsigned long i;
+
+	for_each_set_bit(i, chunk->zeroed, KSM_CHUNK_PAGES) {
+		item = ksm_chunk_item(chunk, i);
+		if (item->state == KSM_ITEM_MERGING)
+			continue;
+		clear_bit(i, chunk->zeroed);
+		ksm_item_forget(item, KSM_BREAK_ZEROED);
+		ksm_item_set_zero(item);
 	}
 }
 
@@ -251,7 +293,8 @@ static bool chunk_forget(struct ksm_chunk *chunk, unsigned long start, unsigned 
 	for_each_set_bit_from(i, chunk->tracked, last) {
 		struct ksm_item *item = ksm_chunk_item(chunk, i);
 
-		if (item->state == KSM_ITEM_MERGING) {
+		if (item->state == KSM_ITEM_MERGING ||
+		    (item->state == KSM_ITEM_ZERO && how == KSM_BREAK_ZEROED)) {
 			empty = false;
 			continue;
 		}
@@ -267,7 +310,8 @@ static bool chunk_forget(struct ksm_chunk *chunk, unsigned long start, unsigned 
  * @region: the region; the caller is its only user, or has claimed the range
  * @start: the first byte of the range
  * @end: the first byte after the range
- * @how: how the merges of merged items ended
+ * @how: how the merges of merged items ended. With KSM_BREAK_ZEROED, the range
+ *	maps the zero page, and items that are KSM_ITEM_ZERO remain so
  *
  * Chunks without a tracked item are freed, if the range covers them completely.
  *

@@ -68,6 +68,7 @@
 #include <linux/list.h>
 #include <linux/mm.h>
 #include <linux/mutex.h>
+#include <linux/threads.h>
 #include <linux/types.h>
 #include <linux/wait.h>
 #include <linux/workqueue.h>
@@ -139,6 +140,8 @@ enum ksm_skip {
  * @KSM_ITEM_UNSTABLE: the page is in the unstable index and has no match yet
  * @KSM_ITEM_MERGED: the address was last seen mapping a kernel page
  * @KSM_ITEM_MERGING: a scanner is about to replace the page by a kernel page
+ * @KSM_ITEM_ZERO: the address was last seen mapping the zero page, by which the
+ *	kernel replaced an empty page when a scanner split a huge page
  *
  * The page may have changed since. Only its PTE, read under the page-table
  * lock, is authoritative.
@@ -148,6 +151,7 @@ enum ksm_state {
 	KSM_ITEM_UNSTABLE,
 	KSM_ITEM_MERGED,
 	KSM_ITEM_MERGING,
+	KSM_ITEM_ZERO,
 };
 
 /**
@@ -155,11 +159,13 @@ enum ksm_state {
  * @KSM_BREAK_WRITTEN: the process wrote to it, or mapped another page there
  * @KSM_BREAK_UNMAPPED: the process unmapped it, or has exited
  * @KSM_BREAK_UNMERGED: the driver gave the process its own copy
+ * @KSM_BREAK_ZEROED: the zero page was mapped in its place
  */
 enum ksm_break {
 	KSM_BREAK_WRITTEN,
 	KSM_BREAK_UNMAPPED,
 	KSM_BREAK_UNMERGED,
+	KSM_BREAK_ZEROED,
 };
 
 struct ksm_batch;
@@ -206,6 +212,8 @@ struct ksm_item {
  * @start: the address of the first item, aligned to PMD_SIZE
  * @merged: the number of items that are KSM_ITEM_MERGED
  * @tracked: a bit for each item that must be reset when its page is unmapped
+ * @zeroed: a bit for each item that is to become KSM_ITEM_ZERO; see
+ *	ksm_chunk_count_zeroed() (needs no lock)
  * @remaining_skips: the number of passes for which the chunk is still skipped
  * @idle_passes: the number of consecutive passes in which the chunk was idle;
  *	see chunk_finish() in pass.c
@@ -224,6 +232,7 @@ struct ksm_chunk {
 	unsigned long start;
 	unsigned int merged;
 	DECLARE_BITMAP(tracked, KSM_CHUNK_PAGES);
+	DECLARE_BITMAP(zeroed, KSM_CHUNK_PAGES);
 	u8 remaining_skips;
 	u8 idle_passes;
 	bool active;
@@ -291,20 +300,28 @@ struct ksm_region {
  *	uses it. Until the node is dropped, the private field of the page points
  *	to the node
  * @nr_items: the number of items that were last seen mapping @kpage
- * @entry: the entry in the stable index, until the node is dropped
+ * @full: no more pages are merged with @kpage, because max_page_sharing is
+ *	reached. The node is not in the index then, so that a search finds another
+ *	node with the same content
+ * @entry: unless @full: the entry in the stable index, until the node is dropped
+ * @in_full: if @full: its place in the list of full nodes
  *
  * A node corresponds to a stable_node in mm/ksm.c. When the last mapping of a
  * kernel page is removed, the page is freed at once. The node is then stale
  * until it is dropped; see ksm_node_tryget(). A dropped node is freed when its
  * last item is unlinked from it.
  *
- * The size of a node depends on the index: 32 bytes with index=hash, 40 with
+ * The size of a node depends on the index: 40 bytes with index=hash, 48 with
  * index=tree.
  */
 struct ksm_node {
 	struct page *kpage;
 	unsigned long nr_items;
-	struct ksm_entry entry;
+	bool full;
+	union {
+		struct ksm_entry entry;
+		struct list_head in_full;
+	};
 };
 
 /**
@@ -312,6 +329,11 @@ struct ksm_node {
  * @shared: page frames saved: mappings of kernel pages, except the first of
  *	each. Mainline KSM calls this pages_sharing
  * @kernel_pages: kernel pages in use. Mainline KSM calls this pages_shared
+ * @zero_pages: page frames saved because the kernel mapped the zero page in
+ *	place of empty pages when a scanner split a huge page. They are not part of
+ *	pages_shared, and are counted until the address is written, unmapped or
+ *	removed. Linux 6.1 does not replace empty pages. Mainline KSM counts in
+ *	ksm_zero_pages the empty pages that it replaces itself
  * @metadata: size of all chunks, items and nodes in bytes (needs no lock)
  * @full_scans: passes completed since the module was loaded
  * @volatile_now: pages whose content this pass found different from the last
@@ -323,6 +345,7 @@ struct ksm_node {
 struct ksm_counters {
 	unsigned long shared;
 	unsigned long kernel_pages;
+	unsigned long zero_pages;
 	atomic_long_t metadata;
 	unsigned long full_scans;
 	unsigned long volatile_now;
@@ -338,6 +361,9 @@ struct ksm_counters {
  *	range that cannot be merged, and a skipped chunk each count as one page
  * @sleep: time that each thread sleeps between two batches, in microseconds
  * @max_kernel_pages: the maximum number of kernel pages; 0 for no limit
+ * @max_page_sharing: the maximum number of mappings of one kernel page. If more
+ *	pages than this are equal, they use several kernel pages. A new value
+ *	applies to later merges only. fork() copies mappings without this limit
  * @threads: the number of scanner threads, from 1 to 16. Each of them scans
  *	pages_to_scan pages and then sleeps
  */
@@ -346,8 +372,18 @@ struct ksm_settings {
 	unsigned int pages_to_scan;
 	unsigned int sleep;
 	unsigned long max_kernel_pages;
+	unsigned int max_page_sharing;
 	unsigned int threads;
 };
+
+/*
+ * With one mapping, a kernel page saves no memory. The upper limit bounds the
+ * reference count of a kernel page, an int: no process has more mappings of the
+ * page than this, because merges stop when all processes together have as many,
+ * and fork gives the child as many as its parent has.
+ */
+#define KSM_MIN_SHARING		2
+#define KSM_MAX_SHARING		(INT_MAX / PID_MAX_LIMIT)
 
 #define KSM_MAX_THREADS		16
 
@@ -410,6 +446,8 @@ void ksm_chunk_wake(struct ksm_chunk *chunk);
 void ksm_item_link(struct ksm_node *node, struct ksm_item *item);
 bool ksm_item_sync(struct ksm_item *item, struct page *page);
 void ksm_item_track(struct ksm_item *item);
+void ksm_item_set_zero(struct ksm_item *item);
+void ksm_chunk_count_zeroed(struct ksm_chunk *chunk);
 void ksm_item_forget(struct ksm_item *item, enum ksm_break how);
 void ksm_items_forget(struct ksm_region *region, unsigned long start, unsigned long end,
 		      enum ksm_break how);
@@ -582,6 +620,7 @@ void ksm_pass_wake_all(void);
  * @page: the page that was replaced; may have been freed
  * @collided: hash collision: the page has the same sample as @kpage, but
  *	differs
+ * @split: a huge page was split for this job
  * @undo: no other item maps @kpage, so match.c unmerges the page again
  */
 struct ksm_job {
@@ -593,6 +632,7 @@ struct ksm_job {
 	enum ksm_skip why;
 	struct page *page;
 	bool collided;
+	bool split;
 	bool undo;
 };
 

@@ -210,7 +210,9 @@ static void merge(struct ksm_jobs *jobs)
 /* Record the result of a job. */
 static void finish(struct ksm_job *job)
 {
+	struct ksm_chunk *chunk = ksm_item_chunk(job->item);
 	struct ksm_node *node = ksm_page_node(job->kpage);
+	bool zeroed = test_and_clear_bit((job->addr - chunk->start) / PAGE_SIZE, chunk->zeroed);
 
 	job->item->state = KSM_ITEM_PLAIN;
 	/* If the kernel page has a memory error, its node has been dropped. */
@@ -218,11 +220,15 @@ static void finish(struct ksm_job *job)
 		ksm_node_collided(node);
 	if (job->why) {
 		skip_item(job->item, job->why);
+		if (zeroed)
+			ksm_item_set_zero(job->item);
 	} else if (node) {
 		ksm_item_link(node, job->item);
 		trace_devksm_merge(job->kind, ksm_item_mm(job->item), job->addr,
 				   page_to_pfn(job->page), page_to_pfn(job->kpage));
 	}
+	if (job->split)
+		ksm_chunk_count_zeroed(chunk);
 }
 
 /*

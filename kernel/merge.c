@@ -144,24 +144,95 @@ static void replace_pages(struct vm_area_struct *vma, struct ksm_job *jobs, unsi
 	release(changes, n);
 }
 
+static bool entry_maps(struct vm_area_struct *vma, unsigned long addr, pte_t pte, struct page *huge)
+{
+	struct page *page;
+
+	if (!pte_present(pte))
+		return false;
+	if (!huge)
+		return is_zero_pfn(pte_pfn(pte));
+	page = vm_normal_page(vma, addr, pte);
+	return page && compound_head(page) == huge;
+}
+
+/*
+ * Find the items of a chunk whose addresses map a part of a huge page, or the
+ * zero page if @huge is NULL, and set their bits in @found. The caller holds the
+ * mmap lock.
+ */
+static void find_items(const struct ksm_chunk *chunk, struct page *huge, unsigned long *found)
+{
+	unsigned long addr = max(chunk->start, chunk->region->start), end, i;
+	unsigned long last = min(chunk->start + PMD_SIZE, chunk->region->end);
+	struct mm_struct *mm = chunk->region->mm;
+	struct vm_area_struct *vma;
+	pte_t *first, *ptep;
+	spinlock_t *ptl;
+
+	bitmap_zero(found, KSM_CHUNK_PAGES);
+	for (vma = find_vma(mm, addr); vma && vma->vm_start < last;
+	     vma = find_vma(mm, vma->vm_end)) {
+		addr = max(addr, vma->vm_start);
+		end = min(last, vma->vm_end);
+		if (ksm_vma_refuses(vma))
+			continue;
+		i = (addr - chunk->start) / PAGE_SIZE;
+		first = get_pte(mm, addr, &ptl);
+		if (!first) {
+			/* There is no page table: one entry maps the huge page. */
+			if (huge)
+				bitmap_set(found, i, (end - addr) / PAGE_SIZE);
+			continue;
+		}
+		for (ptep = first; addr < end; ptep++, addr += PAGE_SIZE, i++)
+			if (entry_maps(vma, addr, ptep_get(ptep), huge))
+				__set_bit(i, found);
+		put_pte(first, ptl);
+	}
+}
+
+/*
+ * Split a huge page, which is locked. Since 6.12 the split maps the zero page in
+ * place of parts that contain only zeros, and frees these parts. Their items are
+ * marked, so that ksm_chunk_count_zeroed() counts them. Returns true on success.
+ */
+static bool split_and_mark(struct ksm_chunk *chunk, struct page *page)
+{
+	DECLARE_BITMAP(zeroed, KSM_CHUNK_PAGES);
+	DECLARE_BITMAP(parts, KSM_CHUNK_PAGES);
+	unsigned long i;
+
+	find_items(chunk, compound_head(page), parts);
+	if (split_huge_page(page))
+		return false;
+	find_items(chunk, NULL, zeroed);
+	for_each_set_bit(i, zeroed, KSM_CHUNK_PAGES)
+		if (test_bit(i, parts))
+			set_bit(i, chunk->zeroed);
+	return true;
+}
+
 /*
  * Split the huge page that an address maps. The caller holds the mmap lock, and
  * no reference to any part of the huge page, or the split would fail. Returns
  * KSM_SKIP_NONE if the page was split, or was not part of a huge page any more.
  */
-static enum ksm_skip split(struct mm_struct *mm, unsigned long addr)
+static enum ksm_skip split(struct ksm_job *job)
 {
 	enum ksm_skip why = KSM_SKIP_NONE;
 	struct ksm_walk walk;
 
-	ksm_walk_next(mm, addr, addr + PAGE_SIZE, &walk);
+	ksm_walk_next(ksm_item_mm(job->item), job->addr, job->addr + PAGE_SIZE, &walk);
 	if (!walk.page)
 		return KSM_SKIP_CHANGED;
 	if (!trylock_page(walk.page)) {
 		why = KSM_SKIP_BUSY;
 	} else {
-		if (PageTransCompound(walk.page) && split_huge_page(walk.page))
-			why = KSM_SKIP_THP_SPLIT;
+		if (PageTransCompound(walk.page)) {
+			job->split = split_and_mark(ksm_item_chunk(job->item), walk.page);
+			why = job->split ? KSM_SKIP_NONE : KSM_SKIP_THP_SPLIT;
+		}
 		unlock_page(walk.page);
 	}
 	put_page(walk.page);
@@ -260,7 +331,7 @@ static unsigned int merge_run(struct ksm_region *region, struct ksm_job *jobs, u
 	for (i = 0; i < run; i++) {
 		if (jobs[i].why != KSM_SKIP_THP_SPLIT)
 			continue;
-		jobs[i].why = split(region->mm, jobs[i].addr);
+		jobs[i].why = split(&jobs[i]);
 		if (!jobs[i].why)
 			replace_pages(vma, &jobs[i], 1);
 	}

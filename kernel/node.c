@@ -23,18 +23,21 @@
 
 static struct kmem_cache *node_cache;
 
+/* Nodes with max_page_sharing mappings. They are not in the index. */
+static LIST_HEAD(full_nodes);
+static_assert(offsetofend(struct ksm_entry, hash) >= sizeof(struct list_head));
+
 /* The node that ksm_nodes_prune() examines next; NULL for the first one. */
 static struct ksm_node *prune_next;
 
-/* Nodes examined before ksm_lock is dropped, and nodes examined in one call. */
+/*
+ * Nodes examined before ksm_lock is dropped, and nodes examined in one call. A
+ * node that may return to the index counts as SEARCH_COST nodes, because the
+ * index is searched for its content.
+ */
 #define NODES_PER_HOLD	256
 #define NODES_PER_CALL	(1 << 16)
-
-/*
- * Stop merging with a kernel page long before the number of its mappings, an
- * int, overflows. The rest of the range is for mappings that fork adds.
- */
-#define MAX_MERGED	(1UL << 23)
+#define SEARCH_COST	16
 
 /*
  * Allocations under ksm_lock must not sleep, because other processes wait for
@@ -47,13 +50,20 @@ static size_t node_size(void)
 	return offsetof(struct ksm_node, entry) + ksm_index_ops->entry_size;
 }
 
-/* The node after @node (the first one for NULL), or NULL at the end. */
+/*
+ * The node after @node (the first one for NULL), or NULL at the end: first the
+ * nodes in the index, then the full ones.
+ */
 static struct ksm_node *node_next(struct ksm_node *node)
 {
-	struct ksm_entry *entry = ksm_index_ops->next(ksm_index, node ? &node->entry : NULL,
-						      KSM_STABLE);
+	struct ksm_entry *entry;
 
-	return entry ? container_of(entry, struct ksm_node, entry) : NULL;
+	if (node && node->full)
+		return list_is_last(&node->in_full, &full_nodes) ? NULL
+								 : list_next_entry(node, in_full);
+	entry = ksm_index_ops->next(ksm_index, node ? &node->entry : NULL, KSM_STABLE);
+	return entry ? container_of(entry, struct ksm_node, entry)
+		     : list_first_entry_or_null(&full_nodes, struct ksm_node, in_full);
 }
 
 /* Give a kernel page its content. From now on it can replace equal pages. */
@@ -110,8 +120,8 @@ static void node_free(struct ksm_node *node)
 
 /**
  * ksm_node_dropped - detach a node from its kernel page, and free it if unused
- * @node: the node, which has just left the index because its page has been
- *	freed or has a memory error
+ * @node: the node, which has just left the index or the list of full nodes,
+ *	because its page has been freed or has a memory error
  *
  * If items still point to the node, the last of them frees it. If the page is
  * still mapped (by a forked child, for example), it becomes an ordinary page.
@@ -140,8 +150,21 @@ void ksm_node_dropped(struct ksm_node *node)
 
 static void node_drop(struct ksm_node *node)
 {
-	ksm_index_ops->forget(ksm_index, &node->entry, KSM_STABLE);
+	if (node->full)
+		list_del(&node->in_full);
+	else
+		ksm_index_ops->forget(ksm_index, &node->entry, KSM_STABLE);
 	ksm_node_dropped(node);
+}
+
+/* Move a node from the index to the list of full nodes. */
+static void node_set_full(struct ksm_node *node)
+{
+	if (node == prune_next)
+		prune_next = node_next(node);
+	ksm_index_ops->forget(ksm_index, &node->entry, KSM_STABLE);
+	list_add_tail(&node->in_full, &full_nodes);
+	node->full = true;
 }
 
 /* Can pages no longer be merged with the kernel page of a node? */
@@ -284,7 +307,20 @@ struct ksm_node *ksm_node_of(struct page *page)
 	return node;
 }
 
-/* Find the node that matches a key. The caller gets a reference to its page. */
+/*
+ * Can no page be merged with a kernel page, because it has max_page_sharing
+ * mappings? The page has a reference for each mapping and for each queued merge
+ * job, and @held of the caller. If it has others, a merge waits without need.
+ */
+static bool is_full(const struct ksm_node *node, int held)
+{
+	return page_ref_count(node->kpage) - held >= (int)READ_ONCE(ksm_settings.max_page_sharing);
+}
+
+/*
+ * Find a node that matches a key and is not full. The caller gets a reference to
+ * its page.
+ */
 static struct ksm_node *find(const struct ksm_key *key)
 {
 	struct ksm_entry *entry;
@@ -292,9 +328,14 @@ static struct ksm_node *find(const struct ksm_key *key)
 
 	while ((entry = ksm_index_ops->find_stable(ksm_index, key))) {
 		node = container_of(entry, struct ksm_node, entry);
-		if (!PageHWPoison(node->kpage) && ksm_node_tryget(node))
+		if (PageHWPoison(node->kpage) || !ksm_node_tryget(node)) {
+			node_drop(node);
+			continue;
+		}
+		if (!is_full(node, 1))
 			return node;
-		node_drop(node);
+		node_set_full(node);
+		ksm_kpage_put(node->kpage);
 	}
 	return NULL;
 }
@@ -309,7 +350,8 @@ static struct ksm_node *find(const struct ksm_key *key)
  * the contents.
  *
  * Context: ksm_lock must be held.
- * Return: the node, or NULL. The caller gets a reference to its kernel page.
+ * Return: the node, or NULL if there is none with fewer than max_page_sharing
+ * mappings. The caller gets a reference to its kernel page.
  */
 struct ksm_node *ksm_node_find(struct page *page, u64 hash, u64 sample)
 {
@@ -320,10 +362,6 @@ struct ksm_node *ksm_node_find(struct page *page, u64 hash, u64 sample)
 		/* A node older than the collision is indexed by its sample. */
 		key.hash = sample;
 		node = find(&key);
-	}
-	if (node && node->nr_items >= MAX_MERGED) {
-		put_page(node->kpage);
-		return NULL;
 	}
 	return node;
 }
@@ -343,6 +381,9 @@ void ksm_node_collided(struct ksm_node *node)
 	u64 sample = node->entry.hash, ignored;
 	struct ksm_key key;
 
+	/* node_reindex() computes the hash when the node has room again. */
+	if (node->full)
+		return;
 	if (sample != ksm_page_sample(node->kpage))
 		return;
 	/*
@@ -392,11 +433,55 @@ void ksm_node_remove_item(struct ksm_node *node)
 		node_drop(node);
 }
 
+/*
+ * Put a full node back into the index, unless that has another node of the same
+ * content, with which pages can be merged. The caller holds a reference to the
+ * kernel page.
+ */
+static void node_reindex(struct ksm_node *node)
+{
+	struct ksm_node *other;
+	struct ksm_key key;
+	u64 ignored;
+
+	key = key_of(node->kpage, &ignored);
+	other = find(&key);
+	if (other) {
+		ksm_kpage_put(other->kpage);
+		return;
+	}
+	list_del(&node->in_full);
+	node->full = false;
+	/* find() has shown that this does not fail. */
+	ksm_index_ops->insert_stable(ksm_index, &key, &node->entry);
+	/* One page can be in the unstable index, because this node was full. */
+	if (ksm_index_ops->retry)
+		ksm_index_ops->retry(ksm_index, &key);
+}
+
+/* Examine one node, and return what that costs: see SEARCH_COST. */
+static unsigned int prune(struct ksm_node *node)
+{
+	if (is_useless(node)) {
+		node_drop(node);
+		return 1;
+	}
+	if (!node->full || is_full(node, 0) || !ksm_node_tryget(node))
+		return 1;
+	/* Until the first merge has filled the page, it has no content. */
+	if (PageUptodate(node->kpage))
+		node_reindex(node);
+	ksm_kpage_put(node->kpage);
+	return SEARCH_COST;
+}
+
 /**
- * ksm_nodes_prune - drop nodes whose kernel page is freed or has a memory error
+ * ksm_nodes_prune - drop useless nodes, and put nodes with room into the index
  *
- * A scan would find them as well, but a pass can take long, and with run=0
- * there is none. Until the nodes are dropped, the counters are wrong. Each call
+ * A node is useless if its kernel page has been freed or has a memory error. A
+ * scan would find these as well, but a pass can take long, and with run=0 there
+ * is none. Until the nodes are dropped, the counters are wrong. A full node has
+ * room when a process has written or unmapped some of its pages. Each call
  * examines at most NODES_PER_CALL nodes, and continues where the last call
  * ended.
  *
@@ -404,8 +489,8 @@ void ksm_node_remove_item(struct ksm_node *node)
  */
 void ksm_nodes_prune(void)
 {
+	unsigned int nr, cost = 0;
 	struct ksm_node *node;
-	unsigned int nr;
 
 	mutex_lock(&ksm_lock);
 	for (nr = 1; nr <= NODES_PER_CALL; nr++) {
@@ -413,12 +498,12 @@ void ksm_nodes_prune(void)
 		if (!node)
 			break;
 		prune_next = node_next(node);
-		if (is_useless(node))
-			node_drop(node);
+		cost += prune(node);
 		if (!prune_next)
 			break;
-		if (nr % NODES_PER_HOLD)
+		if (cost < NODES_PER_HOLD)
 			continue;
+		cost = 0;
 		mutex_unlock(&ksm_lock);
 		cond_resched();
 		mutex_lock(&ksm_lock);

@@ -101,7 +101,8 @@ static void skip_range(struct ksm_region *region, unsigned long start, unsigned 
 	 * merged: keep their items.
 	 */
 	if (why != KSM_SKIP_UFFD)
-		ksm_items_forget(region, start, end, KSM_BREAK_UNMAPPED);
+		ksm_items_forget(region, start, end, why == KSM_SKIP_ZERO_PAGE ?
+				 KSM_BREAK_ZEROED : KSM_BREAK_UNMAPPED);
 }
 
 /* Process the result of walk_range(). ksm_lock is dropped and retaken. */

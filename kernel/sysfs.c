@@ -77,9 +77,9 @@ static struct kobj_attribute devksm_##_name##_attr =					\
  * Parse a decimal number. Any failure is -EINVAL, also where kstrtoul() returns
  * -ERANGE.
  */
-static int parse(const char *buf, unsigned long max, unsigned long *value)
+static int parse(const char *buf, unsigned long min, unsigned long max, unsigned long *value)
 {
-	return kstrtoul(buf, 10, value) || *value > max ? -EINVAL : 0;
+	return kstrtoul(buf, 10, value) || *value < min || *value > max ? -EINVAL : 0;
 }
 
 static ssize_t devksm_run_show(struct kobject *kobj, struct kobj_attribute *attr, char *buf)
@@ -106,7 +106,7 @@ static ssize_t devksm_run_store(struct kobject *kobj, struct kobj_attribute *att
 	unsigned long run;
 	int err;
 
-	if (parse(buf, KSM_RUN_UNMERGE, &run))
+	if (parse(buf, KSM_RUN_STOP, KSM_RUN_UNMERGE, &run))
 		return -EINVAL;
 	err = mutex_lock_interruptible(&ksm_run_lock);
 	if (err)
@@ -140,7 +140,7 @@ static ssize_t devksm_run_store(struct kobject *kobj, struct kobj_attribute *att
 ATTR_RW(run);
 
 /* A setting that needs no action except a wake-up of the scanners. */
-#define SETTING(_name, _max)								\
+#define SETTING(_name, _min, _max)							\
 static ssize_t devksm_##_name##_show(struct kobject *kobj, struct kobj_attribute *attr,	\
 				     char *buf)						\
 {											\
@@ -151,7 +151,7 @@ static ssize_t devksm_##_name##_store(struct kobject *kobj, struct kobj_attribut
 {											\
 	unsigned long value;								\
 											\
-	if (parse(buf, _max, &value))							\
+	if (parse(buf, _min, _max, &value))						\
 		return -EINVAL;								\
 	WRITE_ONCE(ksm_settings._name, value);						\
 	ksm_scan_wake();								\
@@ -159,9 +159,10 @@ static ssize_t devksm_##_name##_store(struct kobject *kobj, struct kobj_attribut
 }											\
 ATTR_RW(_name)
 
-SETTING(pages_to_scan, UINT_MAX);
-SETTING(sleep, UINT_MAX);
-SETTING(max_kernel_pages, ULONG_MAX);
+SETTING(pages_to_scan, 0, UINT_MAX);
+SETTING(sleep, 0, UINT_MAX);
+SETTING(max_kernel_pages, 0, ULONG_MAX);
+SETTING(max_page_sharing, KSM_MIN_SHARING, KSM_MAX_SHARING);
 
 static ssize_t devksm_threads_show(struct kobject *kobj, struct kobj_attribute *attr,
 				   char *buf)
@@ -175,7 +176,7 @@ static ssize_t devksm_threads_store(struct kobject *kobj, struct kobj_attribute 
 	unsigned long threads;
 	int err;
 
-	if (parse(buf, KSM_MAX_THREADS, &threads) || !threads)
+	if (parse(buf, 1, KSM_MAX_THREADS, &threads))
 		return -EINVAL;
 	if (mutex_lock_interruptible(&ksm_run_lock))
 		return -EINTR;
@@ -197,6 +198,7 @@ ATTR_RO(_name)
 
 COUNTER(pages_shared, shared);
 COUNTER(kernel_pages_allocated, kernel_pages);
+COUNTER(zero_pages, zero_pages);
 COUNTER(full_scans, full_scans);
 COUNTER(pages_volatile, volatile_last);
 
@@ -218,9 +220,11 @@ static struct attribute *devksm_attrs[] = {
 	&devksm_pages_to_scan_attr.attr,
 	&devksm_sleep_attr.attr,
 	&devksm_max_kernel_pages_attr.attr,
+	&devksm_max_page_sharing_attr.attr,
 	&devksm_threads_attr.attr,
 	&devksm_pages_shared_attr.attr,
 	&devksm_kernel_pages_allocated_attr.attr,
+	&devksm_zero_pages_attr.attr,
 	&devksm_full_scans_attr.attr,
 	&devksm_pages_volatile_attr.attr,
 	&devksm_metadata_bytes_attr.attr,

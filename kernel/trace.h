@@ -41,7 +41,8 @@
 	__print_symbolic(how,						\
 		{ KSM_BREAK_WRITTEN,	"written" },			\
 		{ KSM_BREAK_UNMAPPED,	"unmapped" },			\
-		{ KSM_BREAK_UNMERGED,	"unmerged" })
+		{ KSM_BREAK_UNMERGED,	"unmerged" },			\
+		{ KSM_BREAK_ZEROED,	"zeroed" })
 
 #define show_skip(why)							\
 	__print_symbolic(why,						\

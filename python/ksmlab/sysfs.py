@@ -54,15 +54,17 @@ class Counters:
 
     ``pages_*`` count pages, ``sleep`` is in microseconds, ``skipped`` counts pages by the reason
     why the last full pass left them alone. ``pages_shared`` is what mainline KSM calls
-    ``pages_sharing``: frames saved.
+    ``pages_sharing``: frames saved by merging. ``zero_pages`` are saved as well.
     """
 
     run: int
     pages_to_scan: int
     sleep: int
     max_kernel_pages: int
+    max_page_sharing: int
     pages_shared: int
     kernel_pages_allocated: int
+    zero_pages: int
     full_scans: int
     pages_volatile: int
     skipped: dict[str, int] = field(default_factory=dict)
@@ -73,9 +75,11 @@ class Counters:
         return (
             f"run={self.run} pages_shared={self.pages_shared} "
             f"kernel_pages_allocated={self.kernel_pages_allocated} "
+            f"zero_pages={self.zero_pages} "
             f"full_scans={self.full_scans} pages_volatile={self.pages_volatile} "
             f"pages_to_scan={self.pages_to_scan} sleep={self.sleep} "
-            f"max_kernel_pages={self.max_kernel_pages} skipped: {reasons or 'none'}"
+            f"max_kernel_pages={self.max_kernel_pages} "
+            f"max_page_sharing={self.max_page_sharing} skipped: {reasons or 'none'}"
         )
 
 
@@ -123,6 +127,9 @@ class KsmSysfs:
     )
     sleep = _Setting("Microseconds that it sleeps between two batches.")
     max_kernel_pages = _Setting("The most kernel pages there may be; 0 is no limit.")
+    max_page_sharing = _Setting(
+        "The most mappings of one kernel page, from 2 to 511. It applies to later merges."
+    )
     threads = _Setting("Threads that scan, from 1 to 16.")
     pages_shared = _Counter(
         "Mappings beyond the first of each kernel page: the frames saved. "
@@ -130,6 +137,10 @@ class KsmSysfs:
     )
     kernel_pages_allocated = _Counter(
         "Kernel pages in use. Mainline KSM calls their number pages_shared."
+    )
+    zero_pages = _Counter(
+        "Pages that the zero page replaced when a scanner split a huge page: frames saved "
+        "that pages_shared does not count."
     )
     full_scans = _Counter("Passes over all regions that are complete.")
     pages_volatile = _Counter("Pages of the last full pass whose content had changed.")
@@ -224,8 +235,10 @@ class KsmSysfs:
             pages_to_scan=self.pages_to_scan,
             sleep=self.sleep,
             max_kernel_pages=self.max_kernel_pages,
+            max_page_sharing=self.max_page_sharing,
             pages_shared=self.pages_shared,
             kernel_pages_allocated=self.kernel_pages_allocated,
+            zero_pages=self.zero_pages,
             full_scans=self.full_scans,
             pages_volatile=self.pages_volatile,
             skipped=self.skipped(),

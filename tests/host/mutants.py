@@ -155,8 +155,8 @@ MUTANTS = (
         edits=(
             Edit(
                 "node.c",
-                "\t\tif (!PageHWPoison(node->kpage) && ksm_node_tryget(node))\n\t\t\treturn node;",
-                "\t\tget_page(node->kpage);\n\t\treturn node;",
+                "\t\tif (PageHWPoison(node->kpage) || !ksm_node_tryget(node)) {",
+                "\t\tget_page(node->kpage);\n\t\tif (PageHWPoison(node->kpage)) {",
             ),
         ),
         test="tests/vm/test_lifetimes.py::test_content_of_kernel_pages_that_were_freed_merges_again",
@@ -178,7 +178,9 @@ MUTANTS = (
         name="a broken kernel page stays in the index",
         edits=(
             Edit(
-                "node.c", "if (!PageHWPoison(node->kpage) && ksm_node_tryget", "if (ksm_node_tryget"
+                "node.c",
+                "if (PageHWPoison(node->kpage) || !ksm_node_tryget",
+                "if (!ksm_node_tryget",
             ),
             Edit("node.c", "is_stale(node) || PageHWPoison(node->kpage)", "is_stale(node)"),
             Edit("merge.c", "\tif (PageHWPoison(kpage))\n\t\treturn KSM_SKIP_HWPOISON;\n", ""),
@@ -223,6 +225,18 @@ MUTANTS = (
         edits=(Edit("mm_names.h", "#define vm_normal_page\t\t\t\tksm_sym_vm_normal_page\n", ""),),
         test="tests/vm/test_symbols.py::test_no_symbol_has_the_name_of_a_kernel_symbol",
         sign=r"Extra items in the left set",
+    ),
+    Mutant(
+        name="no bound of the mappings of a kernel page",
+        edits=(
+            Edit(
+                "node.c",
+                "page_ref_count(node->kpage) - held >= (int)READ_ONCE(ksm_settings.max_page_sharing)",
+                "false",
+            ),
+        ),
+        test="tests/vm/test_max_page_sharing.py::test_1000_equal_pages_use_4_kernel_pages",
+        sign=r"assert \(999, 1\) == \(996, 4\)",
     ),
     # Pages that have been given copies of their own already are found in the index, and merged anew.
     Mutant(

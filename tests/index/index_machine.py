@@ -172,6 +172,22 @@ class IndexMachine(RuleBasedStateMachine):
             self.freed.discard(page)
             assert self.index.ask("forget", page).dropped == ()
 
+    @precondition(lambda self: self.unstable and self.name != "tree")
+    @rule(pick=picks)
+    def retry(self, pick: int) -> None:
+        """Drop the unstable entry with the content of another one, or none if that has changed."""
+        content = self.unstable[self.an_unstable(pick)].content
+        if content is None:
+            return
+        equal = [page for page, its in self.unstable.items() if its.content == content]
+        left = [page for page in self.index.ask("retry", content).dropped if page in self.unstable]
+        found = [page for page in left if not self.unstable[page].gone]
+        assert len(found) <= 1
+        assert set(found) <= set(equal)
+        assert found or not self.ordered or all(self.unstable[page].gone for page in equal)
+        for page in left:
+            del self.unstable[page]
+
     @rule(how=st.sampled_from(["flush", "sweep stable", "sweep unstable"]))
     def empty(self, how: str) -> None:
         """Remove all entries of one kind: with flush(), which only the tree has, or one by one during a walk."""

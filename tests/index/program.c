@@ -18,6 +18,7 @@
  *	gone ID			there is no such page at present
  *	back ID			there is again, with the content that it had
  *	forget ID		forget()
+ *	retry HEX		retry()
  *	flush			flush()
  *	walk KIND		all entries of a kind, by next()
  *	sweep KIND		the same, and each is forgotten once next() is past it
@@ -192,11 +193,11 @@ static void say(struct ksm_entry *entry)
 		printf("none");
 }
 
-/* The key is on the heap, no longer than it must be: who reads on is seen. */
-static void look_up(const char *hex, struct page *new)
+/* The key is on the heap, no longer than it must be, so that a sanitizer sees a read beyond it. */
+static void look_up(const char *hex, struct page *new, bool retry)
 {
 	unsigned char *content = malloc(CONTENT_BYTES);
-	struct ksm_entry *found;
+	struct ksm_entry *found = NULL;
 	struct ksm_key key = { .content = content };
 
 	if (!content)
@@ -207,7 +208,9 @@ static void look_up(const char *hex, struct page *new)
 		parse_content(hex, content);
 	if (ops->hashes)
 		key.hash = hash_of(content);
-	if (!new)
+	if (retry)
+		ops->retry(index_, &key);
+	else if (!new)
 		found = ops->find_stable(index_, &key);
 	else if (new->kind == KSM_STABLE)
 		found = ops->insert_stable(index_, &key, &new->entry);
@@ -253,11 +256,13 @@ static void run(const char *command, const char *first, const char *second)
 	} else if (!strcmp(command, "fail")) {
 		refuse_in = (unsigned int)strtoul(first, NULL, 10);
 	} else if (!strcmp(command, "find")) {
-		look_up(first, NULL);
+		look_up(first, NULL, false);
+	} else if (!strcmp(command, "retry")) {
+		look_up(first, NULL, true);
 	} else if (!strcmp(command, "stable")) {
-		look_up(NULL, page_new(first, second, KSM_STABLE));
+		look_up(NULL, page_new(first, second, KSM_STABLE), false);
 	} else if (!strcmp(command, "unstable")) {
-		look_up(NULL, page_new(first, second, KSM_UNSTABLE));
+		look_up(NULL, page_new(first, second, KSM_UNSTABLE), false);
 	} else if (!strcmp(command, "write")) {
 		parse_content(second, page_of(first)->content);
 	} else if (!strcmp(command, "wild")) {

@@ -28,7 +28,7 @@ def play(view: PlainView | Recorder) -> None:
     view.title("a title")
     view.step("a step")
     view.note("a note")
-    view.counters(Counters(1, 100, 0, 0, 5, 2, 7, 8), 10, 0.0)
+    view.counters(Counters(1, 100, 0, 0, 256, 5, 2, 0, 7, 8), 10, 0.0)
     view.counters_done()
     view.check("frames", "7")
     view.verdict("All 1 checks hold")

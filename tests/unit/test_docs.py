@@ -62,18 +62,15 @@ def constant(path: str, name: str) -> str:
 
 
 def test_arithmetic_of_counter_overflow_follows_the_driver() -> None:
-    bits = int(constant("kernel/index.h", "KSM_DATA_BITS"))
-    assert constant("kernel/node.c", "MAX_ITEMS") == "((1UL << KSM_DATA_BITS) - 1)"
-    assert constant("kernel/node.c", "MAX_MERGED") == "(MAX_ITEMS / 2)"
-    most, merged = (1 << bits) - 1, ((1 << bits) - 1) // 2
+    assert constant("kernel/ksm.h", "KSM_MAX_SHARING") == "(INT_MAX / PID_MAX_LIMIT)"
+    processes = 4 * 1024 * 1024
+    most = ((1 << 31) - 1) // processes
     page = (ROOT / "docs/explanation/threat-model.md").read_text()
     section = " ".join(page.partition("## Counter overflow")[2].split())
-    assert f"counted in {bits} bits" in section
-    assert f"2^{bits} - 1 = {most:,}" in section
-    assert f"{merged:,} items" in section
-    processes = (1 << 31) // (merged + 1)
-    short = (1 << 31) - processes * merged
-    assert f"{processes} times {merged:,}, which is 2^31 - {short}" in section
+    assert f"at most {most})" in section
+    assert f"2^22 = {processes:,} process IDs" in section
+    assert f"2^22 times {most} = {processes * most:,} mappings" in section
+    assert f"{(1 << 31) - processes * most:,} less than 2^31" in section
 
 
 def test_pages_state_how_often_and_how_much_the_driver_reaps() -> None:

@@ -78,7 +78,9 @@ def test_each_setting_has_a_default_and_a_range_and_run_its_errnos() -> None:
     assert found["max_kernel_pages"] == ("totalram_pages() / 4", "2^64 - 1")
     assert found["pages_shared"] == ("", "")
     assert found["threads"] == ("1", "16")
-    assert {each.name for each in definitions.attributes() if each.least == "1"} == {"threads"}
+    assert found["max_page_sharing"] == ("256", "511")
+    least = {each.name: each.least for each in definitions.attributes() if each.least != "0"}
+    assert least == {"threads": "1", "max_page_sharing": "2"}
     assert set(dict(definitions.run_errors())) == {"EINVAL", "EINTR", "ENOMEM", "EFAULT"}
 
 

@@ -327,7 +327,7 @@ def turn_knobs(connection: Connection, seed: str) -> None:
         deck: list[int] = []
         while not connection.poll(chance.uniform(0, 0.5)):
             # Each has its turn before one has two.
-            deck = deck or chance.sample(range(9), 9)
+            deck = deck or chance.sample(range(10), 10)
             match deck.pop():
                 case 0:
                     ksm.run = 0
@@ -347,6 +347,8 @@ def turn_knobs(connection: Connection, seed: str) -> None:
                     ksm.full_scans, ksm.pages_shared, ksm.skipped()
                 case 8:
                     ksm.threads = chance.randint(1, 4)
+                case 9:
+                    ksm.max_page_sharing = chance.choice([40, 256, 511])
             ksm.run = 1
             turns += 1
         connection.send({"turns": turns})

@@ -96,7 +96,9 @@ def _nothing_stays_merged(_driver_loaded: None) -> Iterator[None]:
     """
     yield
     KsmSysfs.find().wait_until(
-        lambda s: not s.kernel_pages_allocated, 60, "the kernel pages of this test to go"
+        lambda s: not s.kernel_pages_allocated and not s.zero_pages,
+        60,
+        "the pages of this test to go",
     )
 
 

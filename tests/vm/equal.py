@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ksmlab.sysfs import KsmSysfs
 
-NPAGES = 256
+NPAGES = 64
 
 
 def all_merged(ksm: KsmSysfs, pages: int = NPAGES) -> None:

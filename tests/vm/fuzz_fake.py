@@ -71,7 +71,13 @@ class PlantedDriver(FakeDriver):
 class FakeSysfs:
     """Numbers that are kept, and passes that are always over."""
 
-    limits = {"run": 2, "pages_to_scan": (1 << 32) - 1, "sleep": (1 << 32) - 1}  # noqa: RUF012
+    #: The values that each setting takes; others take 64 bits.
+    ranges: ClassVar = {
+        "run": range(3),
+        "pages_to_scan": range(1 << 32),
+        "sleep": range(1 << 32),
+        "max_page_sharing": range(2, 512),
+    }
 
     def __init__(self) -> None:
         self._values: dict[str, int] = {}
@@ -81,7 +87,7 @@ class FakeSysfs:
 
     def write(self, name: str, value: int | str) -> None:
         text = str(value).strip()
-        if not text.isdigit() or int(text) > self.limits.get(name, (1 << 64) - 1):
+        if not text.isdigit() or int(text) not in self.ranges.get(name, range(1 << 64)):
             raise OSError(errno.EINVAL, name)
         self._values[name] = int(text)
 

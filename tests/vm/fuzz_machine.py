@@ -45,13 +45,15 @@ GARBAGE = {
     "pages_to_scan": ["4294967296", "x", "-1", "0x10"],
     "sleep": ["4294967296", "", "1.5"],
     "max_kernel_pages": ["18446744073709551616", "many"],
+    "max_page_sharing": ["1", "512", "-1", "many"],
 }
 SETTINGS = {
     "pages_to_scan": [1, 16, 2000],
     "sleep": [0, 200],
     "max_kernel_pages": [0, 1, 3],
+    "max_page_sharing": [2, 4, 256],
 }
-QUICK = {"pages_to_scan": 2000, "sleep": 200, "max_kernel_pages": 0}
+QUICK = {"pages_to_scan": 2000, "sleep": 200, "max_kernel_pages": 0, "max_page_sharing": 4}
 SECONDS = 30.0
 MOST_DESCRIPTORS = 6
 CLEAR_WARN_ONCE = Path("/sys/kernel/debug/clear_warn_once")
@@ -176,6 +178,8 @@ class FuzzMachine(RuleBasedStateMachine):
             self.sysfs.write(name, value)
         self.sysfs.write("run", 1)
         self.run = 1
+        # The largest value of max_page_sharing that the driver has had.
+        self.most_sharing = QUICK["max_page_sharing"]
         self.members = [Member(Process.start(self.driver), None)]
         self.regions: list[Region] = []
         self.serial = 0
@@ -475,6 +479,8 @@ class FuzzMachine(RuleBasedStateMachine):
         values = SETTINGS[name]
         self.sysfs.write(name, values[which % len(values)])
         assert self.sysfs.read(name) == values[which % len(values)]
+        if name == "max_page_sharing":
+            self.most_sharing = max(self.most_sharing, values[which % len(values)])
 
     @step(name=st.sampled_from(sorted(GARBAGE)), which=number)
     def write_garbage(self, name: str, which: int) -> None:
@@ -508,8 +514,9 @@ class FuzzMachine(RuleBasedStateMachine):
                 if page.touched and page.prot != libc.PROT_NONE
             ]
             fds = sorted(member.areas)
-            wrong, found = member.process.ask("look", pages, fds)
+            wrong, found, mappings = member.process.ask("look", pages, fds)
             assert wrong == [], f"process {self.members.index(member)}: {wrong} of {pages}"
+            assert mappings <= self.most_sharing, f"{mappings} mappings of one kernel page"
             for area, regions in zip(map(member.areas.get, fds), found, strict=True):
                 alive = sum(region.area == area for region in self.regions)
                 stale = sum(region.area == area for region in self.stale)
@@ -529,7 +536,12 @@ class FuzzMachine(RuleBasedStateMachine):
         self.members = []
         with self.failing():
             self.sysfs.wait_until(
-                lambda s: s.read("kernel_pages_allocated") == 0 and s.read("pages_shared") == 0,
+                lambda s: (
+                    not any(
+                        s.read(name)
+                        for name in ("kernel_pages_allocated", "pages_shared", "zero_pages")
+                    )
+                ),
                 SECONDS,
                 "nothing left",
             )

@@ -17,6 +17,7 @@ import pickle
 import signal
 import socket
 import traceback
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
@@ -180,11 +181,12 @@ class _Server:
 
     def look(
         self, pages: list[tuple[int, int, int]], fds: list[int]
-    ) -> tuple[list[tuple[int, bytes]], list[int]]:
+    ) -> tuple[list[tuple[int, bytes]], list[int], int]:
         """Compare pages (number, byte, tag), and count the regions of areas.
 
         Returns:
-            The pages that differ, with how they begin; and the counts.
+            The pages that differ, with their first bytes; the counts; and how many of the pages map
+            the kernel page that most of them map.
         """
         wrong = []
         for page, byte, tag in pages:
@@ -192,7 +194,16 @@ class _Server:
             if not libc.same(at, _address(image(byte, tag)), PAGE_SIZE):
                 there = ctypes.string_at(at, PAGE_SIZE)
                 wrong.append((page, there[:4] + there[TAG_AT : TAG_AT + 8]))
-        return wrong, [self._driver.regions(fd) for fd in fds]
+        return wrong, [self._driver.regions(fd) for fd in fds], self._most_mappings(pages)
+
+    def _most_mappings(self, pages: list[tuple[int, int, int]]) -> int:
+        numbers = [page for page, _, _ in pages]
+        if not numbers:
+            return 0
+        first = min(numbers)
+        entries = pagemap.entries(None, WINDOW + first * PAGE_SIZE, max(numbers) - first + 1)
+        counts = Counter(entry.pfn for entry in entries if entry.present and entry.file)
+        return max(counts.values(), default=0)
 
     def kernel_pages(self, first: int, count: int) -> list[int]:
         """Return which pages map a page that is not anonymous."""

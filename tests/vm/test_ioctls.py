@@ -295,30 +295,30 @@ def test_what_is_being_removed_merges_with_nobody(scanning: KsmSysfs) -> None:
 
 def test_a_region_needs_no_memory_behind_it(area: Area, scanning: KsmSysfs) -> None:
     """Memory that appears in a hole of a region is taken up."""
-    with Arena(256) as arena:
+    with Arena(128) as arena:
         address = arena.address
-        arena.unmap(64, 128)
-        area.register(address, 256)
+        arena.unmap(32, 64)
+        area.register(address, 128)
         scanning.wait_full_scans(2)
-        libc.map_anonymous(128 * PAGE_SIZE, at=address + 64 * PAGE_SIZE)
-        ctypes.memset(address, 7, 256 * PAGE_SIZE)
+        libc.map_anonymous(64 * PAGE_SIZE, at=address + 32 * PAGE_SIZE)
+        ctypes.memset(address, 7, 128 * PAGE_SIZE)
         scanning.wait_until(
-            lambda _: pagemap.distinct(pagemap.frames(None, address, 256)) == 1, 60, "one frame"
+            lambda _: pagemap.distinct(pagemap.frames(None, address, 128)) == 1, 60, "one frame"
         )
         area.remove()
-        assert pagemap.distinct(pagemap.frames(None, address, 256)) == 256
+        assert pagemap.distinct(pagemap.frames(None, address, 128)) == 128
 
 
 def test_remove_that_a_signal_interrupts_can_be_called_again(
     area: Area, scanning: KsmSysfs
 ) -> None:
     """EINTR, with what is left registered and merged as before; and then it ends the job."""
-    npages = 8192
+    npages, kinds = 8192, 128
     remove = ctypes.CDLL(None, use_errno=True).ioctl
     with Arena(npages) as arena:
-        arena.fill(content.equal(npages))
+        arena.fill(content.cycle(npages, kinds))
         area.register(arena)
-        scanning.wait_until(lambda s: s.pages_shared == npages - 1, 60, "all pages shared")
+        scanning.wait_until(lambda s: s.pages_shared == npages - kinds, 60, "all pages shared")
         old = signal.signal(signal.SIGALRM, lambda *_: None)
         try:
             signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
@@ -330,9 +330,8 @@ def test_remove_that_a_signal_interrupts_can_be_called_again(
         assert (result, error) == (-1, errno.EINTR)
         info = fdinfo(area)
         assert info["ksm-regions"] == 1
-        frames = pagemap.frames(None, arena.address, npages)
-        shared = frames.count(max(set(frames), key=frames.count))
-        assert 0 < shared <= npages
+        entries = pagemap.entries(None, arena.address, npages)
+        assert any(entry.file for entry in entries)
         assert arena.verify() == []
         area.remove()
         assert fdinfo(area) == {"ksm-regions": 0, "ksm-pages": 0, "ksm-merged": 0}

@@ -92,7 +92,7 @@ def test_pages_merge_when_their_mmap_lock_is_held_half_of_the_time(
     scanning: KsmSysfs, area: Area
 ) -> None:
     """Each pass enters the region where the last one found the lock contended, so all pages are scanned in the end."""
-    npages = 8 * NPAGES
+    npages = 32 * NPAGES
     stop = threading.Event()
 
     def hold_and_release() -> None:
@@ -101,13 +101,15 @@ def test_pages_merge_when_their_mmap_lock_is_held_half_of_the_time(
                 lab.hold_mmap_lock(HELD)
 
     with Arena(npages, huge=False) as arena:
-        arena.fill(content.equal(npages))
+        arena.fill(content.cycle(npages, NPAGES))
         thread = threading.Thread(target=hold_and_release)
         thread.start()
         try:
             area.register(arena)
             with scanning.settings(pages_to_scan=256, sleep=5000):
-                scanning.wait_until(lambda s: s.pages_shared == npages - 1, 120, "all to merge")
+                scanning.wait_until(
+                    lambda s: s.pages_shared == npages - NPAGES, 120, "all to merge"
+                )
         finally:
             stop.set()
             thread.join()

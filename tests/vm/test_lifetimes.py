@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from conftest import Modules
 
 NPAGES = 512
+#: Different contents of these pages. Fewer pages than max_page_sharing have the same one.
+KINDS = 8
 #: Looks at how much memory there is, and how often cycles may seem to lose some.
 LOOKS, TRIES = 3, 3
 
@@ -46,7 +48,7 @@ def unloaded(modules: Modules) -> Iterator[Modules]:
 def merged_worker(connection: Connection) -> None:
     """Register equal pages, and wait for the end."""
     with KsmDevice() as device, device.create_area() as area, Arena(NPAGES) as arena:
-        arena.fill(content.equal(NPAGES))
+        arena.fill(content.cycle(NPAGES, KINDS))
         area.register(arena)
         connection.send(arena.address)
         connection.recv()
@@ -61,7 +63,7 @@ def nothing_left(ksm: KsmSysfs) -> None:
 def test_kill_9_with_areas_open(scanning: KsmSysfs) -> None:
     with child(merged_worker) as process:
         process.receive()
-        scanning.wait_until(lambda s: s.pages_shared == NPAGES - 1, 60, "all shared")
+        scanning.wait_until(lambda s: s.pages_shared == NPAGES - KINDS, 60, "all shared")
         process.kill()
         nothing_left(scanning)
 
@@ -85,7 +87,7 @@ def test_exec_with_areas_open(scanning: KsmSysfs) -> None:
         device = KsmDevice()
         area = device.create_area()
         arena = Arena(NPAGES)
-        arena.fill(content.equal(NPAGES))
+        arena.fill(content.cycle(NPAGES, KINDS))
         area.register(arena)
         connection.send("registered")
         connection.recv()
@@ -94,7 +96,7 @@ def test_exec_with_areas_open(scanning: KsmSysfs) -> None:
 
     with child(body) as process:
         process.receive()
-        scanning.wait_until(lambda s: s.pages_shared == NPAGES - 1, 60, "all shared")
+        scanning.wait_until(lambda s: s.pages_shared == NPAGES - KINDS, 60, "all shared")
         process.send("go on")
         assert os.read(out, 4096) == b"running"
         nothing_left(scanning)
@@ -112,7 +114,7 @@ def test_the_descriptor_passed_to_another_process(scanning: KsmSysfs) -> None:
         device = KsmDevice()
         area = device.create_area()
         arena = Arena(NPAGES)
-        arena.fill(content.equal(NPAGES))
+        arena.fill(content.cycle(NPAGES, KINDS))
         area.register(arena)
         fds = array.array("i", [area.fileno()])
         theirs.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)])
@@ -126,18 +128,18 @@ def test_the_descriptor_passed_to_another_process(scanning: KsmSysfs) -> None:
         address = process.receive()
         _, ancillary, _, _ = ours.recvmsg(1, socket.CMSG_LEN(4))
         fd = array.array("i", ancillary[0][2])[0]
-        scanning.wait_until(lambda s: s.pages_shared == NPAGES - 1, 60, "all shared")
+        scanning.wait_until(lambda s: s.pages_shared == NPAGES - KINDS, 60, "all shared")
 
         # What this process registers on it is its own memory.
-        arena.fill(content.equal(NPAGES))
+        arena.fill(content.cycle(NPAGES, KINDS))
         area = Area(fd)
         area.register(arena)
-        scanning.wait_until(lambda s: s.pages_shared == 2 * NPAGES - 1, 60, "both shared")
+        scanning.wait_until(lambda s: s.pages_shared == 2 * NPAGES - KINDS, 60, "both shared")
         assert process.ask() == []
 
         process.kill()
         # Its region goes with it, though the descriptor is open here.
-        scanning.wait_until(lambda s: s.pages_shared == NPAGES - 1, 60, "ours alone")
+        scanning.wait_until(lambda s: s.pages_shared == NPAGES - KINDS, 60, "ours alone")
         assert arena.verify() == []
         area.close()
     assert address
@@ -184,16 +186,16 @@ def test_content_of_kernel_pages_that_were_freed_merges_again(scanning: KsmSysfs
 
 def test_register_while_another_process_removes(scanning: KsmSysfs) -> None:
     """Each takes the lock of the area and the one of the driver: neither waits for ever."""
-    npages = 8 * NPAGES
+    npages, kinds = 8 * NPAGES, 8 * KINDS
     with (
         KsmDevice() as device,
         device.create_area() as area,
         Arena(npages, huge=False) as arena,
         Arena(64) as other,
     ):
-        arena.fill(content.equal(npages))
+        arena.fill(content.cycle(npages, kinds))
         area.register(arena)
-        scanning.wait_until(lambda s: s.pages_shared == npages - 1, 60, "all shared")
+        scanning.wait_until(lambda s: s.pages_shared == npages - kinds, 60, "all shared")
 
         def body(connection: Connection) -> None:
             connection.send("here")
@@ -295,7 +297,7 @@ def test_kernel_pages_are_freed_without_a_scan_if_the_descriptor_dies_with_the_p
     scanning: KsmSysfs,
 ) -> None:
     with child(merged_worker) as process:
-        scanning.wait_until(lambda s: s.pages_shared == NPAGES - 1, 60, "all pages to merge")
+        scanning.wait_until(lambda s: s.pages_shared == NPAGES - KINDS, 60, "all pages to merge")
         with scanning.settings(run=0):
             process.kill()
             scanning.wait_until(lambda s: s.kernel_pages_allocated == 0, 60, "the area to end")
@@ -317,11 +319,11 @@ def test_a_kernel_page_outlives_the_module(unloaded: Modules) -> None:
     unloaded.load_usual("ksm")
     ksm = KsmSysfs.find()
     with Arena(NPAGES) as arena, ExitStack() as stack:
-        arena.fill(content.equal(NPAGES))
+        arena.fill(content.cycle(NPAGES, KINDS))
         with KsmDevice() as device, device.create_area() as area:
             area.register(arena)
             with ksm.settings(run=1, sleep=1000):
-                ksm.wait_until(lambda s: s.pages_shared == NPAGES - 1, 60, "all shared")
+                ksm.wait_until(lambda s: s.pages_shared == NPAGES - KINDS, 60, "all shared")
 
             def body(connection: Connection) -> None:
                 # The copies of a fork would keep the area, and with it the module.
@@ -334,10 +336,10 @@ def test_a_kernel_page_outlives_the_module(unloaded: Modules) -> None:
 
             process = stack.enter_context(child(body))
             process.receive()
-        assert len(set(pagemap.frames(process.pid, arena.address, NPAGES))) == 1
+        assert len(set(pagemap.frames(process.pid, arena.address, NPAGES))) == KINDS
         unloaded.unload_all()
         assert unloaded.loaded() == []
-        assert len(set(pagemap.frames(process.pid, arena.address, NPAGES))) == 1
+        assert len(set(pagemap.frames(process.pid, arena.address, NPAGES))) == KINDS
         assert process.ask() == []
 
 
@@ -389,10 +391,10 @@ def test_a_free_name_is_taken_and_left_free(unloaded: Modules, mode: str) -> Non
     ksm = KsmSysfs.find()
     assert ksm.directory == MM_KSM
     with KsmDevice() as device, device.create_area() as area, Arena(NPAGES) as arena:
-        arena.fill(content.equal(NPAGES))
+        arena.fill(content.cycle(NPAGES, KINDS))
         area.register(arena)
         with ksm.settings(run=1, sleep=500, pages_to_scan=2000):
-            ksm.wait_until(lambda s: s.pages_shared == NPAGES - 1, 60, "all shared")
+            ksm.wait_until(lambda s: s.pages_shared == NPAGES - KINDS, 60, "all shared")
     unloaded.unload_all()
     assert not MM_KSM.exists()
 

@@ -118,7 +118,7 @@ def test_run_2_without_memory_kills_its_writer_first(scanning: KsmSysfs) -> None
 
     def owner(connection: Connection) -> None:
         with KsmDevice() as device, device.create_area() as area, Arena(16384, huge=False) as arena:
-            arena.fill(content.equal(16384))
+            arena.fill(content.cycle(16384, 128))
             area.register(arena)
             connection.send("registered")
             connection.recv()
@@ -126,7 +126,7 @@ def test_run_2_without_memory_kills_its_writer_first(scanning: KsmSysfs) -> None
     with cgroup("pressed") as group, child(owner) as process, child(writer) as writing:
         assert process.receive(patient(120)) == "registered"
         writing.receive()
-        scanning.wait_until(lambda s: s.pages_shared == 16383, 120, "all to merge")
+        scanning.wait_until(lambda s: s.pages_shared == 16384 - 128, 120, "all to merge")
         group.add(process.pid)
         group.add(writing.pid)
         # Copies of all pages would take 64 MiB.

@@ -27,7 +27,7 @@ SIX = (
     "pages_shared",
     "kernel_pages_allocated",
 )
-SETTINGS = SIX[:4]
+SETTINGS = (*SIX[:4], "max_page_sharing")
 #: The maximum number of passes that skip an idle chunk (IDLE_MIN and IDLE_MAX in kernel/pass.c).
 RESTING = 32
 
@@ -46,6 +46,7 @@ def test_defaults_are_useful(ksm: KsmSysfs) -> None:
     assert ksm.run == 0
     assert ksm.pages_to_scan >= 100
     assert 1000 <= ksm.sleep <= 1_000_000
+    assert ksm.max_page_sharing == 256
     pages = os.sysconf("SC_PHYS_PAGES")
     assert pages // 8 <= ksm.max_kernel_pages <= pages
 
@@ -80,8 +81,26 @@ def test_32_bits_and_no_more(ksm: KsmSysfs, name: str) -> None:
             ksm.write(name, str(1 << 32))
 
 
+@pytest.mark.parametrize(
+    ("name", "least", "most"), [("max_page_sharing", 2, 511), ("threads", 1, 16)]
+)
+def test_values_outside_the_range_are_einval(
+    ksm: KsmSysfs, name: str, least: int, most: int
+) -> None:
+    with ksm.settings(**{name: ksm.read(name)}):
+        for value in (least, most):
+            ksm.write(name, value)
+            assert ksm.read(name) == value
+        for value in (least - 1, most + 1, 0):
+            with pytest.raises(SysfsError) as caught:
+                ksm.write(name, value)
+            assert caught.value.errno == errno.EINVAL
+            assert ksm.read(name) == most
+
+
 def test_the_counters_cannot_be_written(ksm: KsmSysfs) -> None:
-    for name in ("pages_shared", "kernel_pages_allocated", "full_scans", "skipped/pinned"):
+    names = ("pages_shared", "kernel_pages_allocated", "zero_pages", "full_scans", "skipped/pinned")
+    for name in names:
         assert (ksm.directory / name).stat().st_mode & 0o222 == 0
 
 

@@ -267,7 +267,7 @@ class KernelEngine(Engine):
 class DriverEngine(Engine):
     """Our driver, loaded, with one index."""
 
-    SETTINGS = ("pages_to_scan", "sleep", "max_kernel_pages")
+    SETTINGS = ("pages_to_scan", "sleep", "max_kernel_pages", "max_page_sharing")
 
     def __init__(self, name: str) -> None:
         """Take the directory that the module names."""

@@ -169,6 +169,8 @@ class Demo:
         plan, equal = self.plan, self.checks.equal
         frames = self.frames()
         equal("frames", plan.frames, frames.distinct(), f"({mib(frames.distinct())})")
+        counted = self.ksm.pages_shared + self.ksm.zero_pages
+        equal("frames saved, by the counters", plan.total - frames.distinct(), counted)
         found = frames.pages_with_one_frame()
         equal("pages equal across processes that have one frame", plan.across, found)
         found = frames.kinds_with_one_frame()

@@ -12,11 +12,12 @@ KERNEL = excerpt.CHECKOUT / "kernel"
 HEADER = "kernel/include/uapi/linux/ksm.h"
 
 ATTRIBUTE = re.compile(r"&devksm_(\w+)_attr\.attr")
-SETTING = re.compile(r"^SETTING\((\w+), (\w+)\);", re.MULTILINE)
+SETTING = re.compile(r"^SETTING\((\w+), (\w+), (\w+)\);", re.MULTILINE)
 COUNTER = re.compile(r"^COUNTER\((\w+), (\w+)\);", re.MULTILINE)
-MACRO_MAXIMA = {"UINT_MAX": "2^32 - 1", "ULONG_MAX": "2^64 - 1"}
-#: Who refuses a zero as well.
-NOT_ZERO = re.compile(r"\|\| !(\w+)\)")
+MACRO_MAXIMA = {"UINT_MAX": "2^32 - 1", "ULONG_MAX": "2^64 - 1", "KSM_MAX_SHARING": "511"}
+#: The limits of a setting that is not only stored.
+PARSED = re.compile(r"parse\(buf, (\w+), \w+, &(\w+)\)")
+LEAST_SHARING = re.compile(r"^#define KSM_MIN_SHARING\s+(\d+)$", re.MULTILINE)
 INITIAL = re.compile(r"^\t\.(\w+) = (\w+),$", re.MULTILINE)
 STARTED = re.compile(r"int ksm_scan_init\(void\)\n\{\n\treturn ksm_scan_set_(threads)\((\d+)\);")
 MOST_THREADS = re.compile(r"^#define KSM_MAX_THREADS\s+(\d+)$", re.MULTILINE)
@@ -165,7 +166,8 @@ def attributes() -> list[Attribute]:
     counters = members("kernel/ksm.h", "struct ksm_counters")
     names = dict(COUNTER.findall(text))
     defaults, most = _defaults(text), _maxima(text)
-    writable = {name for name, _ in SETTING.findall(text)} | set(WRITABLE.findall(text))
+    least = _minima(text)
+    writable = {name for name, _, _ in SETTING.findall(text)} | set(WRITABLE.findall(text))
     result = []
     for name in ATTRIBUTE.findall(text):
         meaning = settings.get(name) or counters.get(names.get(name, ""))
@@ -186,7 +188,7 @@ def attributes() -> list[Attribute]:
                 meaning,
                 defaults.get(name, ""),
                 most.get(name, ""),
-                "1" if name in NOT_ZERO.findall(text) else "0",
+                least.get(name, "0"),
             )
         )
     if unknown := [
@@ -210,9 +212,17 @@ def _defaults(text: str) -> dict[str, str]:
     return found | dict(SET_AT_LOAD.findall(text)) | dict(STARTED.findall(_read("scan.c")))
 
 
+def _minima(text: str) -> dict[str, str]:
+    numbers = {"KSM_MIN_SHARING": "".join(LEAST_SHARING.findall(_read("ksm.h")))}
+    found = {name: least for name, least, _ in SETTING.findall(text)}
+    found |= {name: least for least, name in PARSED.findall(text)}
+    found = {name: numbers.get(least, least) for name, least in found.items()}
+    return {name: least for name, least in found.items() if least.isdigit()}
+
+
 def _maxima(text: str) -> dict[str, str]:
     return {
-        name: MACRO_MAXIMA[limit] for name, limit in SETTING.findall(text) if limit in MACRO_MAXIMA
+        name: MACRO_MAXIMA[most] for name, _, most in SETTING.findall(text) if most in MACRO_MAXIMA
     } | {
         "run": str(len(_run_names()) - 1),
         "threads": "".join(MOST_THREADS.findall(_read("ksm.h"))),

@@ -9,7 +9,7 @@ from ksmlab.device import KsmDevice
 from ksmlab.memory import Arena
 from ksmlab.sysfs import KsmSysfs
 
-PAGES = 512
+PAGES = 200
 
 
 def main() -> None:
