@@ -1,26 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What the hash index finds pages by.
+ * Hash pages and compare them.
  *
- * Reading a page is what a scan spends its time on, and nearly all of what it
- * reads it has read before. So a page is known by a hash of a sample of it, four
- * cache lines at places that are drawn when the driver is loaded. That is enough
- * to find out which pages differ; which are equal is proved by the merge anyway,
- * which compares them whole while no process can write them.
+ * A scan spends most of its time on reading pages, and nearly all of them have
+ * not changed since the last pass. So with index=hash a page is hashed by a
+ * sample: four cache lines at offsets that are chosen at random when the module
+ * is loaded. Most pages that differ have different samples. Whether two pages
+ * are equal is decided by the merge, which compares them completely while no
+ * process can write them.
  *
- * A sample can be the same where pages differ. The first merge that fails for
- * this tells, and from then on pages with this sample are known by a hash of all
- * of them: the sample is "collided". A bit for each of 65536 groups of samples
- * remembers that. It is never taken back: a group that is collided without need
- * costs the time to read its pages whole, and no merge.
+ * Two pages that differ may have the same sample. The first merge that fails
+ * for this reason adds the sample to a set (collision.c). Pages with a sample in
+ * the set are hashed completely.
  *
- * A page that is written where no sample is taken counts as unchanged. It may be
- * merged, if there is one equal to it, and be given back by the next write.
+ * A page that is written outside of its sample counts as unchanged. If it has a
+ * match, it may be merged, and the next write makes it private again.
  *
- * No lock is needed: a hash that was taken while a group became collided passes for a
- * page that has changed.
+ * No lock is needed. If a sample enters or leaves the set after one scan of a
+ * page, the next scan computes another hash, and the page counts as changed.
  */
-#include <linux/bitmap.h>
 #include <linux/highmem.h>
 #include <linux/moduleparam.h>
 #include <linux/random.h>
@@ -31,8 +29,6 @@
 /* A sample is so many cache lines, of so many words: what a read has to wait for. */
 #define LINES		4
 #define LINE_WORDS	(L1_CACHE_BYTES / sizeof(u64))
-
-#define GROUP_BITS	16
 
 /*
  * For measuring only: how much of memory is read depends on whether a sample lies
@@ -47,13 +43,6 @@ static u64 seed;
 
 /* The first word of each line: one in each quarter of a page, so that no large part goes unseen. */
 static unsigned int places[LINES];
-
-static DECLARE_BITMAP(collided, 1 << GROUP_BITS);
-
-static unsigned int group_of(u64 hash)
-{
-	return hash >> (KSM_HASH_BITS - GROUP_BITS);
-}
 
 static u64 hash_of(const void *bytes, size_t length)
 {
@@ -87,12 +76,14 @@ u64 ksm_page_sample(struct page *page)
 }
 
 /**
- * ksm_page_hash - what a page is known by
- * @page: the page; it is not slept on, so a page-table lock may be held
- * @sample: set to the hash of a sample
+ * ksm_page_hash - compute the hash by which a page is indexed
+ * @page: the page
+ * @sample: set to the hash of a sample of the page
  *
- * Return: the same; the hash of all of it where its sample is collided, or where
- * the index does not find by hash, and the hash only tells volatile pages.
+ * Context: a page-table lock may be held. Does not sleep.
+ * Return: the value of @sample; or a hash of the complete page if the sample has
+ * collided, or if the index does not use hashes and the hash only detects
+ * volatile pages.
  */
 u64 ksm_page_hash(struct page *page, u64 *sample)
 {
@@ -101,7 +92,8 @@ u64 ksm_page_hash(struct page *page, u64 *sample)
 
 	*sample = hash_sample(content);
 	hash = *sample;
-	if (!ksm_index_ops->hashes || test_bit(group_of(hash), collided))
+	if (!ksm_index_ops->hashes ||
+	    (READ_ONCE(ksm_counters.collisions) && ksm_collision_met(hash)))
 		hash = hash_of(content, PAGE_SIZE);
 	kunmap_local(content);
 	return hash;
@@ -153,17 +145,6 @@ bool ksm_pages_equal(struct page *a, struct page *b)
 	kunmap_local(pb);
 	kunmap_local(pa);
 	return !differ;
-}
-
-/**
- * ksm_hash_collided - pages that are known by this hash differ
- * @hash: the hash of a sample
- *
- * Return: whether that is news.
- */
-bool ksm_hash_collided(u64 hash)
-{
-	return !__test_and_set_bit(group_of(hash), collided);
 }
 
 /* One of the numbers that all of this follows from. */

@@ -146,6 +146,20 @@ void ksm_chunk_wake(struct ksm_chunk *chunk)
 }
 
 /**
+ * ksm_chunk_reset_idle - reset the idle counts of all pages of a chunk
+ * @chunk: the chunk
+ *
+ * Context: ksm_lock must be held.
+ */
+void ksm_chunk_reset_idle(struct ksm_chunk *chunk)
+{
+	unsigned long i;
+
+	for_each_set_bit(i, chunk->tracked, KSM_CHUNK_PAGES)
+		ksm_chunk_item(chunk, i)->idle = 0;
+}
+
+/**
  * ksm_item_track - mark an item as tracked, until ksm_items_forget() clears it
  * @item: the item
  *

@@ -26,6 +26,7 @@
  *	item, node, region	metadata of pages, kernel pages and ranges
  *	walk			find the pages of an address range
  *	content			hash and compare pages
+ *	collision		samples that different pages have had
  *	memcg, pte		memory cgroups; page-table entries
  *	index_tree, index_hash	the two indexes
  *	core			state that all files share
@@ -179,7 +180,9 @@ struct ksm_region;
  *	it differs in the next scan, the page is volatile
  * @state: an enum ksm_state
  * @seen: whether @hash is valid
- * @word: the three members above, for readers that do not hold ksm_lock
+ * @idle: while KSM_ITEM_UNSTABLE: the number of times, up to KSM_IDLE_MAX, that
+ *	the page has been found unchanged. An idle page is not hashed in every pass
+ * @word: the four members above, for readers that do not hold ksm_lock
  * @node: while KSM_ITEM_MERGED: the node whose kernel page the address maps
  * @entry: while KSM_ITEM_UNSTABLE: the entry in the unstable index
  *
@@ -194,6 +197,7 @@ struct ksm_item {
 			u64 hash : KSM_HASH_BITS;
 			u64 state : 3;
 			u64 seen : 1;
+			u64 idle : 4;
 		};
 		u64 word;
 	};
@@ -205,6 +209,18 @@ struct ksm_item {
 
 /* The number of pages that one page table maps. */
 #define KSM_CHUNK_PAGES		(PMD_SIZE / PAGE_SIZE)
+
+/*
+ * How often memory that does not change is scanned. A chunk is skipped for one
+ * pass after KSM_IDLE_MIN idle passes, then for two, and finally, after
+ * KSM_IDLE_MAX, for 2^(KSM_IDLE_MAX - KSM_IDLE_MIN) passes. In a chunk that is
+ * not skipped, because some of its pages are merged or change, the same numbers
+ * apply to each page: a page that has been unchanged KSM_IDLE_MIN times is
+ * hashed in every pass, then in every second, and finally in one of
+ * 2^(KSM_IDLE_MAX - KSM_IDLE_MIN).
+ */
+#define KSM_IDLE_MIN		4
+#define KSM_IDLE_MAX		9
 
 /**
  * struct ksm_chunk - the items of all pages that one page table maps
@@ -220,7 +236,7 @@ struct ksm_item {
  * @active: whether the current pass has found a new, volatile or skipped page
  *	in the chunk
  * @epoch: the ksm_scan_epoch in which @remaining_skips was set; in a later
- *	epoch @remaining_skips is ignored
+ *	epoch @remaining_skips and the idle counts of the items are ignored
  * @items: an array of KSM_CHUNK_PAGES items. The private field of each page of
  *	the array points to the chunk
  *
@@ -303,6 +319,8 @@ struct ksm_region {
  * @full: no more pages are merged with @kpage, because max_page_sharing is
  *	reached. The node is not in the index then, so that a search finds another
  *	node with the same content
+ * @collision: if the index has the node by a hash of the complete page, because
+ *	its sample has collided: what keeps that sample in the set (collision.c)
  * @entry: unless @full: the entry in the stable index, until the node is dropped
  * @in_full: if @full: its place in the list of full nodes
  *
@@ -311,13 +329,14 @@ struct ksm_region {
  * until it is dropped; see ksm_node_tryget(). A dropped node is freed when its
  * last item is unlinked from it.
  *
- * The size of a node depends on the index: 40 bytes with index=hash, 48 with
+ * The size of a node depends on the index: 32 bytes with index=hash, 40 with
  * index=tree.
  */
 struct ksm_node {
 	struct page *kpage;
-	unsigned long nr_items;
-	bool full;
+	unsigned int nr_items : 31;
+	unsigned int full : 1;
+	u32 collision;
 	union {
 		struct ksm_entry entry;
 		struct list_head in_full;
@@ -335,10 +354,13 @@ struct ksm_node {
  *	removed. Linux 6.1 does not replace empty pages. Mainline KSM counts in
  *	ksm_zero_pages the empty pages that it replaces itself
  * @metadata: size of all chunks, items and nodes in bytes (needs no lock)
+ * @collisions: samples that have collided, and have not expired
  * @full_scans: passes completed since the module was loaded
  * @volatile_now: pages whose content this pass found different from the last
  *	one
  * @volatile_last: the same, of the last complete pass
+ * @hashed_now: pages that this pass has hashed so far
+ * @complete_now: pages of @hashed_now that were hashed completely
  * @skipped_now: pages that this pass has skipped so far, by reason
  * @skipped_last: the same, of the last complete pass
  */
@@ -347,9 +369,12 @@ struct ksm_counters {
 	unsigned long kernel_pages;
 	unsigned long zero_pages;
 	atomic_long_t metadata;
+	unsigned long collisions;
 	unsigned long full_scans;
 	unsigned long volatile_now;
 	unsigned long volatile_last;
+	unsigned long hashed_now;
+	unsigned long complete_now;
 	unsigned long skipped_now[KSM_NR_SKIP];
 	unsigned long skipped_last[KSM_NR_SKIP];
 };
@@ -387,6 +412,12 @@ struct ksm_settings {
 
 #define KSM_MAX_THREADS		16
 
+/*
+ * Allocations under ksm_lock must not sleep, because other processes wait for
+ * that lock. A failed allocation needs no warning: the next pass tries again.
+ */
+#define KSM_GFP_LOCKED		(GFP_NOWAIT | __GFP_NOWARN | __GFP_ACCOUNT)
+
 /* The values of ksm_settings.run. */
 enum { KSM_RUN_STOP, KSM_RUN_SCAN, KSM_RUN_UNMERGE };
 
@@ -398,7 +429,7 @@ extern struct ksm_counters ksm_counters;
 extern struct ksm_settings ksm_settings;
 extern const struct ksm_index_ops *ksm_index_ops;
 extern struct ksm_index *ksm_index;
-/* Incremented to make all chunks active again. Under ksm_lock. */
+/* Incremented to make all chunks and pages active again. Under ksm_lock. */
 extern unsigned int ksm_scan_epoch;
 /*
  * Whether a scanner has found a new or volatile page, or a region has been
@@ -443,6 +474,7 @@ struct ksm_chunk *ksm_chunk_find(struct ksm_region *region, unsigned long addr);
 struct ksm_chunk *ksm_chunk_get(struct ksm_region *region, unsigned long addr);
 struct ksm_item *ksm_item_get(struct ksm_region *region, unsigned long addr);
 void ksm_chunk_wake(struct ksm_chunk *chunk);
+void ksm_chunk_reset_idle(struct ksm_chunk *chunk);
 void ksm_item_link(struct ksm_node *node, struct ksm_item *item);
 bool ksm_item_sync(struct ksm_item *item, struct page *page);
 void ksm_item_track(struct ksm_item *item);
@@ -527,8 +559,8 @@ static inline struct mm_struct *ksm_item_mm(const struct ksm_item *item)
 /* node.c */
 int ksm_node_init(void);
 void ksm_node_exit(void);
-struct ksm_node *ksm_node_create(struct page *content, u64 hash, struct mm_struct *owner,
-				 enum ksm_skip *why);
+struct ksm_node *ksm_node_create(struct page *content, u64 hash, u64 sample,
+				 struct mm_struct *owner, enum ksm_skip *why);
 bool ksm_node_tryget(struct ksm_node *node);
 bool ksm_kpage_fill(struct page *kpage, u64 hash, struct page *content);
 void ksm_kpage_put(struct page *kpage);
@@ -537,7 +569,7 @@ void ksm_node_remove_item(struct ksm_node *node);
 bool ksm_node_is_single(const struct ksm_node *node);
 struct ksm_node *ksm_node_of(struct page *page);
 struct ksm_node *ksm_node_find(struct page *page, u64 hash, u64 sample);
-void ksm_node_collided(struct ksm_node *node);
+bool ksm_node_collided(struct ksm_node *node, struct mm_struct *mm);
 void ksm_node_dropped(struct ksm_node *node);
 void ksm_nodes_prune(void);
 
@@ -566,9 +598,18 @@ void ksm_reap_exit(void);
 void ksm_hash_init(void);
 u64 ksm_page_sample(struct page *page);
 u64 ksm_page_hash(struct page *page, u64 *sample);
-bool ksm_hash_collided(u64 hash);
 int ksm_page_order(struct page *a, struct page *b);
 bool ksm_pages_equal(struct page *a, struct page *b);
+
+/* collision.c */
+int ksm_collision_init(void);
+void ksm_collision_exit(void);
+bool ksm_collision_met(u64 sample);
+bool ksm_collision_add(u64 sample, struct mm_struct *mm);
+u32 ksm_collision_get(u64 sample);
+void ksm_collision_put(u32 key);
+void ksm_collisions_expire(void);
+size_t ksm_collision_bytes(void);
 
 /* index.c */
 int ksm_index_init(void);
@@ -660,7 +701,10 @@ struct ksm_walk {
 	enum ksm_skip why;
 };
 
-/* The maximum number of pages hashed under one hold of a page-table lock. */
+/*
+ * The maximum number of pages hashed under one hold of a page-table lock. Pages
+ * that need not be hashed do not count.
+ */
 #define KSM_BATCH		64
 
 /**
@@ -680,16 +724,35 @@ struct ksm_candidate {
 };
 
 /**
- * struct ksm_batch - the candidates from one hold of a page-table lock
+ * struct ksm_batch - the result of scanning pages under one hold of a page-table
+ * lock
  * @scanned: the number of pages scanned
+ * @hashed: the number of pages hashed
+ * @complete: the number of those that were hashed completely, not by a sample
  * @nr: the number of elements of @candidates in use
+ * @nr_idle: the number of elements of @idle in use
  * @candidates: the candidates, sorted by address
+ * @idle: the items of pages that are unchanged and whose idle count can rise
  */
 struct ksm_batch {
 	unsigned int scanned;
+	unsigned int hashed;
+	unsigned int complete;
 	unsigned int nr;
+	unsigned int nr_idle;
 	struct ksm_candidate candidates[KSM_BATCH];
+	struct ksm_item *idle[KSM_BATCH];
 };
+
+/* Empty a batch. The arrays need not be cleared. */
+static inline void ksm_batch_clear(struct ksm_batch *batch)
+{
+	batch->scanned = 0;
+	batch->hashed = 0;
+	batch->complete = 0;
+	batch->nr = 0;
+	batch->nr_idle = 0;
+}
 
 /**
  * struct ksm_jobs - the merge jobs for one batch

@@ -38,9 +38,12 @@ static int __init ksm_init(void)
 	if (err)
 		return err;
 	ksm_reap_init();
-	err = ksm_index_init();
+	err = ksm_collision_init();
 	if (err)
 		return err;
+	err = ksm_index_init();
+	if (err)
+		goto exit_collision;
 	err = ksm_node_init();
 	if (err)
 		goto exit_index;
@@ -63,6 +66,8 @@ exit_node:
 	ksm_node_exit();
 exit_index:
 	ksm_index_exit();
+exit_collision:
+	ksm_collision_exit();
 	return err;
 }
 
@@ -75,6 +80,7 @@ static void __exit ksm_exit(void)
 	ksm_reap_exit();
 	ksm_node_exit();
 	ksm_index_exit();
+	ksm_collision_exit();
 }
 
 module_init(ksm_init);

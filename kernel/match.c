@@ -61,7 +61,8 @@ static void pair(struct ksm_jobs *jobs, const struct ksm_candidate *candidate, s
 	if (is_same_page(candidate->page, other))
 		return;
 	/* The other page was found first: charge the cgroup of its mm. */
-	node = ksm_node_create(candidate->page, candidate->hash, ksm_item_mm(other), &why);
+	node = ksm_node_create(candidate->page, candidate->hash, candidate->sample,
+			       ksm_item_mm(other), &why);
 	if (!node) {
 		skip_item(candidate->item, why);
 		return;
@@ -120,6 +121,17 @@ static bool should_search(const struct ksm_candidate *candidate)
 	return new && ksm_index_ops->hashes;
 }
 
+/* Pages are unchanged: the more often, the more rarely they are hashed. */
+static void count_idle(const struct ksm_batch *batch)
+{
+	unsigned int i;
+
+	for (i = 0; i < batch->nr_idle; i++)
+		if (batch->idle[i]->state == KSM_ITEM_UNSTABLE &&
+		    batch->idle[i]->idle < KSM_IDLE_MAX)
+			batch->idle[i]->idle++;
+}
+
 static void search(struct ksm_jobs *jobs, const struct ksm_candidate *candidate)
 {
 	struct ksm_key key = { .content = candidate->page, .hash = candidate->hash };
@@ -132,10 +144,12 @@ static void search(struct ksm_jobs *jobs, const struct ksm_candidate *candidate)
 		return;
 	}
 	entry = ksm_index_ops->find_or_insert_unstable(ksm_index, &key, &item->entry);
-	if (entry)
+	if (entry) {
 		pair(jobs, candidate, container_of(entry, struct ksm_item, entry));
-	else
+	} else {
 		item->state = KSM_ITEM_UNSTABLE;
+		item->idle = 0;
+	}
 }
 
 static int by_item(const void *a, const void *b)
@@ -207,6 +221,20 @@ static void merge(struct ksm_jobs *jobs)
 	merge_own(jobs);
 }
 
+/*
+ * The page of a job has the same sample as its kernel page, but differs. Pages
+ * with this sample are hashed completely from now on. At most one page is in the
+ * unstable index by the sample. It leaves the index, so that the next pass hashes
+ * it again.
+ */
+static void record_collision(const struct ksm_job *job, struct ksm_node *node)
+{
+	struct ksm_key key = { .hash = job->hash };
+
+	if (ksm_node_collided(node, ksm_item_mm(job->item)))
+		ksm_index_ops->retry(ksm_index, &key);
+}
+
 /* Record the result of a job. */
 static void finish(struct ksm_job *job)
 {
@@ -217,7 +245,7 @@ static void finish(struct ksm_job *job)
 	job->item->state = KSM_ITEM_PLAIN;
 	/* If the kernel page has a memory error, its node has been dropped. */
 	if (job->collided && node)
-		ksm_node_collided(node);
+		record_collision(job, node);
 	if (job->why) {
 		skip_item(job->item, job->why);
 		if (zeroed)
@@ -284,8 +312,8 @@ static void finish_all(struct ksm_jobs *jobs)
 }
 
 /**
- * ksm_match_batch - process a batch of candidate pages from ksm_walk_batch()
- * @batch: the candidate pages; their references are dropped here
+ * ksm_match_batch - process a batch of pages from ksm_walk_batch()
+ * @batch: the batch; the references to candidate pages are dropped here
  * @jobs: the scanner's buffer for merge jobs
  *
  * Context: ksm_lock must be held. Drops and retakes it to merge. May sleep.
@@ -296,6 +324,9 @@ void ksm_match_batch(const struct ksm_batch *batch, struct ksm_jobs *jobs)
 	unsigned int i;
 
 	jobs->nr_own = jobs->nr_partners = 0;
+	ksm_counters.hashed_now += batch->hashed;
+	ksm_counters.complete_now += batch->complete;
+	count_idle(batch);
 	/* Look up nodes only after everything that can drop a node. */
 	for (i = 0; i < batch->nr; i++)
 		still[i] = is_current(&batch->candidates[i]) && should_search(&batch->candidates[i]);

@@ -39,12 +39,6 @@ static struct ksm_node *prune_next;
 #define NODES_PER_CALL	(1 << 16)
 #define SEARCH_COST	16
 
-/*
- * Allocations under ksm_lock must not sleep, because other processes wait for
- * that lock. A failed allocation needs no warning: the next pass tries again.
- */
-#define KSM_GFP_LOCKED	(GFP_NOWAIT | __GFP_NOWARN | __GFP_ACCOUNT)
-
 static size_t node_size(void)
 {
 	return offsetof(struct ksm_node, entry) + ksm_index_ops->entry_size;
@@ -112,6 +106,19 @@ bool ksm_node_tryget(struct ksm_node *node)
 	return false;
 }
 
+/*
+ * Put a node into the index by a hash. Returns false if the index has a node with
+ * this hash already.
+ */
+static bool node_insert(struct ksm_node *node, const struct ksm_key *key, u64 sample)
+{
+	if (ksm_index_ops->insert_stable(ksm_index, key, &node->entry))
+		return false;
+	if (ksm_index_ops->hashes && key->hash != sample)
+		node->collision = ksm_collision_get(sample);
+	return true;
+}
+
 static void node_free(struct ksm_node *node)
 {
 	atomic_long_sub(node_size(), &ksm_counters.metadata);
@@ -136,6 +143,7 @@ void ksm_node_dropped(struct ksm_node *node)
 	trace_devksm_node_dropped(page_to_pfn(kpage), mapped ? ksm_mapcount(kpage) : 0);
 	if (node == prune_next)
 		prune_next = NULL;
+	ksm_collision_put(node->collision);
 	WRITE_ONCE(ksm_counters.kernel_pages, ksm_counters.kernel_pages - 1);
 	if (mapped) {
 		WRITE_ONCE(kpage->private, 0);
@@ -178,6 +186,7 @@ static bool is_useless(const struct ksm_node *node)
  * @content: the page to copy; its owner can still write it, so each merge
  *	compares again
  * @hash: the hash of @content; the index has no node with this hash yet
+ * @sample: the hash of a sample of @content
  * @owner: the mm whose memory cgroup is charged
  * @why: set to the reason if no node is created
  *
@@ -188,8 +197,8 @@ static bool is_useless(const struct ksm_node *node)
  * Context: ksm_lock must be held. Does not sleep.
  * Return: the node, or NULL. The caller gets a reference to its kernel page.
  */
-struct ksm_node *ksm_node_create(struct page *content, u64 hash, struct mm_struct *owner,
-				 enum ksm_skip *why)
+struct ksm_node *ksm_node_create(struct page *content, u64 hash, u64 sample,
+				 struct mm_struct *owner, enum ksm_skip *why)
 {
 	unsigned long limit = READ_ONCE(ksm_settings.max_kernel_pages);
 	struct mem_cgroup *memcg, *old;
@@ -216,7 +225,7 @@ struct ksm_node *ksm_node_create(struct page *content, u64 hash, struct mm_struc
 	 */
 	*why = KSM_SKIP_CHANGED;
 	key.content = node->kpage;
-	if (ksm_index_ops->insert_stable(ksm_index, &key, &node->entry))
+	if (!node_insert(node, &key, sample))
 		goto free_page;
 	set_page_private(node->kpage, (unsigned long)node);
 	WRITE_ONCE(ksm_counters.kernel_pages, ksm_counters.kernel_pages + 1);
@@ -368,36 +377,35 @@ struct ksm_node *ksm_node_find(struct page *page, u64 hash, u64 sample)
 
 /**
  * ksm_node_collided - handle a hash collision between a page and a kernel page
- * @node: the node of the kernel page; it is indexed by a hash of the whole page
- *	from now on
+ * @node: the node of the kernel page; it is indexed by a hash of the complete
+ *	page from now on
+ * @mm: the mm of the page; its memory cgroup is charged for the record of the
+ *	collision
  *
  * The two pages have the same sample but differ elsewhere.
  *
  * Context: ksm_lock must be held. The caller holds a reference to the kernel
  * page.
+ * Return: true if pages with this sample are hashed completely from now on;
+ * false if they were before, or if there is no memory.
  */
-void ksm_node_collided(struct ksm_node *node)
+bool ksm_node_collided(struct ksm_node *node, struct mm_struct *mm)
 {
-	u64 sample = node->entry.hash, ignored;
+	u64 sample = node->entry.hash;
 	struct ksm_key key;
 
 	/* node_reindex() computes the hash when the node has room again. */
 	if (node->full)
-		return;
-	if (sample != ksm_page_sample(node->kpage))
-		return;
-	/*
-	 * Idle chunks may have items with this sample. Scan them again, so that
-	 * their pages are hashed completely, too.
-	 */
-	if (ksm_hash_collided(sample))
-		ksm_scan_epoch++;
-	key = key_of(node->kpage, &ignored);
+		return false;
+	if (sample != ksm_page_sample(node->kpage) || !ksm_collision_add(sample, mm))
+		return false;
+	key = key_of(node->kpage, &sample);
 	/* Another node has this hash: leave both nodes where they are. */
 	if (ksm_index_ops->find_stable(ksm_index, &key))
-		return;
+		return true;
 	ksm_index_ops->forget(ksm_index, &node->entry, KSM_STABLE);
-	ksm_index_ops->insert_stable(ksm_index, &key, &node->entry);
+	node_insert(node, &key, sample);
+	return true;
 }
 
 /**
@@ -442,9 +450,9 @@ static void node_reindex(struct ksm_node *node)
 {
 	struct ksm_node *other;
 	struct ksm_key key;
-	u64 ignored;
+	u64 sample = 0;
 
-	key = key_of(node->kpage, &ignored);
+	key = key_of(node->kpage, &sample);
 	other = find(&key);
 	if (other) {
 		ksm_kpage_put(other->kpage);
@@ -452,8 +460,10 @@ static void node_reindex(struct ksm_node *node)
 	}
 	list_del(&node->in_full);
 	node->full = false;
+	ksm_collision_put(node->collision);
+	node->collision = 0;
 	/* find() has shown that this does not fail. */
-	ksm_index_ops->insert_stable(ksm_index, &key, &node->entry);
+	node_insert(node, &key, sample);
 	/* One page can be in the unstable index, because this node was full. */
 	if (ksm_index_ops->retry)
 		ksm_index_ops->retry(ksm_index, &key);

@@ -22,14 +22,6 @@
 #include "ksm.h"
 #include "trace.h"
 
-/*
- * Idle chunks are skipped in some passes. A chunk is skipped for one pass after
- * IDLE_MIN consecutive idle passes, for two passes after the next idle pass,
- * then for four, and at most for 2^(IDLE_MAX - IDLE_MIN) passes.
- */
-#define IDLE_MIN	4
-#define IDLE_MAX	9
-
 /* The maximum number of index entries removed under one hold of ksm_lock. */
 #define ENTRIES_PER_HOLD	256
 
@@ -150,6 +142,10 @@ bool ksm_pass_end(void)
 		cond_resched();
 		mutex_lock(&ksm_lock);
 	}
+	trace_devksm_pass_end(c->full_scans + 1, c->shared, c->kernel_pages, c->hashed_now,
+			      c->complete_now);
+	c->hashed_now = 0;
+	c->complete_now = 0;
 	c->volatile_last = c->volatile_now;
 	c->volatile_now = 0;
 	memcpy(c->skipped_last, c->skipped_now, sizeof(c->skipped_last));
@@ -159,7 +155,6 @@ bool ksm_pass_end(void)
 	 * counters, so change it last.
 	 */
 	smp_store_release(&c->full_scans, c->full_scans + 1);
-	trace_devksm_pass_end(c->full_scans, c->shared, c->kernel_pages);
 	pass.running = false;
 	pass_put();
 	return true;
@@ -217,12 +212,16 @@ unsigned int ksm_pass_skip_idle(unsigned int most)
  */
 static void chunk_finish(struct ksm_chunk *chunk)
 {
-	if (chunk->active || chunk->merged || chunk->epoch != ksm_scan_epoch)
+	bool restart = chunk->epoch != ksm_scan_epoch;
+
+	if (restart)
+		ksm_chunk_reset_idle(chunk);
+	if (chunk->active || chunk->merged || restart)
 		chunk->idle_passes = 0;
-	else if (chunk->idle_passes < IDLE_MAX)
+	else if (chunk->idle_passes < KSM_IDLE_MAX)
 		chunk->idle_passes++;
-	chunk->remaining_skips = chunk->idle_passes < IDLE_MIN ? 0 :
-				 1 << (chunk->idle_passes - IDLE_MIN);
+	chunk->remaining_skips = chunk->idle_passes < KSM_IDLE_MIN ? 0 :
+				 1 << (chunk->idle_passes - KSM_IDLE_MIN);
 	chunk->epoch = ksm_scan_epoch;
 	chunk->active = false;
 }
@@ -392,7 +391,7 @@ int ksm_pass_wait(void)
 }
 
 /**
- * ksm_pass_wake_all - make all chunks active, so that the next pass skips none
+ * ksm_pass_wake_all - make all chunks and pages active for the next pass
  *
  * Context: takes ksm_lock. May sleep.
  */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Free the regions of dead processes and the nodes of freed pages, twice a
- * second.
+ * Free the regions of dead processes, the nodes of freed pages and expired hash
+ * collisions, twice a second.
  *
  * Regions and nodes hold no references to user memory, so the kernel has
  * already freed that memory. The work in this file frees the driver's metadata
@@ -16,7 +16,9 @@ static void reap(struct work_struct *work)
 {
 	ksm_regions_reap();
 	ksm_nodes_prune();
-	if (!list_empty(&ksm_regions) || READ_ONCE(ksm_counters.kernel_pages))
+	ksm_collisions_expire();
+	if (!list_empty(&ksm_regions) || READ_ONCE(ksm_counters.kernel_pages) ||
+	    READ_ONCE(ksm_counters.collisions))
 		ksm_reap_start();
 }
 

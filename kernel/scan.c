@@ -60,8 +60,7 @@ static int walk_range(struct ksm_scanner *s, unsigned int left)
 	struct ksm_chunk *chunk;
 
 	*walk = (struct ksm_walk){ .addr = addr, .next = addr };
-	batch->scanned = 0;
-	batch->nr = 0;
+	ksm_batch_clear(batch);
 	if (!mmget_not_zero(mm))
 		return -ESRCH;
 	if (!mmap_read_trylock(mm)) {
@@ -132,8 +131,8 @@ static void process_batch(struct ksm_scanner *s)
 
 /*
  * Scan one batch of pages, one hole, or one range that is skipped. A batch ends
- * before the first page that is not an ordinary one. It has at most KSM_BATCH
- * and at most @left pages. Returns the number of pages scanned, but at least 1.
+ * before the first page that is not an ordinary one. It has at most @left pages,
+ * of which at most KSM_BATCH are hashed. Returns the number of pages scanned, but at least 1.
  * ksm_lock is dropped and retaken.
  */
 static unsigned int scan_step(struct ksm_scanner *s, unsigned int left)

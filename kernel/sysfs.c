@@ -209,7 +209,8 @@ static ssize_t devksm_metadata_bytes_show(struct kobject *kobj, struct kobj_attr
 	unsigned long bytes;
 
 	mutex_lock(&ksm_lock);
-	bytes = atomic_long_read(&ksm_counters.metadata) + ksm_index_ops->bytes(ksm_index);
+	bytes = atomic_long_read(&ksm_counters.metadata) + ksm_index_ops->bytes(ksm_index) +
+		ksm_collision_bytes();
 	mutex_unlock(&ksm_lock);
 	return sysfs_emit(buf, "%lu\n", bytes);
 }

@@ -11,6 +11,9 @@
  * @pass: the number of the pass, from 1
  * @pages_shared: page frames saved. Mainline KSM calls this pages_sharing
  * @kernel_pages: kernel pages in use
+ * @hashed: pages that the pass has hashed. Merged pages and most idle pages are
+ *	not hashed
+ * @complete: pages of @hashed that were hashed completely, not by a sample
  * @kind: the index in which the match was found
  * @how: why the address no longer maps its kernel page
  * @why: why the pages were skipped
@@ -78,20 +81,26 @@ TRACE_EVENT(devksm_pass_start,
 
 /* A pass has ended. The fields show the counters at this time. */
 TRACE_EVENT(devksm_pass_end,
-	TP_PROTO(unsigned long pass, unsigned long shared, unsigned long kernel_pages),
-	TP_ARGS(pass, shared, kernel_pages),
+	TP_PROTO(unsigned long pass, unsigned long shared, unsigned long kernel_pages,
+		 unsigned long hashed, unsigned long complete),
+	TP_ARGS(pass, shared, kernel_pages, hashed, complete),
 	TP_STRUCT__entry(
 		__field(unsigned long, pass)
 		__field(unsigned long, shared)
 		__field(unsigned long, kernel_pages)
+		__field(unsigned long, hashed)
+		__field(unsigned long, complete)
 	),
 	TP_fast_assign(
 		__entry->pass = pass;
 		__entry->shared = shared;
 		__entry->kernel_pages = kernel_pages;
+		__entry->hashed = hashed;
+		__entry->complete = complete;
 	),
-	TP_printk("pass=%lu pages_shared=%lu kernel_pages=%lu",
-		  __entry->pass, __entry->shared, __entry->kernel_pages)
+	TP_printk("pass=%lu pages_shared=%lu kernel_pages=%lu hashed=%lu complete=%lu",
+		  __entry->pass, __entry->shared, __entry->kernel_pages, __entry->hashed,
+		  __entry->complete)
 );
 
 /* A page was replaced by a kernel page. */

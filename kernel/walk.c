@@ -186,31 +186,81 @@ void ksm_walk_next(struct mm_struct *mm, unsigned long addr, unsigned long end,
 }
 
 /*
- * Hash one page under the page-table lock. Returns true if the page is a
- * candidate. The item's node may be freed at any moment, so it is not
- * dereferenced, only compared with the private field of the page.
+ * The number of the pass by which idle pages are chosen; 0 if all pages are to be
+ * hashed, because their idle counts are void, or because the chunk itself is
+ * skipped in most passes. ksm_lock is not held: if another thread wakes a page
+ * or the chunk now, the next pass hashes the page.
  */
-static bool is_candidate(struct ksm_item *item, struct page *page, struct ksm_candidate *candidate)
+static unsigned long idle_pass(const struct ksm_chunk *chunk)
+{
+	if (READ_ONCE(chunk->epoch) != READ_ONCE(ksm_scan_epoch) ||
+	    READ_ONCE(chunk->idle_passes) >= KSM_IDLE_MIN)
+		return 0;
+	return READ_ONCE(ksm_counters.full_scans) + 1;
+}
+
+/*
+ * Is a page with a copy @now of its item left out of this pass, because it has
+ * been unchanged for long? @pass is the return value of idle_pass(). The index
+ * @i of the item is added to it, so that each pass hashes about as many idle
+ * pages. Such a page is in the unstable index: an equal page that appears
+ * elsewhere finds it there, so little is lost.
+ */
+static bool is_idle(struct ksm_item now, unsigned long pass, unsigned long i)
+{
+	unsigned int idle = now.idle;
+
+	if (now.state != KSM_ITEM_UNSTABLE || idle <= KSM_IDLE_MIN || !pass)
+		return false;
+	return (pass + i) & ((1UL << (idle - KSM_IDLE_MIN)) - 1);
+}
+
+/*
+ * Scan one page under the page-table lock. It is added to the batch as a
+ * candidate if it has changed, or if it is in no index. The item's node may be
+ * freed at any moment, so it is not dereferenced, only compared with the private
+ * field of the page.
+ *
+ * Returns false, and does nothing, if the page is not an ordinary one, or if
+ * the batch has its number of hashed pages.
+ */
+static __always_inline bool scan_page(struct ksm_item *item, struct page *page,
+				      unsigned long pass, unsigned long i, struct ksm_batch *batch)
 {
 	const struct ksm_item now = { .word = READ_ONCE(item->word) };
 	u64 hash = 0, sample = 0;
+	bool anon;
 
-	if (now.state == KSM_ITEM_MERGED && READ_ONCE(item->node) == ksm_page_node(page))
+	if (PageHWPoison(page))
 		return false;
+	if (now.state == KSM_ITEM_MERGED && READ_ONCE(item->node) == ksm_page_node(page))
+		return true;
+	if (PageKsm(page) || is_zone_device_page(page))
+		return false;
+	anon = PageAnon(page);
+	if (anon && is_idle(now, pass, i))
+		return true;
 	/*
 	 * Another scanner merges it, and a reference would make that merge
 	 * fail.
 	 */
 	if (now.state == KSM_ITEM_MERGING)
+		return true;
+	if (batch->hashed == KSM_BATCH || batch->nr == KSM_BATCH)
 		return false;
-	if (PageAnon(page)) {
+	if (anon) {
 		hash = ksm_page_hash(page, &sample);
+		batch->hashed++;
+		batch->complete += hash != sample;
 		/* It is unchanged and still in the unstable index. */
-		if (now.state == KSM_ITEM_UNSTABLE && now.hash == hash)
-			return false;
+		if (now.state == KSM_ITEM_UNSTABLE && now.hash == hash) {
+			if (now.idle < KSM_IDLE_MAX)
+				batch->idle[batch->nr_idle++] = item;
+			return true;
+		}
 	}
 	get_page(page);
-	*candidate = (struct ksm_candidate){
+	batch->candidates[batch->nr++] = (struct ksm_candidate){
 		.item = item,
 		.page = page,
 		.hash = hash,
@@ -218,19 +268,6 @@ static bool is_candidate(struct ksm_item *item, struct page *page, struct ksm_ca
 		.word = now.word,
 	};
 	return true;
-}
-
-/* Returns the page that a PTE maps, or NULL if it is not an ordinary page. */
-static struct page *ordinary_page(struct vm_area_struct *vma, unsigned long addr, pte_t pte)
-{
-	struct page *page;
-
-	if (!pte_present(pte))
-		return NULL;
-	page = vm_normal_page(vma, addr, pte);
-	if (!page || PageKsm(page) || is_zone_device_page(page) || PageHWPoison(page))
-		return NULL;
-	return page;
 }
 
 /*
@@ -260,7 +297,7 @@ static void batch_small(struct vm_area_struct *vma, struct ksm_chunk *chunk, uns
 {
 	unsigned long start = pte_index(walk->addr), i = start, known;
 	unsigned long last = start + (end - walk->addr) / PAGE_SIZE;
-	struct page *page;
+	unsigned long pass = idle_pass(chunk);
 	pte_t *table, pte;
 	spinlock_t *ptl;
 
@@ -278,11 +315,10 @@ static void batch_small(struct vm_area_struct *vma, struct ksm_chunk *chunk, uns
 				break;
 			continue;
 		}
-		page = ordinary_page(vma, walk->addr + (i - start) * PAGE_SIZE, pte);
-		if (!page)
+		if (!pte_present(pte) || pte_special(pte) ||
+		    !scan_page(ksm_chunk_item(chunk, i), pte_page(pte), pass, i, batch))
 			break;
 		batch->scanned++;
-		batch->nr += is_candidate(ksm_chunk_item(chunk, i), page, &batch->candidates[batch->nr]);
 		i++;
 	}
 	put_pte(table + start, ptl);
@@ -298,16 +334,19 @@ static void batch_huge(struct vm_area_struct *vma, pmd_t *pmd, struct ksm_chunk 
 			struct ksm_batch *batch)
 {
 	spinlock_t *ptl = pmd_lock(vma->vm_mm, pmd);
-	unsigned long addr = walk->addr;
+	unsigned long addr = walk->addr, i;
+	unsigned long pass = idle_pass(chunk);
 	pmd_t entry = *pmd;
 
-	if (pmd_present(entry) && pmd_trans_huge(entry) && PageAnon(pmd_page(entry)))
-		for (; addr < end && batch->scanned < most && !batch->nr &&
-		     !PageHWPoison(pmd_page(entry) + pte_index(addr));
-		     addr += PAGE_SIZE, batch->scanned++)
-			batch->nr += is_candidate(ksm_chunk_item(chunk, pte_index(addr)),
-					       pmd_page(entry) + pte_index(addr),
-					       &batch->candidates[0]);
+	if (pmd_present(entry) && pmd_trans_huge(entry) && PageAnon(pmd_page(entry))) {
+		for (; addr < end && batch->scanned < most && !batch->nr; addr += PAGE_SIZE) {
+			i = pte_index(addr);
+			if (!scan_page(ksm_chunk_item(chunk, i), pmd_page(entry) + i, pass, i,
+				       batch))
+				break;
+			batch->scanned++;
+		}
+	}
 	spin_unlock(ptl);
 	walk->next = addr;
 }
@@ -327,8 +366,9 @@ static void batch_huge(struct vm_area_struct *vma, pmd_t *pmd, struct ksm_chunk 
  *
  * A page that has not changed since its last scan is not a candidate. It is
  * hashed under the page-table lock, which keeps the page mapped, so no
- * reference to it is taken. One hold of the lock covers at most KSM_BATCH
- * pages. Empty page-table entries are skipped.
+ * reference to it is taken. Under one hold of the lock, at most KSM_BATCH pages
+ * are hashed. Merged pages and most idle pages are not hashed, and empty
+ * page-table entries are skipped.
  *
  * Context: the mmap lock of @mm must be held. Takes a page-table lock. Does not
  * sleep. No other thread may free @chunk.
@@ -346,8 +386,7 @@ void ksm_walk_batch(struct mm_struct *mm, struct ksm_chunk *chunk, unsigned int 
 		least += PAGE_SIZE;
 		put_page(walk->page);
 	}
-	batch->nr = 0;
-	batch->scanned = 0;
+	ksm_batch_clear(batch);
 	walk->next = least;
 	if (!vma || ksm_vma_refuses(vma))
 		return;
@@ -355,7 +394,6 @@ void ksm_walk_batch(struct mm_struct *mm, struct ksm_chunk *chunk, unsigned int 
 	if (!pmd)
 		return;
 	end = min3(end, next, vma->vm_end);
-	most = min_t(unsigned int, most, KSM_BATCH);
 	if (!pmd_trans_huge(READ_ONCE(*pmd)))
 		batch_small(vma, chunk, most, end, walk, batch);
 	else if (huge)
@@ -368,16 +406,17 @@ void ksm_walk_batch(struct mm_struct *mm, struct ksm_chunk *chunk, unsigned int 
  * maps an anonymous page, or maps a kernel page to whose node the item is
  * linked already.
  */
-static bool is_linked(struct ksm_item *item, struct vm_area_struct *vma, unsigned long addr,
-		      pte_t pte)
+static bool is_linked(struct ksm_item *item, pte_t pte)
 {
 	const struct ksm_item now = { .word = READ_ONCE(item->word) };
 	struct page *page;
 
 	if (pte_none(pte))
 		return true;
-	page = ordinary_page(vma, addr, pte);
-	if (!page)
+	if (!pte_present(pte) || pte_special(pte))
+		return false;
+	page = pte_page(pte);
+	if (PageKsm(page) || is_zone_device_page(page) || PageHWPoison(page))
 		return false;
 	return PageAnon(page) ||
 	       (now.state == KSM_ITEM_MERGED && READ_ONCE(item->node) == ksm_page_node(page));
@@ -413,7 +452,7 @@ unsigned long ksm_walk_linked(struct mm_struct *mm, struct ksm_chunk *chunk, uns
 		return addr;
 	end = min3(end, vma->vm_end, chunk->start + PMD_SIZE);
 	for (ptep = first; addr < end; ptep++, addr += PAGE_SIZE)
-		if (!is_linked(ksm_chunk_item(chunk, pte_index(addr)), vma, addr, ptep_get(ptep)))
+		if (!is_linked(ksm_chunk_item(chunk, pte_index(addr)), ptep_get(ptep)))
 			break;
 	put_pte(first, ptl);
 	return addr;

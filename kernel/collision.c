@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The set of samples that have collided: two pages have had the same sample and
+ * different contents.
+ *
+ * content.c hashes pages with such a sample completely, and all others by their
+ * sample. A failed merge adds a sample to the set. It is removed again when no
+ * scanner has found a page with it for EXPIRE_PASSES passes, so that the set
+ * does not grow with all the memory that there has ever been. A sample stays in
+ * the set while a node is indexed by a hash of the complete page: otherwise an
+ * equal page that appears later would be looked up by its sample, and would not
+ * find that node.
+ *
+ * A sample is a number of KSM_HASH_BITS bits; the set contains 32 of them. A
+ * page whose sample differs from a collided one, but not in these bits, is
+ * hashed completely without need. Even with a million collisions, that happens
+ * to one page in four thousand.
+ *
+ * Scanners search the set without a lock, under RCU. ksm_lock is held to change
+ * it.
+ */
+#include <linux/rcupdate.h>
+#include <linux/rhashtable.h>
+#include <linux/sched.h>
+#include <linux/slab.h>
+
+#include "ksm.h"
+
+/*
+ * A page is hashed at least once in this number of passes, unless the mmap lock
+ * is contended: an idle page of an active chunk in one of 2^(MAX - MIN) passes,
+ * and a page of an idle chunk in one of 2^(MAX - MIN) + 1. The two periods may
+ * follow each other.
+ */
+#define EXPIRE_PASSES	(2 * ((1U << (KSM_IDLE_MAX - KSM_IDLE_MIN)) + 1))
+
+/* Samples examined before ksm_lock is dropped. */
+#define SAMPLES_PER_HOLD	256
+
+/**
+ * struct ksm_collision - a sample that has collided
+ * @head: its place in the set
+ * @key: 32 bits of the sample; not 0
+ * @met: the number of complete passes, modulo 65,536, when a scanner last found a
+ *	page with this sample
+ * @nodes: the number of nodes with this sample that are indexed by a hash of the
+ *	complete page. Once it is U16_MAX, it does not change any more, and the
+ *	sample stays in the set
+ *
+ * Where many pages are similar, one page in ten has an entry: keep it small.
+ */
+struct ksm_collision {
+	struct rhash_head head;
+	u32 key;
+	u16 met;
+	u16 nodes;
+};
+static_assert(sizeof(struct ksm_collision) == 16);
+
+/* A sample is a hash already. */
+static u32 key_hash(const void *key, u32 length, u32 seed)
+{
+	return *(const u32 *)key ^ seed;
+}
+
+/* The default, memcmp(), takes longer. */
+static int compare_key(struct rhashtable_compare_arg *arg, const void *collision)
+{
+	return ((const struct ksm_collision *)collision)->key != *(const u32 *)arg->key;
+}
+
+static const struct rhashtable_params params = {
+	.head_offset = offsetof(struct ksm_collision, head),
+	.key_offset = offsetof(struct ksm_collision, key),
+	.key_len = sizeof(u32),
+	.hashfn = key_hash,
+	.obj_cmpfn = compare_key,
+	.automatic_shrinking = true,
+};
+
+static struct rhashtable set;
+
+/* For ksm_collisions_expire(): the number of passes when it last examined the set. */
+static u16 last_expiry;
+
+/* For ksm_collisions_expire(): samples that have just left the set. */
+static struct ksm_collision *removed[SAMPLES_PER_HOLD];
+
+static u32 key_of_sample(u64 sample)
+{
+	return (u32)sample ?: 1;
+}
+
+static u16 this_pass(void)
+{
+	return READ_ONCE(ksm_counters.full_scans);
+}
+
+/* The caller holds ksm_lock or is in an RCU read-side critical section. */
+static struct ksm_collision *find(u32 key)
+{
+	return rhashtable_lookup_fast(&set, &key, params);
+}
+
+/**
+ * ksm_collision_met - test whether a sample has collided
+ * @sample: the sample of a page; if it is in the set, its expiry is postponed.
+ *	The caller can leave out the call if ksm_counters.collisions is 0
+ *
+ * Context: any. Does not sleep.
+ * Return: true if the page must be hashed completely.
+ */
+bool ksm_collision_met(u64 sample)
+{
+	struct ksm_collision *collision;
+	u16 pass = this_pass();
+
+	rcu_read_lock();
+	collision = find(key_of_sample(sample));
+	/* Scanners write the same value, or values that differ by one pass. */
+	if (collision && READ_ONCE(collision->met) != pass)
+		WRITE_ONCE(collision->met, pass);
+	rcu_read_unlock();
+	return collision;
+}
+
+/**
+ * ksm_collision_add - add a sample to the set
+ * @sample: the sample
+ * @mm: the mm of one of the pages that collided; its memory cgroup is charged
+ *
+ * Context: ksm_lock must be held. Does not sleep.
+ * Return: true if the sample is in the set now; false if there is no memory.
+ */
+bool ksm_collision_add(u64 sample, struct mm_struct *mm)
+{
+	u32 key = key_of_sample(sample);
+	struct ksm_collision *collision;
+	struct mem_cgroup *memcg, *old;
+
+	if (find(key))
+		return true;
+	memcg = ksm_charge_begin(mm, &old);
+	collision = kzalloc(sizeof(*collision), KSM_GFP_LOCKED);
+	ksm_charge_end(memcg, old);
+	if (!collision)
+		return false;
+	collision->key = key;
+	collision->met = this_pass();
+	if (rhashtable_insert_fast(&set, &collision->head, params)) {
+		kfree(collision);
+		return false;
+	}
+	WRITE_ONCE(ksm_counters.collisions, ksm_counters.collisions + 1);
+	return true;
+}
+
+/**
+ * ksm_collision_get - keep a sample in the set while a node needs it
+ * @sample: the sample of the node's kernel page
+ *
+ * Context: ksm_lock must be held.
+ * Return: a number for ksm_collision_put(); 0 if the sample is not in the set.
+ */
+u32 ksm_collision_get(u64 sample)
+{
+	struct ksm_collision *collision = find(key_of_sample(sample));
+
+	if (!collision)
+		return 0;
+	if (collision->nodes < U16_MAX)
+		collision->nodes++;
+	return collision->key;
+}
+
+/**
+ * ksm_collision_put - let a sample expire once no page has it
+ * @key: the return value of ksm_collision_get()
+ *
+ * Context: ksm_lock must be held.
+ */
+void ksm_collision_put(u32 key)
+{
+	struct ksm_collision *collision;
+
+	if (!key)
+		return;
+	collision = find(key);
+	if (collision->nodes < U16_MAX)
+		collision->nodes--;
+}
+
+/* Without registered memory there are no pages, and no passes go by. */
+static bool is_expired(const struct ksm_collision *collision)
+{
+	u16 passes = this_pass() - READ_ONCE(collision->met);
+
+	return !collision->nodes && (list_empty(&ksm_regions) || passes > EXPIRE_PASSES);
+}
+
+/*
+ * Examine the next part of the set, and remove expired samples. Returns false at
+ * the end of the set.
+ */
+static bool expire_some(struct rhashtable_iter *iter)
+{
+	struct ksm_collision *collision = NULL;
+	unsigned int nr, nr_removed = 0;
+
+	mutex_lock(&ksm_lock);
+	rhashtable_walk_start(iter);
+	for (nr = 0; nr < SAMPLES_PER_HOLD; nr++) {
+		collision = rhashtable_walk_next(iter);
+		if (!collision)
+			break;
+		/* An error means that the set is being resized. */
+		if (!IS_ERR(collision) && is_expired(collision) &&
+		    !rhashtable_remove_fast(&set, &collision->head, params))
+			removed[nr_removed++] = collision;
+	}
+	rhashtable_walk_stop(iter);
+	WRITE_ONCE(ksm_counters.collisions, ksm_counters.collisions - nr_removed);
+	mutex_unlock(&ksm_lock);
+	/* Scanners may still find these. */
+	while (nr_removed)
+		kvfree_rcu_mightsleep(removed[--nr_removed]);
+	return collision;
+}
+
+/**
+ * ksm_collisions_expire - remove samples that no page has had for long
+ *
+ * Nothing is done if few passes have ended since the last call.
+ *
+ * Context: process context, one thread at a time. Takes ksm_lock, and drops it
+ * every SAMPLES_PER_HOLD samples. May sleep.
+ */
+void ksm_collisions_expire(void)
+{
+	u16 pass = this_pass(), passes = pass - last_expiry;
+	struct rhashtable_iter iter;
+
+	if (!READ_ONCE(ksm_counters.collisions))
+		return;
+	if (!list_empty(&ksm_regions) && passes < EXPIRE_PASSES / 2)
+		return;
+	last_expiry = pass;
+	rhashtable_walk_enter(&set, &iter);
+	while (expire_some(&iter))
+		cond_resched();
+	rhashtable_walk_exit(&iter);
+}
+
+/**
+ * ksm_collision_bytes - report the memory that the set takes
+ *
+ * Context: any. Does not sleep.
+ * Return: the number of bytes.
+ */
+size_t ksm_collision_bytes(void)
+{
+	size_t buckets;
+
+	rcu_read_lock();
+	buckets = rcu_dereference(set.tbl)->size;
+	rcu_read_unlock();
+	return buckets * sizeof(struct rhash_lock_head *) +
+	       READ_ONCE(ksm_counters.collisions) * sizeof(struct ksm_collision);
+}
+
+static void free_collision(void *collision, void *unused)
+{
+	kfree(collision);
+}
+
+int ksm_collision_init(void)
+{
+	return rhashtable_init(&set, &params);
+}
+
+/* No scanner and no node is left. */
+void ksm_collision_exit(void)
+{
+	rhashtable_free_and_destroy(&set, free_collision, NULL);
+}
