@@ -41,11 +41,11 @@
  * struct ksm_collision - a sample that has collided
  * @head: its place in the set
  * @key: 32 bits of the sample; not 0
- * @met: the number of complete passes, modulo 65,536, when a scanner last found a
- *	page with this sample
- * @nodes: the number of nodes with this sample that are indexed by a hash of the
- *	complete page. Once it is U16_MAX, it does not change any more, and the
- *	sample stays in the set
+ * @met: the number of complete passes, modulo 65,536, when a scanner last found
+ *	a page with this sample
+ * @nodes: the number of nodes with this sample that are indexed by a hash of
+ *	the complete page. Once it is U16_MAX, it does not change any more, and
+ *	the sample stays in the set
  *
  * Where many pages are similar, one page in ten has an entry: keep it small.
  */
@@ -80,7 +80,10 @@ static const struct rhashtable_params params = {
 
 static struct rhashtable set;
 
-/* For ksm_collisions_expire(): the number of passes when it last examined the set. */
+/*
+ * For ksm_collisions_expire(): the number of passes when it last examined the
+ * set.
+ */
 static u16 last_expiry;
 
 /* For ksm_collisions_expire(): samples that have just left the set. */
@@ -199,8 +202,8 @@ static bool is_expired(const struct ksm_collision *collision)
 }
 
 /*
- * Examine the next part of the set, and remove expired samples. Returns false at
- * the end of the set.
+ * Examine the next part of the set, and remove expired samples. Returns false
+ * at the end of the set.
  */
 static bool expire_some(struct rhashtable_iter *iter)
 {
@@ -273,12 +276,22 @@ static void free_collision(void *collision, void *unused)
 	kfree(collision);
 }
 
+/**
+ * ksm_collision_init - create the set
+ *
+ * Context: called once, before any page is hashed. May sleep.
+ * Return: 0 on success, or -ENOMEM.
+ */
 int ksm_collision_init(void)
 {
 	return rhashtable_init(&set, &params);
 }
 
-/* No scanner and no node is left. */
+/**
+ * ksm_collision_exit - free the set
+ *
+ * Context: called when there are no scanners and no nodes any more. May sleep.
+ */
 void ksm_collision_exit(void)
 {
 	rhashtable_free_and_destroy(&set, free_collision, NULL);

@@ -10,8 +10,8 @@
  * process can write them.
  *
  * Two pages that differ may have the same sample. The first merge that fails
- * for this reason adds the sample to a set (collision.c). Pages with a sample in
- * the set are hashed completely.
+ * for this reason adds the sample to a set (collision.c). Pages with a sample
+ * in the set are hashed completely.
  *
  * A page that is written outside of its sample counts as unchanged. If it has a
  * match, it may be merged, and the next write makes it private again.
@@ -26,23 +26,26 @@
 
 #include "ksm.h"
 
-/* A sample is so many cache lines, of so many words: what a read has to wait for. */
+/* A sample consists of LINES cache lines. */
 #define LINES		4
 #define LINE_WORDS	(L1_CACHE_BYTES / sizeof(u64))
 
 /*
- * For measuring only: how much of memory is read depends on whether a sample lies
- * where pages differ, and a figure that is to be the same twice needs the same
- * places twice. Who knows them can choose contents that meet.
+ * Benchmarks need the same offsets in each run, because the cost of a scan
+ * depends on whether pages differ in their samples. But a process that knows
+ * the seed can choose pages whose samples collide.
  */
 static unsigned long hash_seed;
 module_param(hash_seed, ulong, 0400);
-MODULE_PARM_DESC(hash_seed, "for measuring only, since who knows it can choose contents that meet: a number that hashes and samples follow from; 0 (the default) draws one");
+MODULE_PARM_DESC(hash_seed, "seed of all hashes and sample offsets, for benchmarks only: a process that knows it can cause collisions; 0 (the default) chooses a random seed");
 
 static u64 seed;
 
-/* The first word of each line: one in each quarter of a page, so that no large part goes unseen. */
-static unsigned int places[LINES];
+/*
+ * The offset of each cache line in a page, in words. Each is in another quarter
+ * of the page.
+ */
+static unsigned int offsets[LINES];
 
 static u64 hash_of(const void *bytes, size_t length)
 {
@@ -55,16 +58,17 @@ static u64 hash_sample(const u64 *content)
 	unsigned int i;
 
 	for (i = 0; i < LINES; i++)
-		memcpy(sample[i], content + places[i], sizeof(sample[i]));
+		memcpy(sample[i], content + offsets[i], sizeof(sample[i]));
 	return hash_of(sample, sizeof(sample));
 }
 
 /**
- * ksm_page_sample - a hash of a sample of the content of a page
- * @page: the page; it is not slept on, so a page-table lock may be held
+ * ksm_page_sample - compute a hash of a sample of a page
+ * @page: the page
  *
- * Return: it; with other places and another seed each time the driver is loaded,
- * so that nobody can choose contents that meet.
+ * Context: a page-table lock may be held. Does not sleep.
+ * Return: the hash. The seed and the offsets of the sample are random, so no
+ * process can choose pages whose samples collide.
  */
 u64 ksm_page_sample(struct page *page)
 {
@@ -81,8 +85,8 @@ u64 ksm_page_sample(struct page *page)
  * @sample: set to the hash of a sample of the page
  *
  * Context: a page-table lock may be held. Does not sleep.
- * Return: the value of @sample; or a hash of the complete page if the sample has
- * collided, or if the index does not use hashes and the hash only detects
+ * Return: the value of @sample; or a hash of the complete page if the sample
+ * has collided, or if the index does not use hashes and the hash only detects
  * volatile pages.
  */
 u64 ksm_page_hash(struct page *page, u64 *sample)
@@ -147,18 +151,23 @@ bool ksm_pages_equal(struct page *a, struct page *b)
 	return !differ;
 }
 
-/* One of the numbers that all of this follows from. */
-static u64 draw(u64 number)
+/* Returns a random number; with hash_seed, one that depends on @nr only. */
+static u64 random_number(u64 nr)
 {
-	return hash_seed ? xxh64(&number, sizeof(number), hash_seed) : get_random_u64();
+	return hash_seed ? xxh64(&nr, sizeof(nr), hash_seed) : get_random_u64();
 }
 
+/**
+ * ksm_hash_init - choose the seed and the offsets of the samples
+ *
+ * Context: called once, before any page is hashed.
+ */
 void ksm_hash_init(void)
 {
 	const unsigned int part = PAGE_SIZE / sizeof(u64) / LINES;
 	unsigned int i;
 
-	seed = draw(LINES);
+	seed = random_number(LINES);
 	for (i = 0; i < LINES; i++)
-		places[i] = i * part + draw(i) % (part / LINE_WORDS) * LINE_WORDS;
+		offsets[i] = i * part + random_number(i) % (part / LINE_WORDS) * LINE_WORDS;
 }

@@ -181,7 +181,8 @@ struct ksm_region;
  * @state: an enum ksm_state
  * @seen: whether @hash is valid
  * @idle: while KSM_ITEM_UNSTABLE: the number of times, up to KSM_IDLE_MAX, that
- *	the page has been found unchanged. An idle page is not hashed in every pass
+ *	the page has been found unchanged. An idle page is not hashed in every
+ *	pass
  * @word: the four members above, for readers that do not hold ksm_lock
  * @node: while KSM_ITEM_MERGED: the node whose kernel page the address maps
  * @entry: while KSM_ITEM_UNSTABLE: the entry in the unstable index
@@ -317,11 +318,12 @@ struct ksm_region {
  *	to the node
  * @nr_items: the number of items that were last seen mapping @kpage
  * @full: no more pages are merged with @kpage, because max_page_sharing is
- *	reached. The node is not in the index then, so that a search finds another
- *	node with the same content
+ *	reached. The node is not in the index then, so that a search finds
+ *	another node with the same content
  * @collision: if the index has the node by a hash of the complete page, because
  *	its sample has collided: what keeps that sample in the set (collision.c)
- * @entry: unless @full: the entry in the stable index, until the node is dropped
+ * @entry: unless @full: the entry in the stable index, until the node is
+ *	dropped
  * @in_full: if @full: its place in the list of full nodes
  *
  * A node corresponds to a stable_node in mm/ksm.c. When the last mapping of a
@@ -349,10 +351,10 @@ struct ksm_node {
  *	each. Mainline KSM calls this pages_sharing
  * @kernel_pages: kernel pages in use. Mainline KSM calls this pages_shared
  * @zero_pages: page frames saved because the kernel mapped the zero page in
- *	place of empty pages when a scanner split a huge page. They are not part of
- *	pages_shared, and are counted until the address is written, unmapped or
- *	removed. Linux 6.1 does not replace empty pages. Mainline KSM counts in
- *	ksm_zero_pages the empty pages that it replaces itself
+ *	place of empty pages when a scanner split a huge page. They are not part
+ *	of pages_shared, and are counted until the address is written, unmapped
+ *	or removed. Linux 6.1 does not replace empty pages. Mainline KSM counts
+ *	in ksm_zero_pages the empty pages that it replaces itself
  * @metadata: size of all chunks, items and nodes in bytes (needs no lock)
  * @collisions: samples that have collided, and have not expired
  * @full_scans: passes completed since the module was loaded
@@ -724,8 +726,8 @@ struct ksm_candidate {
 };
 
 /**
- * struct ksm_batch - the result of scanning pages under one hold of a page-table
- * lock
+ * struct ksm_batch - the result of scanning pages under one hold of a
+ * page-table lock
  * @scanned: the number of pages scanned
  * @hashed: the number of pages hashed
  * @complete: the number of those that were hashed completely, not by a sample
@@ -744,7 +746,12 @@ struct ksm_batch {
 	struct ksm_item *idle[KSM_BATCH];
 };
 
-/* Empty a batch. The arrays need not be cleared. */
+/**
+ * ksm_batch_clear - empty a batch
+ * @batch: the batch
+ *
+ * Context: any.
+ */
 static inline void ksm_batch_clear(struct ksm_batch *batch)
 {
 	batch->scanned = 0;

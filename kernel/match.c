@@ -223,9 +223,9 @@ static void merge(struct ksm_jobs *jobs)
 
 /*
  * The page of a job has the same sample as its kernel page, but differs. Pages
- * with this sample are hashed completely from now on. At most one page is in the
- * unstable index by the sample. It leaves the index, so that the next pass hashes
- * it again.
+ * with this sample are hashed completely from now on. At most one page is in
+ * the unstable index by the sample. It leaves the index, so that the next pass
+ * hashes it again.
  */
 static void record_collision(const struct ksm_job *job, struct ksm_node *node)
 {

@@ -68,7 +68,9 @@ static enum ksm_skip match(struct ksm_job *job)
 	}
 	if (ksm_pages_equal(job->page, kpage))
 		return KSM_SKIP_NONE;
-	/* The node's hash may have changed: ksm_node_collided() checks again. */
+	/*
+	 * The node's hash may have changed: ksm_node_collided() checks again.
+	 */
 	job->collided = ksm_index_ops->hashes && ksm_page_sample(job->page) == job->hash;
 	return KSM_SKIP_CHANGED;
 }
@@ -158,8 +160,8 @@ static bool entry_maps(struct vm_area_struct *vma, unsigned long addr, pte_t pte
 
 /*
  * Find the items of a chunk whose addresses map a part of a huge page, or the
- * zero page if @huge is NULL, and set their bits in @found. The caller holds the
- * mmap lock.
+ * zero page if @huge is NULL, and set their bits in @found. The caller holds
+ * the mmap lock.
  */
 static void find_items(const struct ksm_chunk *chunk, struct page *huge, unsigned long *found)
 {
@@ -180,7 +182,9 @@ static void find_items(const struct ksm_chunk *chunk, struct page *huge, unsigne
 		i = (addr - chunk->start) / PAGE_SIZE;
 		first = get_pte(mm, addr, &ptl);
 		if (!first) {
-			/* There is no page table: one entry maps the huge page. */
+			/*
+			 * There is no page table: one entry maps the huge page.
+			 */
 			if (huge)
 				bitmap_set(found, i, (end - addr) / PAGE_SIZE);
 			continue;
@@ -193,9 +197,10 @@ static void find_items(const struct ksm_chunk *chunk, struct page *huge, unsigne
 }
 
 /*
- * Split a huge page, which is locked. Since 6.12 the split maps the zero page in
- * place of parts that contain only zeros, and frees these parts. Their items are
- * marked, so that ksm_chunk_count_zeroed() counts them. Returns true on success.
+ * Split a huge page, which is locked. Since 6.12 the split maps the zero page
+ * in place of parts that contain only zeros, and frees these parts. Their items
+ * are marked, so that ksm_chunk_count_zeroed() counts them. Returns true on
+ * success.
  */
 static bool split_and_mark(struct ksm_chunk *chunk, struct page *page)
 {

@@ -107,8 +107,8 @@ bool ksm_node_tryget(struct ksm_node *node)
 }
 
 /*
- * Put a node into the index by a hash. Returns false if the index has a node with
- * this hash already.
+ * Put a node into the index by a hash. Returns false if the index has a node
+ * with this hash already.
  */
 static bool node_insert(struct ksm_node *node, const struct ksm_key *key, u64 sample)
 {
@@ -327,8 +327,8 @@ static bool is_full(const struct ksm_node *node, int held)
 }
 
 /*
- * Find a node that matches a key and is not full. The caller gets a reference to
- * its page.
+ * Find a node that matches a key and is not full. The caller gets a reference
+ * to its page.
  */
 static struct ksm_node *find(const struct ksm_key *key)
 {
@@ -547,6 +547,12 @@ static int devksm_memory_callback(struct notifier_block *block, unsigned long ac
 
 static struct notifier_block memory_block = { .notifier_call = devksm_memory_callback };
 
+/**
+ * ksm_node_init - allocate what all nodes share
+ *
+ * Context: called once, before the first node is created. May sleep.
+ * Return: 0 on success, or a negative error.
+ */
 int ksm_node_init(void)
 {
 	int err;
@@ -560,9 +566,13 @@ int ksm_node_init(void)
 	return err;
 }
 
-/*
+/**
+ * ksm_node_exit - free all nodes
+ *
  * No area is open, so no item points to a node. Forked children may still map
  * kernel pages, which become ordinary pages here.
+ *
+ * Context: called when there are no scanners any more. May sleep.
  */
 void ksm_node_exit(void)
 {

@@ -238,7 +238,9 @@ int replace_page(struct vm_area_struct *vma, const struct pte_change *change,
 
 	ksm_remove_rmap(page, vma);
 	if (ksm_mapcount(page) || folio_test_swapcache(folio)) {
-		/* Other processes may use the page or its swap slot after fork. */
+		/*
+		 * Other processes may use the page or its swap slot after fork.
+		 */
 		if (pte_dirty(change->orig))
 			folio_mark_dirty(folio);
 		if (!ksm_mapcount(page))
@@ -260,8 +262,8 @@ EXPORT_SYMBOL_NS_GPL(replace_page, KSM_LAB);
  * secondary MMU still mapped the old page after the entry is set, a vCPU would
  * use the old page while the process already uses the new one. In 2009 this
  * call alone prevented that: it gave KVM the new entry. Since 6bdb913f0a70
- * (3.7), KVM unmaps the page in pte_change_begin(), so nothing is left to change
- * here. Since 6.10, KVM is not even called.
+ * (3.7), KVM unmaps the page in pte_change_begin(), so nothing is left to
+ * change here. Since 6.10, KVM is not even called.
  *
  * Context: the page-table lock must be held. Call it between pte_change_begin()
  * and pte_change_end().

@@ -55,13 +55,25 @@ int replace_page(struct vm_area_struct *vma, const struct pte_change *change,
 		 struct page *kpage);
 void set_pte_at_notify(struct mm_struct *mm, unsigned long addr, pte_t *ptep, pte_t pte);
 
-/* Unmap and unlock an entry from get_pte(). */
+/**
+ * put_pte - unmap and unlock a page-table entry
+ * @ptep: the entry, from get_pte()
+ * @ptl: the page-table lock, from get_pte()
+ *
+ * Context: the page-table lock must be held; it is dropped.
+ */
 static inline void put_pte(pte_t *ptep, spinlock_t *ptl)
 {
 	ksm_pte_unmap_unlock(ptep, ptl);
 }
 
-/* Restore the entry that page_wrprotect() cleared. */
+/**
+ * restore_pte - restore an entry that page_wrprotect() has cleared
+ * @vma: the VMA
+ * @change: the page
+ *
+ * Context: as for page_wrprotect().
+ */
 static inline void restore_pte(struct vm_area_struct *vma, const struct pte_change *change)
 {
 	set_pte_at(vma->vm_mm, change->addr, change->ptep, change->orig);

@@ -131,9 +131,9 @@ static void process_batch(struct ksm_scanner *s)
 
 /*
  * Scan one batch of pages, one hole, or one range that is skipped. A batch ends
- * before the first page that is not an ordinary one. It has at most @left pages,
- * of which at most KSM_BATCH are hashed. Returns the number of pages scanned, but at least 1.
- * ksm_lock is dropped and retaken.
+ * before the first page that is not an ordinary one. It has at most @left
+ * pages, of which at most KSM_BATCH are hashed. Returns the number of pages
+ * scanned, but at least 1. ksm_lock is dropped and retaken.
  */
 static unsigned int scan_step(struct ksm_scanner *s, unsigned int left)
 {

@@ -186,8 +186,8 @@ void ksm_walk_next(struct mm_struct *mm, unsigned long addr, unsigned long end,
 }
 
 /*
- * The number of the pass by which idle pages are chosen; 0 if all pages are to be
- * hashed, because their idle counts are void, or because the chunk itself is
+ * The number of the pass by which idle pages are chosen; 0 if all pages are to
+ * be hashed, because their idle counts are void, or because the chunk itself is
  * skipped in most passes. ksm_lock is not held: if another thread wakes a page
  * or the chunk now, the next pass hashes the page.
  */
@@ -218,8 +218,8 @@ static bool is_idle(struct ksm_item now, unsigned long pass, unsigned long i)
 /*
  * Scan one page under the page-table lock. It is added to the batch as a
  * candidate if it has changed, or if it is in no index. The item's node may be
- * freed at any moment, so it is not dereferenced, only compared with the private
- * field of the page.
+ * freed at any moment, so it is not dereferenced, only compared with the
+ * private field of the page.
  *
  * Returns false, and does nothing, if the page is not an ordinary one, or if
  * the batch has its number of hashed pages.

@@ -45,7 +45,10 @@ def test_every_test_that_a_page_names_is_there(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES + LESSONS, ids=lambda page: page.stem)
 def test_every_function_of_the_driver_that_a_page_names_is_there(page: Path) -> None:
     code = "".join(path.read_text() for path in ROOT.glob("kernel/*.[ch]"))
-    assert not [name for name in FUNCTION.findall(page.read_text()) if f"{name}(" not in code]
+    # Functions that have another name in the object files.
+    renamed = set(re.findall(r"^#define \w+\s+(ksm_\w+)$", code, re.MULTILINE))
+    named = set(FUNCTION.findall(page.read_text())) - renamed
+    assert not [name for name in sorted(named) if f"{name}(" not in code]
 
 
 def constant(path: str, name: str) -> str:

@@ -161,6 +161,7 @@ PROVIDED = {
     "mkswap": "util-linux",
     "rmmod": "kmod",
     "setarch": "util-linux",
+    "nm": "binutils",
     "strip": "binutils",
     "dmesg": "util-linux",
     "mount": "mount",
