@@ -69,7 +69,7 @@ static int compare_key(struct rhashtable_compare_arg *arg, const void *collision
 	return ((const struct ksm_collision *)collision)->key != *(const u32 *)arg->key;
 }
 
-static const struct rhashtable_params params = {
+static const struct rhashtable_params collision_params = {
 	.head_offset = offsetof(struct ksm_collision, head),
 	.key_offset = offsetof(struct ksm_collision, key),
 	.key_len = sizeof(u32),
@@ -102,7 +102,7 @@ static u16 this_pass(void)
 /* The caller holds ksm_lock or is in an RCU read-side critical section. */
 static struct ksm_collision *find(u32 key)
 {
-	return rhashtable_lookup_fast(&set, &key, params);
+	return rhashtable_lookup_fast(&set, &key, collision_params);
 }
 
 /**
@@ -150,7 +150,7 @@ bool ksm_collision_add(u64 sample, struct mm_struct *mm)
 		return false;
 	collision->key = key;
 	collision->met = this_pass();
-	if (rhashtable_insert_fast(&set, &collision->head, params)) {
+	if (rhashtable_insert_fast(&set, &collision->head, collision_params)) {
 		kfree(collision);
 		return false;
 	}
@@ -218,7 +218,7 @@ static bool expire_some(struct rhashtable_iter *iter)
 			break;
 		/* An error means that the set is being resized. */
 		if (!IS_ERR(collision) && is_expired(collision) &&
-		    !rhashtable_remove_fast(&set, &collision->head, params))
+		    !rhashtable_remove_fast(&set, &collision->head, collision_params))
 			removed[nr_removed++] = collision;
 	}
 	rhashtable_walk_stop(iter);
@@ -284,7 +284,7 @@ static void free_collision(void *collision, void *unused)
  */
 int ksm_collision_init(void)
 {
-	return rhashtable_init(&set, &params);
+	return rhashtable_init(&set, &collision_params);
 }
 
 /**

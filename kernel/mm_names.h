@@ -32,7 +32,8 @@
 #define __mmu_notifier_invalidate_range_start_map	ksm_sym___mmu_notifier_invalidate_range_start_map
 #define mm_kobj					ksm_sym_mm_kobj
 
-/* Not a wrapper: an inline function that gcc sometimes emits as a symbol. */
+/* Not wrappers: inline functions that gcc sometimes emits as symbols. */
 #define pmd_pfn					ksm_sym_pmd_pfn
+#define jhash					ksm_sym_jhash
 
 #endif /* KSM_MM_NAMES_H */

@@ -120,7 +120,9 @@ def test_several_processes_end_by_themselves() -> None:
         each.close()
 
 
-COUNTERS = Counters(1, 100, 0, 0, 256, 1234, 56, 0, 7, 8, {"pinned": 9, "swapped": 0, "changed": 10})
+COUNTERS = Counters(
+    1, 100, 0, 0, 256, 1234, 56, 0, 7, 8, {"pinned": 9, "swapped": 0, "changed": 10}
+)
 
 
 def test_plain_lines_show_everything() -> None:

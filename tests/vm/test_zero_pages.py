@@ -44,6 +44,12 @@ def wait_saved(ksm: KsmSysfs, arena: Arena, present: int) -> None:
     )
 
 
+def wait_merged(ksm: KsmSysfs) -> None:
+    """Wait until the empty pages of the huge page are merged, or mapped to the zero page."""
+    wanted = HUGE - WRITTEN - 2
+    ksm.wait_until(lambda s: s.pages_shared + s.zero_pages >= wanted, 60, "all pages to be saved")
+
+
 @pytest.fixture
 def huge_page() -> Iterator[Arena]:
     """One huge page, most of which is empty."""
@@ -57,7 +63,7 @@ def test_sysfs_accounts_for_every_frame_that_a_split_saves(
 ) -> None:
     assert own_frames(huge_page) == HUGE
     area.register(huge_page)
-    scanning.wait_until(lambda s: s.pages_shared + s.zero_pages >= HUGE - WRITTEN - 2, 60, "all")
+    wait_merged(scanning)
     scanning.wait_full_scans(2)
     assert scanning.zero_pages == (HUGE - WRITTEN if USES_ZERO_PAGE else 0)
     assert scanning.pages_shared + scanning.zero_pages == HUGE - own_frames(huge_page)
@@ -84,6 +90,7 @@ def test_zero_pages_are_counted_until_they_are_written_or_unmapped(
     area: Area, scanning: KsmSysfs, huge_page: Arena
 ) -> None:
     area.register(huge_page)
+    wait_merged(scanning)
     wait_saved(scanning, huge_page, HUGE)
     huge_page.fill(content.unique(20, first=1000), 100)
     wait_saved(scanning, huge_page, HUGE)
@@ -96,6 +103,7 @@ def test_run_2_leaves_zero_pages_and_remove_ends_their_count(
     area: Area, scanning: KsmSysfs, huge_page: Arena
 ) -> None:
     area.register(huge_page)
+    wait_merged(scanning)
     wait_saved(scanning, huge_page, HUGE)
     before = scanning.zero_pages
     scanning.run = 2
