@@ -72,7 +72,7 @@ class Rest:
 NO_REST = Rest(settle=3, cycle=1)
 #: Smart scan: a page is left out of 8 passes once it is older than 8. Source: skip_age() in mm/ksm.c.
 SMART_REST = Rest(settle=22, cycle=9)
-#: KSM_IDLE_MIN and KSM_IDLE_MAX of kernel/ksm.h: 41 passes until a chunk is first skipped for 32 passes, and those 32 passes.
+#: KSM_IDLE_MIN and KSM_IDLE_MAX of kernel/ksm.h: 41 passes until a chunk is first skipped for 32, and those 32 passes.
 HASH_REST = Rest(settle=76, cycle=33)
 
 
