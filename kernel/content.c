@@ -45,7 +45,7 @@ static u64 seed;
  * The offset of each cache line in a page, in words. Each is in another quarter
  * of the page.
  */
-static unsigned int offsets[LINES];
+static unsigned int sample_offsets[LINES];
 
 static u64 hash_of(const void *bytes, size_t length)
 {
@@ -58,7 +58,7 @@ static u64 hash_sample(const u64 *content)
 	unsigned int i;
 
 	for (i = 0; i < LINES; i++)
-		memcpy(sample[i], content + offsets[i], sizeof(sample[i]));
+		memcpy(sample[i], content + sample_offsets[i], sizeof(sample[i]));
 	return hash_of(sample, sizeof(sample));
 }
 
@@ -169,5 +169,5 @@ void ksm_hash_init(void)
 
 	seed = random_number(LINES);
 	for (i = 0; i < LINES; i++)
-		offsets[i] = i * part + random_number(i) % (part / LINE_WORDS) * LINE_WORDS;
+		sample_offsets[i] = i * part + random_number(i) % (part / LINE_WORDS) * LINE_WORDS;
 }
