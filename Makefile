@@ -56,7 +56,8 @@ test-all: test ## and the built kernels, leaks, the other index, the long stress
 	@$(PYTEST) tests/vm -n $(JOBS) $(call on,classic-6.1)
 	@$(PYTEST) tests/vm -n $(JOBS) $(call on,$(DEBUG)) --vm-boot kmemleak=on
 	@KERNEL=debug-6.1 $(PYTEST) tests/plugin/test_leaks.py
-	@$(PYTEST) tests/host/test_kernel_configs.py $(addprefix --built ,classic-6.1 $(DEBUG))
+	@$(PYTEST) tests/vm -n $(JOBS) $(call on,race-6.12) -k 'threads or lifetimes'
+	@$(PYTEST) tests/host/test_kernel_configs.py $(addprefix --built ,classic-6.1 $(DEBUG) race-6.12)
 	@$(find_stock) && $(PYTEST) tests/vm -n $(JOBS) $$stock $(call on,debug-6.1) --index tree
 	@$(PYTEST) tests/vm -n $(JOBS) $(call on,$(DEBUG)) -m stress --stress-seconds 600
 	@$(PYTEST) tests/lessons

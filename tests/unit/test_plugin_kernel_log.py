@@ -110,13 +110,44 @@ LEAK = """unreferenced object 0xffff88800bf9ef80 (size 16):
 """
 
 
+RACE = """\
+==================================================================
+BUG: KCSAN: data-race in do_a / do_b
+
+write to 0xffff888004a6b0c0 of 8 bytes by task 77 on cpu 0:
+ {}
+
+read to 0xffff888004a6b0c0 of 8 bytes by task 78 on cpu 1:
+ {}
+ {}
+
+Reported by Kernel Concurrency Sanitizer on:
+CPU: 1 UID: 0 PID: 78 Comm: kksmd Tainted: G           O       6.12.117-race #1
+==================================================================
+"""
+
+
 @pytest.mark.parametrize("frame", ["[<0000000057eb4a66>] ", ""], ids=["6.1", "6.12"])
 def test_waiver_covers_the_name_that_slub_leaks_but_no_other_leak(frame: str) -> None:
     leak = LEAK.replace("{}", frame)
     ours = leak.replace("kobject_init_and_add", "ksm_node_create")
-    (waiver,) = load_waivers(ALLOWED)
-    assert waiver.pattern.search(leak)
-    assert not waiver.pattern.search(ours)
+    waivers = load_waivers(ALLOWED)
+    assert any(waiver.pattern.search(leak) for waiver in waivers)
+    assert not any(waiver.pattern.search(ours) for waiver in waivers)
+
+
+@pytest.mark.parametrize("place", ["write", "read", "caller"])
+def test_data_race_is_waived_unless_a_stack_has_a_frame_of_the_driver(place: str) -> None:
+    kernel = ["do_a+0x1/0x2", "do_b+0x3/0x4", "worker_thread+0x5/0x6"]
+    at = ["write", "read", "caller"].index(place)
+    driver = [*kernel]
+    driver[at] += " [ksm]"
+    for frames, wanted in ((kernel, 0), (driver, 1)):
+        report = RACE.format(*frames).splitlines()
+        # A later line of the log is not part of the report.
+        log = [*report, "ksm: loaded, in worker_thread+0x5/0x6 [ksm]"]
+        counted, waived = complaints(log, load_waivers(ALLOWED))
+        assert (len(counted), len(waived)) == (wanted, 1 - wanted)
 
 
 def test_the_slice_of_the_console_begins_at_the_last_mark() -> None:

@@ -118,6 +118,10 @@ def test_what_each_kernel_is_for() -> None:
             assert wants[name][option] == "y", (name, option)
     for option in ("KSM", "PREEMPT", "PREEMPT_TRACER", "IRQSOFF_TRACER"):
         assert wants["latency-6.12"][option] == "y", option
+    for option in ("KSM", "PREEMPT", "KCSAN"):
+        assert wants["race-6.12"][option] == "y", option
+    # KCSAN excludes KASAN.
+    assert "KASAN" not in wants["race-6.12"]
     # It would be the checks that take longest.
     assert not {"PROVE_LOCKING", "DEBUG_VM", "KASAN"} & set(wants["latency-6.12"])
 

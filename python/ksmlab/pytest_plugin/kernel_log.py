@@ -77,7 +77,7 @@ def complaints(
 
     Args:
         lines: The slice.
-        waivers: The allow-list. A pattern is searched in each line of a report.
+        waivers: The allow-list. A pattern is searched in the whole text of a report.
 
     Returns:
         The splats that fail a test, and those that are waived, each with its waiver.
@@ -85,9 +85,8 @@ def complaints(
     counted: list[Splat] = []
     waived: list[tuple[Splat, Waiver]] = []
     for splat in scan(lines):
-        waiver = next(
-            (each for each in waivers if any(map(each.pattern.search, splat.lines))), None
-        )
+        text = "\n".join(splat.lines)
+        waiver = next((each for each in waivers if each.pattern.search(text)), None)
         if waiver is None:
             counted.append(splat)
         else:

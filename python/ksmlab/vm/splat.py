@@ -118,6 +118,8 @@ JOINT = r"\x0a"
 NOISE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 PREFIX = re.compile(r"^(?:<\d+>)?\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? ?")
 END = re.compile(r"^---\[ end ")
+# KASAN, KCSAN, KFENCE and UBSAN end their reports with such a line.
+RULER = re.compile(r"^={60,}$")
 ESCAPED = re.compile(rb"\\x([0-9a-f]{2})")
 CUT_HERE = re.compile(r"^-+\[ cut here \]-+")
 
@@ -257,7 +259,7 @@ def _report(lines: list[str], start: int, stop: int) -> list[str]:
     first = next((index for index in before if CUT_HERE.match(lines[index])), start)
     body: list[str] = []
     for line in lines[first : min(stop, first + MAX_LINES)]:
-        if CUT_HERE.match(line) and body:
+        if body and (CUT_HERE.match(line) or RULER.match(line)):
             break
         body.append(line)
         if END.match(line):

@@ -17,7 +17,7 @@ class Waiver:
     """An entry of an allow-list.
 
     Attributes:
-        pattern: A regular expression; the list's reader says what it is searched in.
+        pattern: A regular expression in which ^ and $ match at each line; the list's reader says what it is searched in.
         reason: Why the report is no failure.
         since: The day on which the report was examined.
     """
@@ -41,7 +41,7 @@ def load_waivers(path: Path) -> tuple[Waiver, ...]:
         if not isinstance(table["since"], date) or not str(table["reason"]).strip():
             raise ValueError(f"{where}: since is a date (2026-01-31), and reason is not empty")
         try:
-            pattern = re.compile(table["pattern"])
+            pattern = re.compile(table["pattern"], re.MULTILINE)
         except re.error as error:
             raise ValueError(f"{where}: pattern: {error}") from error
         waivers.append(Waiver(pattern, table["reason"], table["since"]))
