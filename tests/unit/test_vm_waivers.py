@@ -35,6 +35,7 @@ HARMLESS_LINES = (
     "WARNING: fbcon: Driver 'x' missed to adjust virtual screen size (0x0 vs. 64x768)",
     "WARNING: The mand mount option has been deprecated and",
     "WARNING: the mand mount option is being deprecated and",
+    "page dumped because: unmovable page",
     "EXT4-fs (loop0): INFO: recovery required on readonly filesystem",
 )
 

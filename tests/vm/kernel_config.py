@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,11 @@ CONFIG = Path("/proc/config.gz")
 def built_with(option: str) -> bool:
     """Say whether the kernel was built with an option; one that does not show how it was built was not."""
     return CONFIG.exists() and f"\n{option}=y\n".encode() in gzip.decompress(CONFIG.read_bytes())
+
+
+def release() -> tuple[int, ...]:
+    """Return the version of the running kernel: major and minor number."""
+    return tuple(int(part) for part in os.uname().release.split(".")[:2])
 
 
 def need(what: str, there: bool, *options: str) -> None:

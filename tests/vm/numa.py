@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _MBIND, _MIGRATE_PAGES, _MOVE_PAGES = 237, 256, 279
-_PREFERRED, _MOVE = 1, 2
+_PREFERRED, _MOVE, _MOVE_ALL = 1, 2, 4
 #: Bits of a node mask; the kernel takes one less than it is told.
 _MASK_BITS = 64
 
@@ -54,8 +54,13 @@ def migrate(pid: int, source: int, target: int) -> None:
     _call("migrate_pages", _MIGRATE_PAGES, pid, _MASK_BITS, ctypes.byref(old), ctypes.byref(new))
 
 
-def move(address: int, targets: Sequence[int]) -> list[int]:
-    """Move neighbouring pages of this process, each to a node of its own.
+def move(address: int, targets: Sequence[int], shared: bool = False) -> list[int]:
+    """Move consecutive pages of this process, each to a node of its own.
+
+    Args:
+        address: Address of the first page.
+        targets: The node for each page.
+        shared: Also move pages that are mapped more than once (MPOL_MF_MOVE_ALL).
 
     Returns:
         The status of each: the node it is on, or a negative errno.
@@ -64,5 +69,6 @@ def move(address: int, targets: Sequence[int]) -> list[int]:
     pages = (ctypes.c_void_p * count)(*(address + page * PAGE_SIZE for page in range(count)))
     wanted = (ctypes.c_int * count)(*targets)
     status = (ctypes.c_int * count)()
-    _call("move_pages", _MOVE_PAGES, 0, ctypes.c_ulong(count), pages, wanted, status, _MOVE)
+    how = _MOVE_ALL if shared else _MOVE
+    _call("move_pages", _MOVE_PAGES, 0, ctypes.c_ulong(count), pages, wanted, status, how)
     return list(status)

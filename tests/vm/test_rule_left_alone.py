@@ -13,6 +13,7 @@ import pytest
 from equal import NPAGES, all_merged
 from modules import kernels_own_ksm
 from swap import swap
+from uffd import MODE_MISSING, userfaultfd
 from written import written
 
 from ksmlab import content, libc, pagemap
@@ -131,17 +132,10 @@ def test_the_huge_zero_page(area: Area, scanning: KsmSysfs) -> None:
 
 
 def test_a_range_that_userfaultfd_watches(area: Area, arena: Arena, scanning: KsmSysfs) -> None:
-    fd = _libc.syscall(323, os.O_CLOEXEC)
-    assert fd >= 0, os.strerror(ctypes.get_errno())
-    try:
-        api = (ctypes.c_uint64 * 3)(0xAA, 0, 0)
-        assert _libc.ioctl(fd, ctypes.c_ulong(0xC018AA3F), api) == 0
-        register = (ctypes.c_uint64 * 4)(arena.address, arena.size, 1, 0)
-        assert _libc.ioctl(fd, ctypes.c_ulong(0xC020AA00), register) == 0
+    with userfaultfd() as uffd:
+        uffd.register(arena, MODE_MISSING)
         area.register(arena)
         left_alone(scanning, "uffd", NPAGES)
-    finally:
-        os.close(fd)
     all_merged(scanning)
 
 
@@ -150,19 +144,12 @@ def test_pages_that_are_merged_stay_so_when_userfaultfd_comes(
 ) -> None:
     area.register(arena)
     all_merged(scanning)
-    fd = _libc.syscall(323, os.O_CLOEXEC)
-    assert fd >= 0
-    try:
-        api = (ctypes.c_uint64 * 3)(0xAA, 0, 0)
-        assert _libc.ioctl(fd, ctypes.c_ulong(0xC018AA3F), api) == 0
-        register = (ctypes.c_uint64 * 4)(arena.address, arena.size, 1, 0)
-        assert _libc.ioctl(fd, ctypes.c_ulong(0xC020AA00), register) == 0
+    with userfaultfd() as uffd:
+        uffd.register(arena, MODE_MISSING)
         scanning.wait_full_scans(2)
         assert scanning.pages_shared == NPAGES - 1
         area.remove()
         assert pagemap.distinct(pagemap.frames(None, arena.address, NPAGES)) == NPAGES
-    finally:
-        os.close(fd)
     assert arena.verify() == []
 
 
