@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,10 +17,10 @@ if TYPE_CHECKING:
 MOUNT = Path("/tmp/cgroup2")
 
 
-def hierarchy() -> Path:
+def find_hierarchy() -> Path | None:
     """Enable the memory controller, after mounting the cgroup hierarchy if necessary, and return its root directory.
 
-    Skips the test if the kernel has no memory controller.
+    Returns None if the kernel has no memory controller.
     """
     root = next((p for p in (Path("/sys/fs/cgroup"), MOUNT) if (p / "cgroup.procs").exists()), None)
     if root is None:
@@ -29,8 +28,16 @@ def hierarchy() -> Path:
         subprocess.run(["mount", "-t", "cgroup2", "none", str(MOUNT)], check=True)
         root = MOUNT
     if "memory" not in (root / "cgroup.controllers").read_text().split():
-        pytest.skip("this kernel has no memory controller (CONFIG_MEMCG)")
+        return None
     (root / "cgroup.subtree_control").write_text("+memory")
+    return root
+
+
+def hierarchy() -> Path:
+    """Return the root directory of the cgroup hierarchy; skip the test if the kernel has no memory controller."""
+    root = find_hierarchy()
+    if root is None:
+        pytest.skip("this kernel has no memory controller (CONFIG_MEMCG)")
     return root
 
 
@@ -58,6 +65,11 @@ class Cgroup:
         lines = (self.path / "memory.events").read_text().splitlines()
         return {key: int(value) for key, value in map(str.split, lines)}[name]
 
+    def empty(self) -> None:
+        """Move all processes of the cgroup to the root."""
+        for pid in (self.path / "cgroup.procs").read_text().split():
+            (self.path.parent / "cgroup.procs").write_text(pid)
+
     def remove(self) -> None:
         """Remove the cgroup, which must have no processes."""
         self.path.rmdir()
@@ -66,12 +78,11 @@ class Cgroup:
 @contextmanager
 def cgroup(name: str) -> Iterator[Cgroup]:
     """Create a memory cgroup below the root, and remove it at the end of the with statement if it still exists."""
-    path = hierarchy() / name
-    path.mkdir()
+    group = Cgroup(hierarchy() / name)
+    group.path.mkdir()
     try:
-        yield Cgroup(path)
+        yield group
     finally:
-        if path.exists():
-            for pid in (path / "cgroup.procs").read_text().split():
-                (path.parent / "cgroup.procs").write_text(pid)
-            os.rmdir(path)
+        if group.path.exists():
+            group.empty()
+            group.remove()

@@ -116,6 +116,12 @@ class FakeMachine(FuzzMachine):
     def find_sysfs(self) -> Sysfs:
         return FakeSysfs()
 
+    def find_cgroups(self) -> Path | None:
+        return None
+
+    def can_poison(self) -> bool:
+        return False
+
     def listen(self) -> list[str]:
         return [self.said[name] for name, _ in self.history[-1:] if name in self.said]
 

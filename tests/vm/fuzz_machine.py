@@ -15,14 +15,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+from cgroups import Cgroup, find_hierarchy
 from fuzz_process import WINDOW, WINDOW_PAGES, Driver, Process, RealDriver, adopt_orphans
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
+from memory_errors import kernel_handles_errors
 from swap import swap
 
-from ksmlab import libc
+from ksmlab import libc, pagemap
 from ksmlab.libc import PAGE_SIZE
 from ksmlab.memory import MADV_COLLAPSE, MADV_PAGEOUT
+from ksmlab.pagemap import PageFlag
 from ksmlab.pytest_plugin.kernel_log import KernelLog, complaints
 from ksmlab.sysfs import KsmSysfs
 
@@ -68,6 +71,8 @@ firsts = st.integers(min_value=0, max_value=24)
 counts = st.integers(min_value=1, max_value=12)
 bytes_ = st.sampled_from([0, FIRST_REGION // 2, 255])
 tags = st.sampled_from([0, 0, 0, 1, 2])
+GROUPS = range(3)
+groups = st.sampled_from(GROUPS)
 
 
 class Sysfs(Protocol):
@@ -95,6 +100,8 @@ class Page:
     tag: int = 0
     #: Has it been written since it was mapped? One that has not is not looked at.
     touched: bool = False
+    #: Is there a memory error in it? An access to such a page can kill the process.
+    poisoned: bool = False
 
 
 @dataclass
@@ -166,6 +173,8 @@ class FuzzMachine(RuleBasedStateMachine):
     failed: History = []  # noqa: RUF012 - the class's own
     #: The largest value seen: a fuzzer under which nothing merges tests nothing.
     most_shared = 0
+    #: The largest number of memory errors in a sequence.
+    most_poisoned = 0
 
     def __init__(self) -> None:
         super().__init__()
@@ -173,6 +182,8 @@ class FuzzMachine(RuleBasedStateMachine):
         # What was said before is not this sequence's.
         self.listen()
         adopt_orphans()
+        self.cgroup_root = self.find_cgroups()
+        self.memory_errors = self.can_poison()
         self.sysfs = self.find_sysfs()
         for name, value in QUICK.items():
             self.sysfs.write(name, value)
@@ -185,11 +196,12 @@ class FuzzMachine(RuleBasedStateMachine):
         self.serial = 0
         # Pages of regions whose process is gone: kksmd forgets them in its own time.
         self.stale: list[Region] = []
-        self.begin()
+        #: Frames with a memory error, which the kernel never allocates again.
+        self.poisoned: set[int] = set()
+        self.set_up(self.members[0])
 
-    def begin(self) -> None:
-        """One process, one region, two contents: something merges soon."""
-        (member,) = self.members
+    def set_up(self, member: Member) -> None:
+        """Give a process one region with two contents, so that pages merge soon."""
         member.process.ask("map", 0, WINDOW_PAGES, RW)
         member.process.ask("advise", 0, WINDOW_PAGES, mmap.MADV_NOHUGEPAGE)
         member.pages = {page: Page(RW) for page in range(WINDOW_PAGES)}
@@ -198,7 +210,8 @@ class FuzzMachine(RuleBasedStateMachine):
             member.process.ask("write", first, count, first, 0)
             for page in range(first, first + count):
                 member.pages[page] = Page(RW, first, 0, touched=True)
-        self.serial = area = 1
+        self.serial += 1
+        area = self.serial
         fd = member.process.ask("create")
         member.areas[fd] = area
         member.process.ask("register", fd, WINDOW, FIRST_REGION)
@@ -219,6 +232,14 @@ class FuzzMachine(RuleBasedStateMachine):
     def find_sysfs(self) -> Sysfs:
         """Give the driver's settings and counters."""
         return KsmSysfs.find()
+
+    def find_cgroups(self) -> Path | None:
+        """Return the root directory of the cgroup hierarchy, or None if the kernel has no memory controller."""
+        return find_hierarchy()
+
+    def can_poison(self) -> bool:
+        """Return whether memory errors can be simulated."""
+        return kernel_handles_errors()
 
     def listen(self) -> list[str]:
         """Give what the kernel has logged since the last call.
@@ -364,7 +385,7 @@ class FuzzMachine(RuleBasedStateMachine):
         count = min(region.end - region.start, WINDOW_PAGES - first)
         (owner,) = [member for member in self.members if member.process.pid == region.owner]
         left = owner.process.ask("kernel_pages", first, count)
-        assert left == [], f"pages {left} of process {region.owner} are merged after the removal"
+        assert not left, f"pages {[*left]} of process {region.owner} are merged after the removal"
 
     # Memory.
 
@@ -410,7 +431,7 @@ class FuzzMachine(RuleBasedStateMachine):
         for start, length in member.runs(first, count):
             member.process.ask("advise", start, length, mmap.MADV_DONTNEED)
         for page in set(range(first, first + count)) & member.pages.keys():
-            member.pages[page] = replace(member.pages[page], byte=0, tag=0)
+            member.pages[page] = replace(member.pages[page], byte=0, tag=0, poisoned=False)
 
     @step(process=number, advice=st.sampled_from(sorted(ADVICE)), whole=st.booleans(), first=firsts)
     def advise(self, process: int, advice: str, whole: bool, first: int) -> None:
@@ -425,7 +446,7 @@ class FuzzMachine(RuleBasedStateMachine):
         member = self.member(process)
         for start, length in member.runs(first, count):
             pages = range(start, start + length)
-            if any(member.pages[page].prot != RW for page in pages):
+            if any(member.pages[page].prot != RW or member.pages[page].poisoned for page in pages):
                 continue
             member.process.ask("write", start, length, byte, tag)
             for page in pages:
@@ -441,15 +462,36 @@ class FuzzMachine(RuleBasedStateMachine):
         child = Member(member.process.fork(), member, dict(member.pages), dict(member.areas))
         self.members.append(child)
 
-    @step(process=number, how=st.sampled_from(["exit", "kill"]))
+    @step()
+    def start(self) -> None:
+        """Start a process whose pages have the same content as those of the first process."""
+        if len(self.members) < self.most_members:
+            member = Member(Process.start(self.driver), None)
+            self.members.append(member)
+            self.set_up(member)
+
+    @step(process=number, how=st.sampled_from(["exit", "exec", "kill"]))
     def end(self, process: int, how: str) -> None:
         if len(self.members) > 1:
             member = self.member(process)
-            if how == "exit":
-                member.process.exit()
-            else:
+            if how == "kill":
                 member.process.kill()
+            else:
+                member.process.end(how)
             self.bury(member)
+            self.sysfs.wait_until(
+                lambda s: s.read("kernel_pages_allocated") <= len(self.mapped_kernel_pages()),
+                SECONDS,
+                "the kernel pages of a process that has ended to be freed",
+            )
+
+    def mapped_kernel_pages(self) -> set[int]:
+        """Return the frames of all kernel pages that a living process maps."""
+        return {
+            frame
+            for member in self.members
+            for frame in member.process.ask("kernel_pages", 0, WINDOW_PAGES).values()
+        }
 
     def bury(self, member: Member) -> None:
         """A process is about to be gone: its memory, its regions, its descriptors."""
@@ -464,6 +506,62 @@ class FuzzMachine(RuleBasedStateMachine):
         self.regions = [region for region in self.regions if region.owner != pid]
         for area in set(member.areas.values()):
             self.let_go(area)
+
+    # Memory cgroups.
+
+    @step(process=number, group=groups)
+    def move_to_cgroup(self, process: int, group: int) -> None:
+        """Move a process into a cgroup, which is created if it does not exist."""
+        if self.cgroup_root:
+            cgroup = Cgroup(self.cgroup_root / f"fuzz{group}")
+            cgroup.path.mkdir(exist_ok=True)
+            cgroup.add(self.member(process).process.pid)
+
+    @step(group=groups)
+    def remove_cgroup(self, group: int) -> None:
+        """Remove a cgroup after its processes have moved; the pages that are charged to it remain merged."""
+        self.remove_cgroup_directory(group)
+
+    def remove_cgroup_directory(self, group: int) -> None:
+        if self.cgroup_root:
+            cgroup = Cgroup(self.cgroup_root / f"fuzz{group}")
+            if cgroup.path.exists():
+                cgroup.empty()
+                cgroup.remove()
+
+    # Memory errors.
+
+    @step(process=number, page=firsts)
+    def poison(self, process: int, page: int) -> None:
+        """Simulate a memory error in a page. All processes that map its frame lose the page."""
+        member = self.member(process)
+        at = member.pages.get(page)
+        if not self.memory_errors or at is None or at.prot == libc.PROT_NONE or at.poisoned:
+            return
+        # Nothing merges while the error is simulated, so that the model knows which pages map the frame.
+        self.sysfs.write("run", 0)
+        mapped = {id(each): each.process.ask("frames") for each in self.members}
+        frame = mapped[id(member)][page]
+        if frame and PageFlag.ZERO_PAGE not in pagemap.page_flags([frame])[frame]:
+            member.process.ask("poison", page)
+            self.poisoned.add(frame)
+            for each in self.members:
+                for number, one in each.pages.items():
+                    if mapped[id(each)][number] == frame:
+                        each.pages[number] = replace(one, poisoned=True)
+            type(self).most_poisoned = max(type(self).most_poisoned, len(self.poisoned))
+        self.sysfs.write("run", self.run)
+
+    def check_poisoned_frames(self) -> None:
+        """Check that no page maps a frame with a memory error that it did not map when the error occurred."""
+        for member in self.members if self.poisoned else ():
+            frames = member.process.ask("frames")
+            new = [
+                number
+                for number, page in member.pages.items()
+                if not page.poisoned and frames[number] in self.poisoned
+            ]
+            assert not new, f"process {self.members.index(member)} maps poisoned pages at {new}"
 
     # The scanner.
 
@@ -511,7 +609,7 @@ class FuzzMachine(RuleBasedStateMachine):
             pages = [
                 (at, page.byte, page.tag)
                 for at, page in member.pages.items()
-                if page.touched and page.prot != libc.PROT_NONE
+                if page.touched and page.prot != libc.PROT_NONE and not page.poisoned
             ]
             fds = sorted(member.areas)
             wrong, found, mappings = member.process.ask("look", pages, fds)
@@ -526,6 +624,7 @@ class FuzzMachine(RuleBasedStateMachine):
         assert shared <= most, f"{shared} pages shared, of {most}"
         type(self).most_shared = max(type(self).most_shared, shared)
         assert self.sysfs.read("run") == self.run
+        self.check_poisoned_frames()
 
     def teardown(self) -> None:
         """Everybody dies; then nothing may be left."""
@@ -545,5 +644,7 @@ class FuzzMachine(RuleBasedStateMachine):
                 SECONDS,
                 "nothing left",
             )
+            for group in GROUPS:
+                self.remove_cgroup_directory(group)
             self.sysfs.write("run", 0)
             self.check_kernel_log()

@@ -21,6 +21,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
+from memory_errors import break_page
+
 from ksmlab import abi, libc, pagemap
 from ksmlab.device import DEVICE
 from ksmlab.libc import PAGE_SIZE
@@ -205,10 +207,22 @@ class _Server:
         counts = Counter(entry.pfn for entry in entries if entry.present and entry.file)
         return max(counts.values(), default=0)
 
-    def kernel_pages(self, first: int, count: int) -> list[int]:
-        """Return which pages map a page that is not anonymous."""
+    def kernel_pages(self, first: int, count: int) -> dict[int, int]:
+        """Return the frame of each page that maps a page that is not anonymous, by page number."""
         entries = pagemap.entries(None, WINDOW + first * PAGE_SIZE, count)
-        return [first + at for at, entry in enumerate(entries) if entry.present and entry.file]
+        return {
+            first + at: entry.pfn
+            for at, entry in enumerate(entries)
+            if entry.present and entry.file
+        }
+
+    def frames(self) -> list[int]:
+        """Return the frame of each page of the window, 0 for a page that is not present."""
+        return pagemap.frames(None, WINDOW, WINDOW_PAGES)
+
+    def poison(self, page: int) -> None:
+        """Simulate a memory error in a page."""
+        break_page(WINDOW + page * PAGE_SIZE)
 
     def fork(self) -> int:
         """Fork; the socket to the child is sent before the answer."""
@@ -230,6 +244,11 @@ class _Server:
     def exit(self) -> NoReturn:
         self._socket.send(pickle.dumps(("value", None)))
         os._exit(0)
+
+    def exec(self) -> NoReturn:
+        """Replace the program, and with it all memory, by one that exits."""
+        self._socket.send(pickle.dumps(("value", None)))
+        os.execv("/bin/true", ["true"])
 
 
 def _address(data: bytes) -> int:
@@ -307,9 +326,9 @@ class Process:
         passed, pid = self._ask_for_fd("fork")
         return Process(pid, socket.socket(fileno=passed))
 
-    def exit(self) -> None:
-        """Have it end by itself; reap() waits for that."""
-        self.ask("exit")
+    def end(self, how: str) -> None:
+        """Have it end by exit() or by exec(); reap() waits for that."""
+        self.ask(how)
         self._socket.close()
 
     def kill(self) -> None:

@@ -1,4 +1,7 @@
-"""Memory blocks, the units in which the kernel takes memory offline. Source: Documentation/admin-guide/mm/memory-hotplug.rst."""
+"""Memory blocks, the units in which the kernel takes memory offline.
+
+Source: Documentation/admin-guide/mm/memory-hotplug.rst.
+"""
 
 from __future__ import annotations
 

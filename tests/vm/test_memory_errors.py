@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
-import errno
-import os
 import signal
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from children import Child, child
 from kernel_config import need
+from memory_errors import break_page, kernel_handles_errors
 
 from ksmlab import content, pagemap
 from ksmlab.device import KsmDevice
@@ -25,24 +22,11 @@ if TYPE_CHECKING:
     from ksmlab.sysfs import KsmSysfs
 
 NPAGES = 64
-MADV_HWPOISON = 100
-
-
-def break_page(address: int) -> None:
-    """Simulate a memory error in the page at an address.
-
-    The kernel returns EBUSY for a page from which it cannot recover, but marks the page with PG_hwpoison anyway.
-    """
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.madvise(ctypes.c_void_p(address), ctypes.c_size_t(4096), MADV_HWPOISON):
-        number = ctypes.get_errno()
-        assert number == errno.EBUSY, os.strerror(number)
 
 
 @pytest.fixture(autouse=True)
 def _kernel_can_simulate_memory_errors() -> None:
-    counted = "HardwareCorrupted:" in Path("/proc/meminfo").read_text()
-    need("handling of memory errors", counted, "CONFIG_MEMORY_FAILURE")
+    need("handling of memory errors", kernel_handles_errors(), "CONFIG_MEMORY_FAILURE")
 
 
 def owner(connection: Connection) -> None:

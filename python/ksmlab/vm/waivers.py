@@ -17,7 +17,7 @@ class Waiver:
     """An entry of an allow-list.
 
     Attributes:
-        pattern: A regular expression in which ^ and $ match at each line; the list's reader says what it is searched in.
+        pattern: A regular expression; ^ and $ match at each line. The list's reader says what it is searched in.
         reason: Why the report is no failure.
         since: The day on which the report was examined.
     """
