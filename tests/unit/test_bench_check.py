@@ -103,6 +103,18 @@ def test_nothing_to_compare_with_is_no_success(tmp_path: Path) -> None:
         checked(GOOD, tmp_path / "none.json")
 
 
+@pytest.mark.parametrize("aging", [1.1, 2.1])
+def test_check_fails_if_a_target_without_a_rival_is_missed(aging: float, stored: Path) -> None:
+    now = results(*GOOD.samples, sample("near_duplicates", HASH, aging=aging))
+    if aging <= 1.2:
+        checked(now, stored)
+        return
+    with pytest.raises(
+        VmError, match=r"Targets are missed: near_duplicates .*: 2\.10x, target ≤ 1\.2x"
+    ):
+        checked(now, stored)
+
+
 def test_another_build_of_the_kernel_is_compared_and_named(stored: Path) -> None:
     text = checked(replace(GOOD, guests=results(release="6.12.2").guests), stored)
     assert "another build of k: 6.12.1 then, 6.12.2 now" in text

@@ -167,6 +167,71 @@ def test_shootdowns_of_all_cpus(tmp_path: Path) -> None:
     assert figures.tlb_shootdowns(table) == 15
 
 
+def test_the_slowest_hundredth_of_writes_is_not_in_the_mean() -> None:
+    times = [10] * 98 + [20, 90_000]
+    found = figures.write_latency(times)
+    assert found["write_fault_ns"] == pytest.approx((98 * 10 + 20) / 99)
+    assert (found["write_p50_ns"], found["write_p99_ns"]) == (10, 20)
+
+
+class MergedMemory:
+    """A stand-in for an engine and its memory: 8 pages, which are merged until they are unmerged."""
+
+    name = "fake"
+    address = 0
+    npages = possible = 8
+
+    def __init__(self) -> None:
+        self.merged = True
+        self.calls: list[str] = []
+
+    def unmerge_all(self) -> None:
+        self.calls.append("run=2")
+        self.merged = False
+
+    def remove(self, _memory: object) -> None:
+        self.calls.append("remove")
+        self.merged = False
+
+    def stop(self) -> None:
+        self.calls.append("stop")
+
+    def write_each(self, addresses: list[int]) -> list[int]:
+        self.calls.append(f"write {len(addresses)}")
+        return [10] * len(addresses)
+
+    def shared_pages(self, _memory: object) -> tuple[list[int], int]:
+        return (list(range(8)) if self.merged else [], 0)
+
+    def merge(self, *_: object) -> None:
+        self.calls.append("merge")
+        self.merged = True
+
+
+def test_pages_are_unmerged_by_run_2_and_merged_again_and_removed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fake = MergedMemory()
+    monkeypatch.setattr(figures, "shared_pages", fake.shared_pages)
+    monkeypatch.setattr(figures, "merge", fake.merge)
+    found = figures.unmerge(fake, fake, range(8), PLAN, fake)  # type: ignore[arg-type]
+    # At most half of the pages are written to, so that some are left to be unmerged.
+    assert fake.calls == ["run=2", "merge", "stop", "write 4", "remove"]
+    assert set(found) == {
+        "unmerge_page_ns", "write_fault_ns", "write_p50_ns", "write_p99_ns", "remove_page_ns",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("which", ["unmerge_all", "remove"])
+def test_pages_that_stay_merged_are_an_error(which: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = MergedMemory()
+    monkeypatch.setattr(figures, "shared_pages", fake.shared_pages)
+    monkeypatch.setattr(figures, "merge", fake.merge)
+    monkeypatch.setattr(fake, which, lambda *_: None)
+    with pytest.raises(figures.NotUnmergedError, match="left 8 of 8 pages merged"):
+        figures.unmerge(fake, fake, range(8), PLAN, fake)  # type: ignore[arg-type]
+
+
 class FakeEngine:
     """Merges `pace` frames a look, and ends a pass every second look."""
 

@@ -106,6 +106,13 @@ def test_the_limit_is_a_plain_loop_of_hashing() -> None:
     assert (verdict.ratio, verdict.met, verdict.in_kernel) == (0.9, True, None)
 
 
+def test_a_ratio_to_itself_has_no_bytes() -> None:
+    summary = Summary(runs("near_duplicates", "hash", "aging", [6.04]))
+    target = Target("near_duplicates", "aging", "itself", 1.2, at_least=False)
+    verdict = only(judge(summary, (target,)))
+    assert (verdict.wanted, verdict.found, verdict.met) == ("≤ 1.2x", "6.04x", False)
+
+
 def test_every_workload_but_those_with_a_target_of_their_own() -> None:
     summary = Summary(
         [
@@ -188,6 +195,13 @@ def test_the_table_is_the_one_that_is_wanted() -> None:
     assert found["*", "metadata_per_page", "itself"] == (32, False)
     assert found["*", "steady_pass_ns", "xxh64"] == (1, False)
     assert found["*", "steady_pass_ns", "growth"] == (1.15, False)
+    assert found["real_python", "steady_pass_ns", "in_kernel"] == (10, True)
+    assert found["near_duplicates", "aging", "itself"] == (1.2, False)
+    assert found["near_duplicates", "waking", "itself"] == (1.2, False)
+    for workload in ("all_equal", "each_twice", "real_python", "real_files"):
+        assert found[workload, "unmerge_page_ns", "in_kernel"] == (1, True)
+        assert found[workload, "remove_page_ns", "in_kernel"] == (1, True)
+        assert found[workload, "write_fault_ns", "in_kernel"] == (0.98, True)
     assert {workload for workload, _, _ in found} <= {*WORKLOADS, "*"}
 
 
@@ -220,6 +234,8 @@ def test_a_table_with_a_mistake(line: str, tmp_path: Path) -> None:
         ("metadata_per_page", 32, "32.0 B"),
         ("frames_saved", 12_345, "12,345"),
         ("cpu_s_per_gib", 1.5, "1.50 s"),
+        ("unmerge_page_ns", 3906.25, "1,000.0 MiB/s"),
+        ("aging", 1.234, "1.23x"),
     ],
 )
 def test_how_a_figure_reads(name: str, value: float | None, text: str) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from ksmlab.bench import baseline
+from ksmlab.bench import baseline, holds_host
+from ksmlab.bench.metrics import METRICS, nanoseconds
+from ksmlab.bench.summary import Summary
+from ksmlab.bench.targets import judge
 from ksmlab.vm.errors import VmError
 
 if TYPE_CHECKING:
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ksmlab.bench.baseline import Comparison, Cost
+    from ksmlab.bench.holds import Longest
     from ksmlab.bench.result import Results
     from ksmlab.bench.runner import Wanted
 
@@ -31,22 +35,27 @@ def check(
     console: Console,
     *,
     update: bool,
+    holds: Sequence[Longest] = (),
     stored: Path = baseline.STORED,
 ) -> None:
-    """Compare with the baseline, or make it what was measured.
+    """Compare with the baseline and with fixed bounds, or make the baseline what was measured.
 
     Args:
         results: What was measured.
         wanted: What was to be measured.
         console: Where to show it.
         update: Whether to make it the baseline.
+        holds: The longest holds of ksm_lock.
         stored: The baseline.
 
     Raises:
-        VmError: A workload is dearer than it may be, or has lost a figure; or there is nothing to compare with.
+        VmError: A workload is dearer than it may be, or has lost a figure; there is nothing to compare with; ksm_lock
+            is held for too long; or a target that needs no comparison with another engine is missed.
     """
     found = baseline.compare(results, wanted, stored)
     _show(found, console)
+    if holds:
+        console.print(holds_host.table(", ".join(wanted.kernels), holds).rich())
     if update:
         baseline.update(results, wanted, stored)
         console.print(f"the baseline is now what was measured: {stored.name}")
@@ -61,6 +70,7 @@ def check(
         problems.append(
             f"Dearer than the baseline by more than {baseline.TOLERANCE:.0%}: {_names(found.dear)}."
         )
+    problems += _beyond_bounds(results, holds)
     if len(found.new) == len(found.changes) and not found.missing:
         problems.append("Nothing of what was measured is in the baseline.")
     if problems:
@@ -70,6 +80,24 @@ def check(
             hint=_next(found),
             log=json.dumps([one.key for one in (*found.missing, *found.dear)]),
         )
+
+
+def _beyond_bounds(results: Results, holds: Sequence[Longest]) -> list[str]:
+    """Return one sentence for each kind of bound that is exceeded."""
+    problems = []
+    long = holds_host.too_long(holds)
+    if long:
+        bound = nanoseconds(holds_host.BOUND_NS)
+        text = "; ".join(holds_host.describe(one) for one in long)
+        problems.append(f"ksm_lock is held for longer than {bound}: {text}.")
+    missed = [
+        f"{one.workload} ({METRICS[one.metric].title}): {one.found}, target {one.wanted}"
+        for one in judge(Summary(results.samples))
+        if one.versus == "itself" and not one.met
+    ]
+    if missed:
+        problems.append(f"Targets are missed: {'; '.join(missed)}.")
+    return problems
 
 
 def _show(found: Comparison, console: Console) -> None:

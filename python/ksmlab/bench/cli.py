@@ -12,8 +12,8 @@ from rich.console import Console
 
 from ksmlab import lab as lab_module
 from ksmlab.bench import check as check_module
-from ksmlab.bench import host, latency_host
-from ksmlab.bench.plan import ENGINES, HASH, IN_KERNEL, IN_KERNEL_PLAIN, TREE
+from ksmlab.bench import holds_host, host, latency_host
+from ksmlab.bench.plan import ENGINES, HASH, IN_KERNEL, IN_KERNEL_PLAIN, TREE, Plan
 from ksmlab.bench.report import Report
 from ksmlab.bench.result import Guest, Results, Sample
 from ksmlab.bench.runner import Wanted, measure_in
@@ -23,7 +23,9 @@ from ksmlab.vm import accel
 from ksmlab.vm.errors import VmError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection, Sequence
+
+    from ksmlab.bench.holds import Longest
 
 OUT = lab_module.CHECKOUT / "build/bench"
 #: The kernel that the baseline was counted on.
@@ -38,7 +40,18 @@ CHECK_RUNS = 3
 #: At the least, and each of them is as the last where nothing rests.
 CHECK_PASSES = 3
 #: What follows from a seed alone, and from nothing that runs beside it.
-CHECKED = ("all_equal", "each_twice", "unique_random", "common_prefix", "sparse")
+CHECKED = (
+    "all_equal",
+    "each_twice",
+    "unique_random",
+    "common_prefix",
+    "sparse",
+    "near_duplicates",
+)
+#: Hash collisions of near_duplicates, instead of 200,000: enough to miss the target if collisions are never forgotten.
+QUICK_FAMILIES = 16_384
+#: Pages of the dense memory of holds.py: two page tables.
+CHECK_HELD_PAGES = 1024
 FACTORS = (4, 16)
 
 
@@ -102,6 +115,12 @@ def bench(
             help="Trace how long the scanners keep others from the CPU, on a kernel built for it.",
         ),
     ] = False,
+    holds: Annotated[
+        bool,
+        typer.Option(
+            "--holds", help="Measure for how long ksm_lock is held; --latency does it, too."
+        ),
+    ] = False,
     render: Annotated[
         Path | None,
         typer.Option("--render", help="Measure nothing; write the report of this results.json."),
@@ -122,6 +141,8 @@ def bench(
             size or QUICK_SIZE,
         )
         trace(lab, what, out, console)
+    if latency or holds:
+        hold(lab, CHECK_KERNELS if latency else tuple(kernel or CHECK_KERNELS), out, console)
         return
     workloads = chosen(workload, tuple(CHECKED if check else WORKLOADS), WORKLOADS, "workload")
     indexes = chosen(index, (TREE, HASH), (TREE, HASH), "index")
@@ -134,9 +155,13 @@ def bench(
             runs=CHECK_RUNS,
             passes=CHECK_PASSES,
             limit=False,
+            families=QUICK_FAMILIES,
+            held_pages=CHECK_HELD_PAGES,
             counted=True,
         )
-        check_module.check(gather(lab, wanted), wanted, console, update=update)
+        found: list[Longest] = []
+        results = gather(lab, wanted, on_hold=found.append)
+        check_module.check(results, wanted, console, update=update, holds=found)
         return
     wanted = Wanted(
         kernels=tuple(kernel or lab.tested_names()),
@@ -146,6 +171,7 @@ def bench(
         runs=1 if quick else runs,
         factors=() if quick or not growth_runs else FACTORS,
         growth_runs=growth_runs,
+        families=QUICK_FAMILIES if quick else Plan.families,
         counted=counted,
     )
     finish(gather(lab, wanted, out), out, console)
@@ -172,7 +198,12 @@ def chosen(
     return tuple(given) if given else usual
 
 
-def gather(lab: lab_module.Lab, wanted: Wanted, out: Path | None = None) -> Results:
+def gather(
+    lab: lab_module.Lab,
+    wanted: Wanted,
+    out: Path | None = None,
+    on_hold: Callable[[Longest], None] = lambda _hold: None,
+) -> Results:
     """Measure on each kernel, and show each sample as it comes.
 
     Args:
@@ -180,6 +211,7 @@ def gather(lab: lab_module.Lab, wanted: Wanted, out: Path | None = None) -> Resu
         wanted: What to measure.
         out: Where to write what there is after each sample, so that nothing of a long session is lost; nowhere if it
             is not given.
+        on_hold: Called with each longest hold of ksm_lock, if Wanted.held_pages asks for them.
 
     Raises:
         VmError: A VM failed.
@@ -196,7 +228,7 @@ def gather(lab: lab_module.Lab, wanted: Wanted, out: Path | None = None) -> Resu
             Report(host.add(results, guest, samples)).save(out)
 
     for name in wanted.kernels:
-        vm = measure_in(lab, name, wanted, how, keep)
+        vm = measure_in(lab, name, wanted, how, keep, on_hold)
         results = host.add(results, vm, samples)
     return results
 
@@ -214,6 +246,20 @@ def trace(lab: lab_module.Lab, what: Wanted, out: Path, console: Console) -> Non
         console.print(latency_host.table(one).rich())
         console.print(latency_host.batch_table(one).rich())
     console.print(f"all of it: {latency_host.write(found, described, out)}")
+
+
+def hold(lab: lab_module.Lab, kernels: Sequence[str], out: Path, console: Console) -> None:
+    """Measure the holds of ksm_lock on each kernel, show them, and write them down.
+
+    Raises:
+        VmError: A VM failed.
+    """
+    how = accel.probe()
+    described = host.describe(lab.checkout, command_line())
+    found = tuple(holds_host.measure(lab, name, how) for name in kernels)
+    for one in found:
+        console.print(holds_host.table(one.release, one.longest).rich())
+    console.print(f"all of it: {holds_host.write(found, described, out)}")
 
 
 def command_line() -> str:

@@ -191,8 +191,12 @@ class Engine(Closing):
         """Offer it memory; it does not scan yet."""
 
     @abstractmethod
+    def remove(self, memory: Memory) -> None:
+        """Unmerge the pages of some memory, and take the memory back."""
+
+    @abstractmethod
     def drop(self, memory: Memory) -> None:
-        """Give every merged page its own frame again, and take the memory back."""
+        """Take the memory back, stop the scanner, and free what the engine remembers of the memory."""
 
     @abstractmethod
     def metadata_bytes(self) -> int | None:
@@ -213,6 +217,10 @@ class Engine(Closing):
     def stop(self) -> None:
         """Have it stand still; what is merged stays merged."""
         self.sysfs.write("run", 0)
+
+    def unmerge_all(self) -> None:
+        """Stop the scanner and unmerge all pages."""
+        self.sysfs.write("run", 2)
 
     def close(self) -> None:
         """Let go of its files."""
@@ -253,11 +261,15 @@ class KernelEngine(Engine):
         """Mark it mergeable."""
         libc.advise(memory.address, memory.npages * PAGE_SIZE, MADV_MERGEABLE)
 
-    def drop(self, memory: Memory) -> None:
-        """Unmerge it, and take the mark away."""
-        self.sysfs.write("run", 2)
+    def remove(self, memory: Memory) -> None:
+        """Call madvise(MADV_UNMERGEABLE); the kernel keeps its rmap_items until the next scan."""
         libc.advise(memory.address, memory.npages * PAGE_SIZE, MADV_UNMERGEABLE)
-        self.sysfs.write("run", 0)
+
+    def drop(self, memory: Memory) -> None:
+        """Write run=2, which frees the rmap_items, and call remove()."""
+        self.unmerge_all()
+        self.remove(memory)
+        self.stop()
 
     def metadata_bytes(self) -> int:
         """Return what its slab caches hold; the VM is booted with slab_nomerge, so that they have names."""
@@ -297,13 +309,17 @@ class DriverEngine(Engine):
             self._area = device.create_area()
         self._area.register(memory)
 
-    def drop(self, memory: Memory) -> None:
-        """Remove it; memory is all that the area has."""
+    def remove(self, memory: Memory) -> None:
+        """Remove all regions of the area; a second call does nothing."""
         del memory
         if self._area is not None:
             self._area.remove()
             self._area.close()
             self._area = None
+
+    def drop(self, memory: Memory) -> None:
+        """Call remove(), and stop the scanner."""
+        self.remove(memory)
         self.stop()
 
     def metadata_bytes(self) -> int | None:

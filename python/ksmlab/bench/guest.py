@@ -13,7 +13,7 @@ import sys
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from ksmlab.bench import figures
+from ksmlab.bench import aging, figures
 from ksmlab.bench.engines import CPU, DriverEngine, KernelEngine
 from ksmlab.bench.plan import HASH, IN_KERNEL, LIMIT, TREE, Plan, judged
 from ksmlab.bench.probe import Probe
@@ -124,7 +124,8 @@ class Session:
             if self.plan.limit and factor == 1:
                 yield self._limit(workload, factor, run)
             for engine in self.engines_in(factor, run):
-                yield self._measure(workload, engine, factor, run)
+                if engine == HASH or not workload.ages:
+                    yield self._measure(workload, engine, factor, run)
         self.modules.unload()
 
     def _blank(
@@ -181,6 +182,9 @@ class Session:
         with self.engine(name) as engine, self.memory(workload, factor) as memory:
             blank = self._blank(memory, workload, name, factor, run)
             settings = engine.settings()
+            if workload.ages:
+                found = aging.measure(engine, memory, self.plan)
+                return replace(blank, figures=found, settings=settings)
             with workload.busy(memory, self.around):
                 found, reached = figures.measure(engine, memory, self.plan, self.around.probe)
         note = ""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ksmlab.libc import PAGE_SIZE
+
+MIB = 1 << 20
 #: What stands in a table for a figure that there is not.
 NOTHING = "-"
 
@@ -15,7 +18,7 @@ class Metric:
     Attributes:
         name: What it is called in data.
         title: What it is called in a report.
-        unit: "ns", "s", "bytes" or "count".
+        unit: "ns", "s", "bytes", "count", "ratio", or "page_ns": nanoseconds per page, shown as MiB per second.
         less_is_better: Whether an engine with less of it is the better one.
     """
 
@@ -30,15 +33,22 @@ class Metric:
             return NOTHING
         match self.unit:
             case "ns":
-                return _nanoseconds(value)
+                text = nanoseconds(value)
             case "s":
-                return f"{value:.2f} s"
+                text = f"{value:.2f} s"
+            case "page_ns":
+                text = f"{PAGE_SIZE / MIB * 1e9 / value:,.1f} MiB/s"
+            case "ratio":
+                text = f"{value:.2f}x"
             case "bytes":
-                return f"{value:.1f} B"
-        return f"{value:,.0f}"
+                text = f"{value:.1f} B"
+            case _:
+                text = f"{value:,.0f}"
+        return text
 
 
-def _nanoseconds(value: float) -> str:
+def nanoseconds(value: float) -> str:
+    """Write a time with three significant digits."""
     for factor, unit in ((1e9, "s"), (1e6, "ms"), (1e3, "µs")):
         if value >= factor:
             number = value / factor
@@ -50,11 +60,17 @@ _ALL = (
     Metric("cpu_to_goal_ns", "CPU to 99% merged", "ns"),
     Metric("steady_pass_ns", "CPU of a steady pass", "ns"),
     Metric("full_pass_ns", "CPU of a look at everything", "ns"),
+    Metric("fresh_pass_ns", "CPU of a steady pass before collisions", "ns"),
+    Metric("aging", "steady pass after collisions / before", "ratio"),
+    Metric("waking", "passes right after collisions / before", "ratio"),
     Metric("wall_to_goal_ns", "time to 99% merged", "ns"),
     Metric("cpu_s_per_gib", "CPU for each GiB saved", "s"),
     Metric("frames_saved", "frames saved", "count", less_is_better=False),
     Metric("metadata_per_page", "metadata for each page", "bytes"),
     Metric("tlb_shootdowns", "TLB shootdowns while merging", "count"),
+    Metric("write_fault_ns", "copy-on-write of a merged page", "ns"),
+    Metric("unmerge_page_ns", "unmerge with run=2", "page_ns"),
+    Metric("remove_page_ns", "unmerge on removal", "page_ns"),
     Metric("write_p50_ns", "write to a merged page, p50", "ns"),
     Metric("write_p99_ns", "write to a merged page, p99", "ns"),
     Metric("steady_passes", "steady passes averaged", "count"),

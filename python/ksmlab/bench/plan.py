@@ -46,6 +46,10 @@ class Plan:
         has_index: Whether ksm.ko takes the parameter `index`.
         probe: Path of the compiled probe.c.
         limit: Whether the plain loop of hashing is timed, too.
+        held_pages: Pages of the dense memory of holds.py; 0 if holds of ksm_lock are not measured.
+        held_stride: One page in so many is there in the 16 GiB of holds.py.
+        index_probe: Path of the compiled index_probe.c.
+        families: Hash collisions that the workload near_duplicates makes; see aging.py.
         interval: Seconds between two looks, and so how sharply the moment of the goal is known.
     """
 
@@ -65,6 +69,10 @@ class Plan:
     patience: int = 20
     seed: int = 20090409
     limit: bool = True
+    held_pages: int = 0
+    held_stride: int = 512
+    index_probe: str = ""
+    families: int = 200_000
     interval: float = 0.003
 
     def to_json(self) -> str:

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Writes to memory, from a process's own threads, at the speed of the machine and
- * not of an interpreter. Compiled on the host, called by probe.py in the guest.
+ * Write to memory, and call the driver, without the time that an interpreter
+ * takes. Compiled on the host, called by probe.py in the guest.
  */
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/ioctl.h>
 #include <time.h>
 
 static uint64_t now(void)
@@ -47,4 +48,26 @@ void probe_write_on(volatile uint64_t *first, size_t npages, uint64_t seed, uint
 		}
 		nanosleep(&pause, NULL);
 	}
+}
+
+/*
+ * Register @count regions of one page, with an unregistered page between any
+ * two of them. Area descriptor @areas[i / @per_area] gets region i. Returns how
+ * many were registered.
+ */
+size_t probe_register_many(const int *areas, size_t per_area, unsigned long request,
+			   uint64_t addr, size_t count)
+{
+	size_t i;
+
+	for (i = 0; i < count; i++) {
+		struct {
+			uint32_t npages, pad;
+			uint64_t addr, reserved_bits;
+		} region = { .npages = 1, .addr = addr + 2 * 4096 * i };
+
+		if (ioctl(areas[i / per_area], request, &region))
+			break;
+	}
+	return i;
 }

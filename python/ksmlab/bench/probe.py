@@ -1,4 +1,4 @@
-"""probe.c in Python: writes at the speed of the machine."""
+"""probe.c in Python: writes, and calls of the driver, at the speed of the machine."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import ctypes
 import os
 import threading
 from typing import TYPE_CHECKING
+
+from ksmlab import abi
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,7 +31,8 @@ class Probe:
         Raises:
             OSError: It is not there.
         """
-        self._c = ctypes.CDLL(path)
+        self._c = ctypes.CDLL(path, use_errno=True)
+        self._c.probe_register_many.restype = ctypes.c_size_t
 
     def write_each(self, addresses: Sequence[int]) -> list[int]:
         """Write one byte at some addresses, which changes it, and time each write.
@@ -45,6 +48,31 @@ class Probe:
         where = (ctypes.c_void_p * count)(*addresses)
         self._c.probe_write_each(where, ctypes.c_size_t(count), times)
         return sorted(times)
+
+    def register_many(self, areas: Sequence[int], addr: int, count: int) -> None:
+        """Register regions of one page each, with one page between any two of them.
+
+        Args:
+            areas: Descriptors; each takes as many regions as the driver allows.
+            addr: Address of the first region.
+            count: How many regions.
+
+        Raises:
+            OSError: The driver refused one; those before it are registered.
+        """
+        done = self._c.probe_register_many(
+            (ctypes.c_int * len(areas))(*areas),
+            ctypes.c_size_t(abi.MAX_REGIONS_PER_AREA),
+            ctypes.c_ulong(abi.KSM_REGISTER_MEMORY_REGION),
+            ctypes.c_uint64(addr),
+            ctypes.c_size_t(count),
+        )
+        if done != count:
+            raise OSError(
+                ctypes.get_errno(),
+                f"the driver refused region {done} of {count}: {os.strerror(ctypes.get_errno())}. "
+                "Next: look at the kernel log",
+            )
 
     @contextlib.contextmanager
     def writing(self, addr: int, npages: int, threads: int, cpu: int) -> Iterator[None]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ksmlab import lab as lab_module
 from ksmlab.bench.guest import MARK
+from ksmlab.bench.holds import Longest
 from ksmlab.bench.plan import Plan
 from ksmlab.bench.result import Guest, Sample
 from ksmlab.vm.config import MachineConfig
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from ksmlab.vm.build import BuiltModules
 
 PROBE = Path(__file__).with_name("probe.c")
+INDEX_PROBE = Path(__file__).with_name("index_probe.c")
 #: Without it the slab caches of several users are one, and /proc/slabinfo cannot tell them apart.
 BOOT = ("slab_nomerge", "norandmaps", "clearcpuid=erms,rep_good")
 #: All memory of the VM from the start: the host takes up to 30 ms for 2 MiB at the first touch, which would
@@ -60,6 +62,9 @@ class Wanted:
     passes: int = 10
     steady_ns: int = 300_000_000
     limit: bool = True
+    families: int = Plan.families
+    held_pages: int = Plan.held_pages
+    held_stride: int = Plan.held_stride
     counted: bool = False
 
 
@@ -93,6 +98,7 @@ class Session:
     kernel: str
     accel: str
     on_sample: Callable[[Sample, Guest], None]
+    on_hold: Callable[[Longest], None]
     guest: Guest | None = None
 
     def take(self, data: dict[str, Any]) -> None:
@@ -103,6 +109,8 @@ class Session:
         elif kind == "sample" and self.guest is not None:
             sample = replace(Sample.from_data(data), kernel=self.kernel)
             self.on_sample(sample, self.guest)
+        elif kind == "hold":
+            self.on_hold(Longest(**data))
 
 
 def compile_probe(target: Path) -> Path:
@@ -111,13 +119,30 @@ def compile_probe(target: Path) -> Path:
     Raises:
         VmError: gcc is not here, or does not like it.
     """
+    return _compile(PROBE, target, "-shared", "-fPIC")
+
+
+def compile_index_probe(target: Path, checkout: Path) -> Path:
+    """Compile index_probe.c and the hash index of a checkout for the guest's userspace.
+
+    Raises:
+        VmError: gcc is missing, or reports an error.
+    """
+    headers, kernel = checkout / "tests/index/include", checkout / "kernel"
+    options = ("-std=gnu11", f"-I{headers}", f"-I{kernel}", str(kernel / "index_hash.c"))
+    return _compile(INDEX_PROBE, target, *options)
+
+
+def _compile(source: Path, target: Path, *options: str) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
-    command = ["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", str(target)]
+    command = ["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", str(target)]
     try:
-        subprocess.run([*command, str(PROBE)], check=True, capture_output=True, text=True)
+        subprocess.run(
+            [*command, *options, str(source)], check=True, capture_output=True, text=True
+        )
     except (OSError, subprocess.CalledProcessError) as error:
         raise VmError(
-            f"{PROBE.name} does not compile: {error}.",
+            f"{source.name} does not compile: {error}.",
             untouched="Nothing was measured.",
             hint="make doctor says what this host lacks.",
             log=getattr(error, "stderr", "") or "",
@@ -148,6 +173,10 @@ def plan_for(wanted: Wanted, built: BuiltModules, probe: Path) -> Plan:
         passes=wanted.passes,
         steady_ns=wanted.steady_ns,
         limit=wanted.limit,
+        families=wanted.families,
+        held_pages=wanted.held_pages,
+        held_stride=wanted.held_stride,
+        index_probe=str(probe.with_name(INDEX_PROBE.stem)),
         interval=COUNTED_INTERVAL if wanted.counted else Plan.interval,
     )
 
@@ -193,6 +222,8 @@ def run_in(
     built = lab.build(kernel)
     probe = compile_probe(lab.checkout / "build/bench/probe.so")
     plan = plan_for(wanted, built, probe)
+    if wanted.held_pages:
+        compile_index_probe(Path(plan.index_probe), lab.checkout)
     config, accel = config_for(wanted, lab.checkout, accel)
     lines = Lines(on_data)
     # Whoever measures may take all day, and leaves the CPU to others.
@@ -224,6 +255,7 @@ def measure_in(
     wanted: Wanted,
     accel: Accel,
     on_sample: Callable[[Sample, Guest], None],
+    on_hold: Callable[[Longest], None] = lambda _hold: None,
 ) -> Guest:
     """Boot one kernel, and measure all that is wanted in it; see run_in().
 
@@ -233,6 +265,7 @@ def measure_in(
         wanted: What to measure.
         accel: How VMs are run here.
         on_sample: Called with each sample as it comes, and the VM that it is of.
+        on_hold: Called with each longest hold of ksm_lock, if Wanted.held_pages asks for them.
 
     Returns:
         The VM that it was.
@@ -241,8 +274,9 @@ def measure_in(
         VmError: The VM or the guest's half failed; what came before was passed on already.
     """
     _, how = config_for(wanted, lab.checkout, accel)
-    session = Session(name, how.why, on_sample)
-    run_in(lab, name, wanted, accel, session.take)
+    session = Session(name, how.why, on_sample, on_hold)
+    module = "ksmlab.bench.check_guest" if wanted.held_pages else "ksmlab.bench.guest"
+    run_in(lab, name, wanted, accel, session.take, module)
     if session.guest is None:
         raise VmError(f"The guest's half of the benchmark said nothing on {name}.")
     return session.guest

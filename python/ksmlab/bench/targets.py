@@ -88,7 +88,7 @@ class Verdict:
     def wanted(self) -> str:
         """The target for a person."""
         bound = "≥" if self.at_least else "≤"
-        unit = " B" if self.versus == "itself" else "x"
+        unit = " B" if METRICS[self.metric].unit == "bytes" and self.versus == "itself" else "x"
         return f"{bound} {self.target:g}{unit}"
 
     @property
@@ -97,18 +97,28 @@ class Verdict:
         if self.ratio is None:
             return NOTHING
         if self.versus == "itself":
-            return f"{self.ratio:.1f} B"
+            return METRICS[self.metric].show(self.ratio)
         # The bound of growth has two digits after the point, so it takes three to see what is over it.
         return f"{self.ratio:.3f}x" if self.versus == "growth" else f"{self.ratio:.2f}x"
 
 
 def load(path: Path = TABLE) -> tuple[Target, ...]:
-    """Read the table.
+    """Read the table; an entry for several workloads becomes one target for each.
 
     Raises:
         ValueError: An entry is not as the head of the table says.
     """
-    return tuple(_target(entry) for entry in tomllib.loads(path.read_text())["target"])
+    entries = tomllib.loads(path.read_text())["target"]
+    return tuple(
+        _target({**entry, "workload": workload})
+        for entry in entries
+        for workload in _workloads(entry)
+    )
+
+
+def _workloads(entry: dict[str, str | float | list[str]]) -> list[str]:
+    named = entry["workload"]
+    return named if isinstance(named, list) else [str(named)]
 
 
 def _target(entry: dict[str, str | float]) -> Target:

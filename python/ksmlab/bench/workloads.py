@@ -119,6 +119,8 @@ class Workload:
         make: Maps and fills memory, of so many pages, of a seed.
         busy: What goes on while it is scanned, for as long as the block takes.
         grows: Whether more of it is more of the same.
+        ages: Whether the engine meets hash collisions before it is measured; see aging.py. Only this driver's hash
+            index is measured then.
     """
 
     name: str
@@ -126,6 +128,7 @@ class Workload:
     make: Callable[[int, int], Memory]
     busy: Callable[[Memory, Surroundings], AbstractContextManager[None]] = _quiet
     grows: bool = True
+    ages: bool = False
 
 
 def random_keys(npages: int, seed: int) -> array[int]:
@@ -214,5 +217,12 @@ _ALL = (
     Workload("real_files", "files of /usr, twice", _real(reality.files_twice), grows=False),
     Workload("sparse", "one page in 512 present", _sparse),
     Workload("writer", "a writer on the other CPU", _hot_tenth, _write),
+    Workload(
+        "near_duplicates",
+        "unique, after many hash collisions",
+        _of_keys(random_keys),
+        grows=False,
+        ages=True,
+    ),
 )
 WORKLOADS = {workload.name: workload for workload in _ALL}
