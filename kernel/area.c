@@ -15,8 +15,9 @@
 
 #include "ksm.h"
 
-/* Regions examined before ksm_lock is dropped. */
+/* Regions examined, and regions freed, under one hold of ksm_lock. */
 #define REGIONS_PER_HOLD	256
+#define FREED_PER_HOLD		64
 
 /*
  * Free a region that has no users and is marked "leaving". Pages that are still
@@ -49,19 +50,24 @@ static bool is_dead(const struct ksm_region *region)
 static void area_reap(struct ksm_area *area)
 {
 	struct ksm_region *region, *tmp;
+	unsigned int nr = 0;
 
+	/* The caller holds area->lock, so no other thread changes this list. */
 	list_for_each_entry_safe(region, tmp, &area->regions, in_area) {
 		if (!is_dead(region))
 			continue;
 		region->leaving = true;
 		region_free(region);
+		if (++nr % FREED_PER_HOLD == 0)
+			ksm_lock_relax();
 	}
 }
 
 /*
  * Free a region of a dead process, and return the list position of the next
- * one. ksm_lock is dropped and retaken. Meanwhile the next region cannot be
- * freed, because this function counts as a user of it.
+ * one. The caller holds area->lock, which is dropped. ksm_lock is dropped and
+ * retaken. Meanwhile the next region cannot be freed, because this function
+ * counts as a user of it.
  */
 static struct list_head *region_reap(struct ksm_region *region)
 {
@@ -70,17 +76,16 @@ static struct list_head *region_reap(struct ksm_region *region)
 	struct ksm_region *kept = next == &ksm_regions ? NULL :
 				  list_entry(next, struct ksm_region, in_scan);
 
-	/* Another thread registers or removes regions: reap in a later call. */
-	if (!mutex_trylock(&area->lock))
-		return next;
 	if (kept)
 		kept->users++;
 	region->leaving = true;
 	region_free(region);
 	/* Unlock first: once ksm_lock is dropped, the area may be freed. */
 	mutex_unlock(&area->lock);
-	if (kept)
+	if (kept) {
+		ksm_lock_relax();
 		ksm_region_put(kept);
+	}
 	return next;
 }
 
@@ -99,16 +104,18 @@ void ksm_regions_reap(void)
 	mutex_lock(&ksm_lock);
 	for (pos = ksm_regions.next; pos != &ksm_regions; pos = next) {
 		region = list_entry(pos, struct ksm_region, in_scan);
-		if (is_dead(region)) {
+		/*
+		 * If another thread registers or removes regions of this area,
+		 * a later call frees the region.
+		 */
+		if (is_dead(region) && mutex_trylock(&region->area->lock)) {
 			next = region_reap(region);
 			continue;
 		}
 		if (++nr % REGIONS_PER_HOLD == 0) {
 			/* While the region has a user, it stays in the list. */
 			region->users++;
-			mutex_unlock(&ksm_lock);
-			cond_resched();
-			mutex_lock(&ksm_lock);
+			ksm_lock_relax();
 			ksm_region_put(region);
 		}
 		next = pos->next;

@@ -4,6 +4,7 @@
  *
  * This file uses no other file of the driver. All other files may use it.
  */
+#include <linux/sched.h>
 #include <linux/workqueue.h>
 
 #include "ksm.h"
@@ -30,6 +31,19 @@ DECLARE_WAIT_QUEUE_HEAD(ksm_scan_asleep);
 DECLARE_WAIT_QUEUE_HEAD(ksm_scan_idle);
 
 struct delayed_work ksm_reap_work;
+
+/**
+ * ksm_lock_relax - drop ksm_lock for a moment, so that no loop holds it for
+ * long
+ *
+ * Context: ksm_lock must be held. Drops and retakes it. May sleep.
+ */
+void ksm_lock_relax(void)
+{
+	mutex_unlock(&ksm_lock);
+	cond_resched();
+	mutex_lock(&ksm_lock);
+}
 
 /**
  * ksm_scan_wake - wake all scanners

@@ -296,12 +296,19 @@ bool ksm_item_sync(struct ksm_item *item, struct page *page)
 	return true;
 }
 
-/* Returns true if no item of the range is tracked any more. */
+/* The maximum number of items forgotten under one hold of ksm_lock. */
+#define ITEMS_PER_HOLD	128
+
+/*
+ * Forget the items of a range of a chunk. Drops and retakes ksm_lock. Returns
+ * true if no item of the range is tracked any more.
+ */
 static bool chunk_forget(struct ksm_chunk *chunk, unsigned long start, unsigned long end,
 			 enum ksm_break how)
 {
 	unsigned long i = (max(start, chunk->start) - chunk->start) / PAGE_SIZE;
 	unsigned long last = min((end - chunk->start) / PAGE_SIZE, KSM_CHUNK_PAGES);
+	unsigned int nr = 0;
 	bool empty = true;
 
 	for_each_set_bit_from(i, chunk->tracked, last) {
@@ -315,6 +322,8 @@ static bool chunk_forget(struct ksm_chunk *chunk, unsigned long start, unsigned 
 		ksm_item_forget(item, how);
 		item->seen = 0;
 		__clear_bit(i, chunk->tracked);
+		if (++nr % ITEMS_PER_HOLD == 0)
+			ksm_lock_relax();
 	}
 	return empty;
 }
@@ -346,8 +355,6 @@ void ksm_items_forget(struct ksm_region *region, unsigned long start, unsigned l
 			chunk_free(chunk);
 		if (index == last)
 			break;
-		mutex_unlock(&ksm_lock);
-		cond_resched();
-		mutex_lock(&ksm_lock);
+		ksm_lock_relax();
 	}
 }

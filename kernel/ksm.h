@@ -444,6 +444,7 @@ extern wait_queue_head_t ksm_scan_asleep;
 extern wait_queue_head_t ksm_scan_idle;
 extern struct delayed_work ksm_reap_work;
 
+void ksm_lock_relax(void);
 void ksm_scan_wake(void);
 void ksm_scan_wake_idle(void);
 void ksm_reap_start(void);

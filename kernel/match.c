@@ -320,19 +320,21 @@ static void finish_all(struct ksm_jobs *jobs)
  */
 void ksm_match_batch(const struct ksm_batch *batch, struct ksm_jobs *jobs)
 {
-	bool still[KSM_BATCH];
+	const struct ksm_candidate *candidate = batch->candidates;
 	unsigned int i;
 
 	jobs->nr_own = jobs->nr_partners = 0;
 	ksm_counters.hashed_now += batch->hashed;
 	ksm_counters.complete_now += batch->complete;
 	count_idle(batch);
-	/* Look up nodes only after everything that can drop a node. */
-	for (i = 0; i < batch->nr; i++)
-		still[i] = is_current(&batch->candidates[i]) && should_search(&batch->candidates[i]);
-	for (i = 0; i < batch->nr; i++)
-		if (still[i])
-			search(jobs, &batch->candidates[i]);
+	for (; candidate < batch->candidates + batch->nr; candidate++) {
+		if (!is_current(candidate) || !should_search(candidate))
+			continue;
+		search(jobs, candidate);
+		/* With index=tree, each search compares many pages. */
+		if (!ksm_index_ops->hashes)
+			ksm_lock_relax();
+	}
 	for (i = 0; i < batch->nr; i++)
 		put_page(batch->candidates[i].page);
 	if (!jobs->nr_own)

@@ -514,9 +514,7 @@ void ksm_nodes_prune(void)
 		if (cost < NODES_PER_HOLD)
 			continue;
 		cost = 0;
-		mutex_unlock(&ksm_lock);
-		cond_resched();
-		mutex_lock(&ksm_lock);
+		ksm_lock_relax();
 	}
 	mutex_unlock(&ksm_lock);
 }

@@ -138,9 +138,7 @@ bool ksm_pass_end(void)
 	pass_hold();
 	/* Until pass_put(), no scanner can claim a range or insert entries. */
 	while (ksm_index_ops->flush && ksm_index_ops->flush(ksm_index, ENTRIES_PER_HOLD)) {
-		mutex_unlock(&ksm_lock);
-		cond_resched();
-		mutex_lock(&ksm_lock);
+		ksm_lock_relax();
 	}
 	trace_devksm_pass_end(c->full_scans + 1, c->shared, c->kernel_pages, c->hashed_now,
 			      c->complete_now);

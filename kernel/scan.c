@@ -193,9 +193,7 @@ static bool scan_batch(struct ksm_scanner *s)
 			if (held < CHUNKS_PER_HOLD)
 				continue;
 			held = 0;
-			mutex_unlock(&ksm_lock);
-			cond_resched();
-			mutex_lock(&ksm_lock);
+			ksm_lock_relax();
 			continue;
 		}
 		if (!ksm_pass_claim(&s->range))

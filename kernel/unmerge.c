@@ -428,9 +428,7 @@ int ksm_unmerge_region(struct ksm_region *region, bool force)
 		first = first ?: err;
 		if (ends(err, force))
 			break;
-		mutex_unlock(&ksm_lock);
-		cond_resched();
-		mutex_lock(&ksm_lock);
+		ksm_lock_relax();
 	}
 	return first;
 }

@@ -38,7 +38,7 @@ _EVENT = re.compile(
 )
 _FIELD = re.compile(r"(\w+)=(\S+)")
 _OVERRUN = re.compile(r"^overrun: (\d+)$", re.MULTILINE)
-_BUFFER_KB = 4096
+_BUFFER_KB = 65_536
 
 
 @dataclass(frozen=True)
