@@ -15,9 +15,8 @@
 
 #include "ksm.h"
 
-/* Regions examined, and regions freed, under one hold of ksm_lock. */
+/* Regions examined before ksm_lock is dropped. */
 #define REGIONS_PER_HOLD	256
-#define FREED_PER_HOLD		64
 
 /*
  * Free a region that has no users and is marked "leaving". Pages that are still
@@ -29,12 +28,16 @@ static void region_free(struct ksm_region *region)
 	region->freeing = true;
 	ksm_pass_drop_region(region);
 	ksm_items_forget(region, region->start, region->end, KSM_BREAK_UNMAPPED);
-	xa_destroy(&region->chunks);
 	list_del(&region->in_area);
 	ksm_region_erase(region);
 	region->area->nr_regions--;
+	/* Memory is freed without ksm_lock: see chunk_free(). */
+	mutex_unlock(&ksm_lock);
+	xa_destroy(&region->chunks);
 	mmdrop(region->mm);
 	kfree(region);
+	cond_resched();
+	mutex_lock(&ksm_lock);
 }
 
 /* Is the mm of a region dead, and does no thread use the region? */
@@ -50,7 +53,6 @@ static bool is_dead(const struct ksm_region *region)
 static void area_reap(struct ksm_area *area)
 {
 	struct ksm_region *region, *tmp;
-	unsigned int nr = 0;
 
 	/* The caller holds area->lock, so no other thread changes this list. */
 	list_for_each_entry_safe(region, tmp, &area->regions, in_area) {
@@ -58,8 +60,6 @@ static void area_reap(struct ksm_area *area)
 			continue;
 		region->leaving = true;
 		region_free(region);
-		if (++nr % FREED_PER_HOLD == 0)
-			ksm_lock_relax();
 	}
 }
 
@@ -82,10 +82,8 @@ static struct list_head *region_reap(struct ksm_region *region)
 	region_free(region);
 	/* Unlock first: once ksm_lock is dropped, the area may be freed. */
 	mutex_unlock(&area->lock);
-	if (kept) {
-		ksm_lock_relax();
+	if (kept)
 		ksm_region_put(kept);
-	}
 	return next;
 }
 

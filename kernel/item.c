@@ -75,13 +75,19 @@ free_chunk:
 	return NULL;
 }
 
+/*
+ * Free a chunk. ksm_lock is dropped and retaken, because the page allocator
+ * sometimes returns thousands of pages to their zone when one page is freed.
+ */
 static void chunk_free(struct ksm_chunk *chunk)
 {
 	atomic_long_sub(ksize(chunk) + items_size(), &ksm_counters.metadata);
 	xa_erase(&chunk->region->chunks, chunk->start / PMD_SIZE);
+	mutex_unlock(&ksm_lock);
 	set_chunk(chunk->items, NULL);
 	free_pages_exact(chunk->items, items_size());
 	kfree(chunk);
+	mutex_lock(&ksm_lock);
 }
 
 /**
@@ -338,7 +344,8 @@ static bool chunk_forget(struct ksm_chunk *chunk, unsigned long start, unsigned 
  *
  * Chunks without a tracked item are freed, if the range covers them completely.
  *
- * Context: ksm_lock must be held. Drops it after each chunk except the last.
+ * Context: ksm_lock must be held. Drops and retakes it, except if the range is
+ * in one chunk that is not freed.
  */
 void ksm_items_forget(struct ksm_region *region, unsigned long start, unsigned long end,
 		      enum ksm_break how)
