@@ -164,7 +164,7 @@ MUTANTS = (
     ),
     Mutant(
         name="kernel pages are charged to no cgroup",
-        edits=(Edit("node.c", " | __GFP_NOWARN | __GFP_ACCOUNT)", " | __GFP_NOWARN)"),),
+        edits=(Edit("ksm.h", " | __GFP_NOWARN | __GFP_ACCOUNT)", " | __GFP_NOWARN)"),),
         test="tests/vm/test_memcg.py::test_kernel_pages_are_charged_to_the_cgroup_of_their_owner",
         sign=r"assert 0\.95 < 0\.\d+",
     ),
