@@ -137,9 +137,8 @@ bool ksm_pass_end(void)
 		return false;
 	pass_hold();
 	/* Until pass_put(), no scanner can claim a range or insert entries. */
-	while (ksm_index_ops->flush && ksm_index_ops->flush(ksm_index, ENTRIES_PER_HOLD)) {
+	while (ksm_index_ops->flush && ksm_index_ops->flush(ksm_index, ENTRIES_PER_HOLD))
 		ksm_lock_relax();
-	}
 	trace_devksm_pass_end(c->full_scans + 1, c->shared, c->kernel_pages, c->hashed_now,
 			      c->complete_now);
 	c->hashed_now = 0;
