@@ -238,6 +238,24 @@ MUTANTS = (
         test="tests/vm/test_max_page_sharing.py::test_1000_equal_pages_use_4_kernel_pages",
         sign=r"assert \(999, 1\) == \(996, 4\)",
     ),
+    Mutant(
+        name="idle pages are hashed in each pass",
+        edits=(
+            Edit(
+                "walk.c",
+                "if (now.state != KSM_ITEM_UNSTABLE || idle <= KSM_IDLE_MIN || !pass)",
+                "if (now.state <= KSM_ITEM_ZERO)",
+            ),
+        ),
+        test="tests/vm/test_idle_pages.py::test_idle_pages_beside_merged_ones_are_hashed_rarely",
+        sign=r"passes still hash \d+ pages",
+    ),
+    Mutant(
+        name="hash collisions are never forgotten",
+        edits=(Edit("collision.c", "passes > EXPIRE_PASSES);", "passes > U16_MAX);"),),
+        test="tests/vm/test_idle_pages.py::test_collisions_are_forgotten_when_their_pages_are_gone",
+        sign=r"WaitTimeoutError: waited \d",
+    ),
     # Pages that have been given copies of their own already are found in the index, and merged anew.
     Mutant(
         name="what is being removed still merges",

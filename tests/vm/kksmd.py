@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,3 +53,18 @@ def one_batch(scanning: KsmSysfs) -> None:
     scanning.wait_until(lambda _: asleep(thread), SECONDS, "kksmd to sleep")
     scanning.sleep = LONG + (scanning.sleep == LONG)
     scanning.wait_until(lambda _: asleep(thread), SECONDS, "kksmd to sleep again")
+
+
+def pass_takes(scanning: KsmSysfs, seconds: float) -> bool:
+    """Say whether passes take so long.
+
+    A pass that finds the mmap lock contended ends early, and the next one is incomplete, too. So one of twenty
+    measurements has to show the time.
+    """
+    for _ in range(20):
+        passes, began = scanning.full_scans, time.monotonic()
+        scanning.wait_full_scans(1)
+        took = time.monotonic() - began
+        if took / (scanning.full_scans - passes) >= seconds:
+            return True
+    return False

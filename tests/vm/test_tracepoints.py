@@ -3,41 +3,19 @@
 from __future__ import annotations
 
 import re
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from trace_events import TRACING, traced
 
 from ksmlab import content, pagemap
 from ksmlab.device import KsmDevice
 from ksmlab.memory import Arena
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from ksmlab.sysfs import KsmSysfs
 
-TRACING = Path("/sys/kernel/tracing")
 EVENTS = {"pass_start", "pass_end", "merge", "break", "skip", "node_dropped"}
-
-
-@contextmanager
-def traced() -> Iterator[list[str]]:
-    """Record the driver's events; the list is filled when the with statement ends."""
-    switch = TRACING / "events/devksm/enable"
-    lines: list[str] = []
-    (TRACING / "trace").write_text("")
-    switch.write_text("1")
-    try:
-        yield lines
-    finally:
-        switch.write_text("0")
-        lines += [
-            line.split(" devksm_", 1)[1]
-            for line in (TRACING / "trace").read_text().splitlines()
-            if " devksm_" in line
-        ]
 
 
 @pytest.fixture(scope="module", autouse=True)
