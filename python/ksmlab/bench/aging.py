@@ -87,7 +87,7 @@ def measure(engine: Engine, memory: Memory, plan: Plan) -> dict[str, float]:
 
     Args:
         engine: The driver, just loaded.
-        memory: Unique pages. They are idle while the collisions happen, and then registered anew.
+        memory: Unique pages. They are idle while the collisions happen, and are then registered again.
         plan: How many collisions, and how to measure.
     """
     engine.add(memory)

@@ -49,8 +49,8 @@ def check(
         stored: The baseline.
 
     Raises:
-        VmError: A workload is dearer than it may be, or has lost a figure; there is nothing to compare with; ksm_lock
-            is held for too long; or a target that needs no comparison with another engine is missed.
+        VmError: A workload costs over 5% more than its baseline, or has lost a figure; there is nothing to compare
+            with; ksm_lock is held for too long; or collisions make later passes too expensive.
     """
     found = baseline.compare(results, wanted, stored)
     _show(found, console)

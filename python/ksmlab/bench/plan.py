@@ -47,7 +47,7 @@ class Plan:
         probe: Path of the compiled probe.c.
         limit: Whether the plain loop of hashing is timed, too.
         held_pages: Pages of the dense memory of holds.py; 0 if holds of ksm_lock are not measured.
-        held_stride: One page in so many is there in the 16 GiB of holds.py.
+        held_stride: Pages of address space for each page that the 16 GiB of holds.py contain.
         index_probe: Path of the compiled index_probe.c.
         families: Hash collisions that the workload near_duplicates makes; see aging.py.
         interval: Seconds between two looks, and so how sharply the moment of the goal is known.
