@@ -7,6 +7,7 @@ from array import array
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+import kksmd
 import pytest
 from trace_events import numbers, traced
 
@@ -30,6 +31,8 @@ TABLE = 512
 @pytest.fixture
 def quiet(scanning: KsmSysfs) -> Iterator[KsmSysfs]:
     """The driver with a sleep between two batches, so that a pass that ends at once does not repeat many times."""
+    if not kksmd.finds_by_hash():
+        pytest.skip("with index=tree, pages leave the index after each pass, so none is idle")
     with scanning.settings(sleep=500):
         yield scanning
 
