@@ -93,6 +93,11 @@ def test_what_makes_it_fast_states_the_width_of_the_hash() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_no_page_has_an_unfilled_placeholder(page: Path) -> None:
+    assert re.findall(r"@@\w+@@", page.read_text()) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_mutant_that_a_page_names_is_there(page: Path) -> None:
     text = (ROOT / "tests/host/mutants.py").read_text()
     for name in MUTANT.findall(page.read_text()):
