@@ -11,10 +11,12 @@
  * equal page that appears later would be looked up by its sample, and would not
  * find that node.
  *
- * A sample is a number of KSM_HASH_BITS bits; the set contains 32 of them. A
- * page whose sample differs from a collided one, but not in these bits, is
- * hashed completely without need. Even with a million collisions, that happens
- * to one page in four thousand.
+ * A sample is a number of KSM_HASH_BITS bits; the set contains its highest
+ * KEY_BITS. A page whose sample differs from a collided one, but not in these
+ * bits, is hashed completely without need. Even with a million collisions, that
+ * happens to one page in 256. The hash of a complete page begins with the same
+ * bits as its sample (ksm_collision_hash()), so that the hash alone tells which
+ * sample has collided.
  *
  * Scanners search the set without a lock, under RCU. ksm_lock is held to change
  * it.
@@ -37,10 +39,13 @@
 /* Samples examined before ksm_lock is dropped. */
 #define SAMPLES_PER_HOLD	256
 
+#define KEY_BITS	28
+#define KEY_SHIFT	(KSM_HASH_BITS - KEY_BITS)
+
 /**
  * struct ksm_collision - a sample that has collided
  * @head: its place in the set
- * @key: 32 bits of the sample; not 0
+ * @key: the highest KEY_BITS of the sample
  * @met: the number of complete passes, modulo 65,536, when a scanner last found
  *	a page with this sample
  * @nodes: the number of nodes with this sample that are indexed by a hash of
@@ -89,9 +94,9 @@ static u16 last_expiry;
 /* For ksm_collisions_expire(): samples that have just left the set. */
 static struct ksm_collision *removed[SAMPLES_PER_HOLD];
 
-static u32 key_of_sample(u64 sample)
+static u32 key_of(u64 hash)
 {
-	return (u32)sample ?: 1;
+	return hash >> KEY_SHIFT;
 }
 
 static u16 this_pass(void)
@@ -119,7 +124,7 @@ bool ksm_collision_met(u64 sample)
 	u16 pass = this_pass();
 
 	rcu_read_lock();
-	collision = find(key_of_sample(sample));
+	collision = find(key_of(sample));
 	/* Scanners write the same value, or values that differ by one pass. */
 	if (collision && READ_ONCE(collision->met) != pass)
 		WRITE_ONCE(collision->met, pass);
@@ -137,7 +142,7 @@ bool ksm_collision_met(u64 sample)
  */
 bool ksm_collision_add(u64 sample, struct mm_struct *mm)
 {
-	u32 key = key_of_sample(sample);
+	u32 key = key_of(sample);
 	struct ksm_collision *collision;
 	struct mem_cgroup *memcg, *old;
 
@@ -159,36 +164,50 @@ bool ksm_collision_add(u64 sample, struct mm_struct *mm)
 }
 
 /**
+ * ksm_collision_hash - return the hash of a page whose sample has collided
+ * @sample: the sample
+ * @complete: a hash of the complete page
+ *
+ * Two different pages with the same sample have the same hash by a chance of
+ * one in 2^KEY_SHIFT.
+ *
+ * Context: any. Does not sleep.
+ * Return: the hash, of KSM_HASH_BITS bits. It begins like @sample.
+ */
+u64 ksm_collision_hash(u64 sample, u64 complete)
+{
+	const u64 low = (1ULL << KEY_SHIFT) - 1;
+
+	return (sample & ~low) | (complete & low);
+}
+
+/**
  * ksm_collision_get - keep a sample in the set while a node needs it
  * @sample: the sample of the node's kernel page
  *
- * Context: ksm_lock must be held.
- * Return: a number for ksm_collision_put(); 0 if the sample is not in the set.
+ * Context: ksm_lock must be held. If it returns true, balance with
+ * ksm_collision_put().
+ * Return: whether the sample is in the set.
  */
-u32 ksm_collision_get(u64 sample)
+bool ksm_collision_get(u64 sample)
 {
-	struct ksm_collision *collision = find(key_of_sample(sample));
+	struct ksm_collision *collision = find(key_of(sample));
 
-	if (!collision)
-		return 0;
-	if (collision->nodes < U16_MAX)
+	if (collision && collision->nodes < U16_MAX)
 		collision->nodes++;
-	return collision->key;
+	return collision;
 }
 
 /**
  * ksm_collision_put - let a sample expire once no page has it
- * @key: the return value of ksm_collision_get()
+ * @sample: the sample; or the hash of the complete page, which begins like it
  *
  * Context: ksm_lock must be held.
  */
-void ksm_collision_put(u32 key)
+void ksm_collision_put(u64 sample)
 {
-	struct ksm_collision *collision;
+	struct ksm_collision *collision = find(key_of(sample));
 
-	if (!key)
-		return;
-	collision = find(key);
 	if (collision->nodes < U16_MAX)
 		collision->nodes--;
 }

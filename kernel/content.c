@@ -96,9 +96,10 @@ u64 ksm_page_hash(struct page *page, u64 *sample)
 
 	*sample = hash_sample(content);
 	hash = *sample;
-	if (!ksm_index_ops->hashes ||
-	    (READ_ONCE(ksm_counters.collisions) && ksm_collision_met(hash)))
+	if (!ksm_index_ops->hashes)
 		hash = hash_of(content, PAGE_SIZE);
+	else if (READ_ONCE(ksm_counters.collisions) && ksm_collision_met(*sample))
+		hash = ksm_collision_hash(*sample, hash_of(content, PAGE_SIZE));
 	kunmap_local(content);
 	return hash;
 }

@@ -23,10 +23,12 @@ MODULE_PARM_DESC(index, "index of page contents: hash (default) or tree (as in 2
 /* Compare a page with a kernel page. Returns false if that is gone. */
 static bool stable_order(struct page *page, struct ksm_node *node, int *order)
 {
-	if (PageHWPoison(node->kpage) || !ksm_node_tryget(node))
+	struct page *kpage = ksm_node_page(node);
+
+	if (PageHWPoison(kpage) || !ksm_node_tryget(node))
 		return false;
-	*order = ksm_page_order(page, node->kpage);
-	put_page(node->kpage);
+	*order = ksm_page_order(page, kpage);
+	put_page(kpage);
 	return true;
 }
 
@@ -82,6 +84,12 @@ static void index_dropped(struct ksm_entry *entry, enum ksm_kind kind)
 static const struct ksm_index_callbacks index_callbacks = {
 	.order = index_order,
 	.dropped = index_dropped,
+	.hash_at = {
+		[KSM_STABLE] = (int)offsetof(struct ksm_node, word) -
+			       (int)offsetof(struct ksm_node, entry),
+		[KSM_UNSTABLE] = (int)offsetof(struct ksm_item, word) -
+				 (int)offsetof(struct ksm_item, entry),
+	},
 };
 
 /**

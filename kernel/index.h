@@ -27,6 +27,7 @@
  * same by chance.
  */
 #define KSM_HASH_BITS		56
+#define KSM_HASH_MASK		((1ULL << KSM_HASH_BITS) - 1)
 
 /**
  * struct ksm_key - the content to search for
@@ -43,17 +44,13 @@ struct ksm_key {
  * struct ksm_entry - an entry of an index, the last member of a larger struct
  * @rb: with index=tree: the node in one of the two trees
  * @next: with index=hash: the next entry of the chain
- * @hash: with index=hash: the hash of the content when the entry was inserted
  *
  * Only the first &ksm_index_ops->entry_size bytes are allocated.
  */
 struct ksm_entry {
 	union {
 		struct rb_node rb;
-		struct {
-			struct ksm_entry *next;
-			u64 hash;
-		};
+		struct ksm_entry *next;
 	};
 };
 
@@ -65,16 +62,22 @@ struct ksm_entry {
 enum ksm_kind { KSM_STABLE, KSM_UNSTABLE };
 
 /**
- * struct ksm_index_callbacks - the functions through which an index uses pages
+ * struct ksm_index_callbacks - how an index uses pages and the structs that
+ * contain its entries
  * @order: compare @content with the content of the page of @entry. Set *order
  *	to a value less than, equal to, or greater than zero, and return true.
  *	Return false if the page of @entry is gone
  * @dropped: called after the index itself has removed @entry, because its page
  *	is gone, or because @flush or @retry has removed it
+ * @hash_at: with index=hash: where the hash of an entry is, by enum ksm_kind:
+ *	the offset, from the entry, of a u64 whose lowest KSM_HASH_BITS bits are
+ *	the hash. The caller stores the hash of the key there before it inserts
+ *	the entry, and keeps it until the entry has left the index
  */
 struct ksm_index_callbacks {
 	bool (*order)(const void *content, struct ksm_entry *entry, enum ksm_kind kind, int *order);
 	void (*dropped)(struct ksm_entry *entry, enum ksm_kind kind);
+	int hash_at[2];
 };
 
 struct ksm_index;
@@ -102,6 +105,8 @@ struct ksm_index;
  * @bytes: return the size of the index in bytes, without its entries
  * @next: return the entry after @entry, or the first one if @entry is NULL;
  *	NULL at the end
+ * @walk: begin (@on) or end a walk by @next that misses no entry even if others
+ *	are inserted meanwhile. NULL if no walk does
  */
 struct ksm_index_ops {
 	const char *name;
@@ -121,6 +126,7 @@ struct ksm_index_ops {
 	size_t (*bytes)(struct ksm_index *index);
 	struct ksm_entry *(*next)(struct ksm_index *index, struct ksm_entry *entry,
 				  enum ksm_kind kind);
+	void (*walk)(struct ksm_index *index, bool on);
 };
 
 extern const struct ksm_index_ops ksm_index_tree;

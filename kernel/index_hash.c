@@ -57,6 +57,7 @@
  * @room: the number of elements of @segments
  * @size: the number of buckets
  * @entries: the number of entries
+ * @hash_at: where an entry has its hash; see struct ksm_index_callbacks
  *
  * This is linear hashing. With 2^n + k buckets, k of the first 2^n buckets have
  * been split in two, and one more bit of the hash selects one of the two. An
@@ -71,17 +72,26 @@ struct ksm_table {
 	unsigned long room;
 	unsigned long size;
 	unsigned long entries;
+	int hash_at;
 };
 
 /**
  * struct ksm_index - the two hash tables
  * @cb: the callbacks
  * @tables: the tables, indexed by enum ksm_kind
+ * @walked: between two calls of hash_walk(): entries stay where they are or move
+ *	to a later bucket
  */
 struct ksm_index {
 	const struct ksm_index_callbacks *cb;
 	struct ksm_table tables[2];
+	bool walked;
 };
+
+static u64 hash_of(const struct ksm_table *table, const struct ksm_entry *entry)
+{
+	return *(const u64 *)((const char *)entry + table->hash_at) & KSM_HASH_MASK;
+}
 
 static struct ksm_entry **bucket(struct ksm_table *table, unsigned long i)
 {
@@ -108,7 +118,7 @@ static struct ksm_entry **bucket_of(struct ksm_table *table, u64 hash)
 
 static void table_add(struct ksm_table *table, struct ksm_entry *entry)
 {
-	struct ksm_entry **link = bucket_of(table, entry->hash);
+	struct ksm_entry **link = bucket_of(table, hash_of(table, entry));
 
 	entry->next = *link;
 	*link = entry;
@@ -181,11 +191,12 @@ static void table_shrink(struct ksm_table *table)
 		kfree(table->segments[table->size / SEGMENT]);
 }
 
-static void table_fit(struct ksm_table *table)
+static void table_fit(struct ksm_table *table, bool walked)
 {
 	if (table->entries >= MOST_PER_BUCKET * table->size)
 		table_grow(table);
-	else if (table->size > SEGMENT && table->entries < LEAST_PER_BUCKET * table->size)
+	else if (table->size > SEGMENT && table->entries < LEAST_PER_BUCKET * table->size &&
+		 !walked)
 		table_shrink(table);
 }
 
@@ -195,19 +206,17 @@ static void table_fit(struct ksm_table *table)
  * checks both tables, because the unstable table shrinks when its entries move
  * to the stable one.
  */
-static void hash_insert(struct ksm_index *index, struct ksm_entry *entry, u64 hash,
-			enum ksm_kind kind)
+static void hash_insert(struct ksm_index *index, struct ksm_entry *entry, enum ksm_kind kind)
 {
-	table_fit(&index->tables[KSM_STABLE]);
-	table_fit(&index->tables[KSM_UNSTABLE]);
-	entry->hash = hash;
+	table_fit(&index->tables[KSM_STABLE], index->walked);
+	table_fit(&index->tables[KSM_UNSTABLE], index->walked);
 	table_add(&index->tables[kind], entry);
 	index->tables[kind].entries++;
 }
 
 static void table_erase(struct ksm_table *table, struct ksm_entry *entry)
 {
-	struct ksm_entry **link = bucket_of(table, entry->hash);
+	struct ksm_entry **link = bucket_of(table, hash_of(table, entry));
 
 	while (*link != entry)
 		link = &(*link)->next;
@@ -224,8 +233,9 @@ static void table_free(struct ksm_table *table)
 	kfree(table->segments);
 }
 
-static bool table_init(struct ksm_table *table)
+static bool table_init(struct ksm_table *table, int hash_at)
 {
+	table->hash_at = hash_at;
 	table->room = FIRST_ROOM;
 	table->segments = kcalloc(FIRST_ROOM, sizeof(*table->segments), GFP_KERNEL);
 	if (!table->segments || !table_extend(table))
@@ -248,7 +258,8 @@ static struct ksm_index *hash_create(const struct ksm_index_callbacks *cb)
 	if (!index)
 		return NULL;
 	index->cb = cb;
-	if (table_init(&index->tables[KSM_STABLE]) && table_init(&index->tables[KSM_UNSTABLE]))
+	if (table_init(&index->tables[KSM_STABLE], cb->hash_at[KSM_STABLE]) &&
+	    table_init(&index->tables[KSM_UNSTABLE], cb->hash_at[KSM_UNSTABLE]))
 		return index;
 	hash_destroy(index);
 	return NULL;
@@ -269,7 +280,7 @@ static struct ksm_entry *hash_find(struct ksm_index *index, const struct ksm_key
 	for (entry = *bucket_of(table, key->hash); entry && seen < CHAIN_LIMIT; entry = next) {
 		next = entry->next;
 		seen++;
-		if (entry->hash != key->hash)
+		if (hash_of(table, entry) != key->hash)
 			continue;
 		if (!index->cb->order(key->content, entry, kind, &order)) {
 			table_erase(table, entry);
@@ -287,7 +298,7 @@ static struct ksm_entry *hash_find_or_insert(struct ksm_index *index, const stru
 	struct ksm_entry *equal = hash_find(index, key, kind);
 
 	if (!equal)
-		hash_insert(index, entry, key->hash, kind);
+		hash_insert(index, entry, kind);
 	return equal;
 }
 
@@ -342,7 +353,7 @@ static struct ksm_entry *hash_next(struct ksm_index *index, struct ksm_entry *en
 				   enum ksm_kind kind)
 {
 	struct ksm_table *table = &index->tables[kind];
-	unsigned long i = entry ? bucket_nr(table, entry->hash) + 1 : 0;
+	unsigned long i = entry ? bucket_nr(table, hash_of(table, entry)) + 1 : 0;
 
 	if (entry && entry->next)
 		return entry->next;
@@ -352,9 +363,14 @@ static struct ksm_entry *hash_next(struct ksm_index *index, struct ksm_entry *en
 	return NULL;
 }
 
+static void hash_walk(struct ksm_index *index, bool on)
+{
+	index->walked = on;
+}
+
 const struct ksm_index_ops ksm_index_hash = {
 	.name = "hash",
-	.entry_size = offsetofend(struct ksm_entry, hash),
+	.entry_size = offsetofend(struct ksm_entry, next),
 	.hashes = true,
 	.create = hash_create,
 	.destroy = hash_destroy,
@@ -365,4 +381,5 @@ const struct ksm_index_ops ksm_index_hash = {
 	.retry = hash_retry,
 	.bytes = hash_bytes,
 	.next = hash_next,
+	.walk = hash_walk,
 };

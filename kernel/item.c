@@ -227,9 +227,9 @@ void ksm_item_forget(struct ksm_item *item, enum ksm_break how)
 		item->state = KSM_ITEM_PLAIN;
 		break;
 	case KSM_ITEM_MERGED:
-		if (item->node->kpage)
-			trace_devksm_break(ksm_item_mm(item), ksm_item_addr(item),
-					   page_to_pfn(item->node->kpage), how);
+		if (item->node->pfn)
+			trace_devksm_break(ksm_item_mm(item), ksm_item_addr(item), item->node->pfn,
+					   how);
 		item_unlink(item);
 		break;
 	case KSM_ITEM_ZERO:

@@ -67,6 +67,7 @@
 #include <linux/atomic.h>
 #include <linux/bitmap.h>
 #include <linux/list.h>
+#include <linux/llist.h>
 #include <linux/mm.h>
 #include <linux/mutex.h>
 #include <linux/threads.h>
@@ -177,7 +178,8 @@ struct ksm_region;
 /**
  * struct ksm_item - metadata of one page of a region
  * @hash: the return value of ksm_page_hash() when the page was last scanned. If
- *	it differs in the next scan, the page is volatile
+ *	it differs in the next scan, the page is volatile. While
+ *	KSM_ITEM_UNSTABLE, the index uses it, too
  * @state: an enum ksm_state
  * @seen: whether @hash is valid
  * @idle: while KSM_ITEM_UNSTABLE: the number of times, up to KSM_IDLE_MAX, that
@@ -188,7 +190,7 @@ struct ksm_region;
  * @entry: while KSM_ITEM_UNSTABLE: the entry in the unstable index
  *
  * An item corresponds to an rmap_item in mm/ksm.c. It is ksm_item_size() bytes
- * long, because each index uses only a part of @entry: 24 bytes with
+ * long, because each index uses only a part of @entry: 16 bytes with
  * index=hash, 32 with index=tree. An item stores neither its region nor its
  * address: ksm_item_chunk() and ksm_item_addr() compute them.
  */
@@ -312,36 +314,50 @@ struct ksm_region {
 
 /**
  * struct ksm_node - a stable node: one kernel page, and the items that map it
- * @kpage: the kernel page; NULL once the node has been dropped. The node holds
- *	no reference: the page lives as long as page tables map it or a merge
- *	uses it. Until the node is dropped, the private field of the page points
- *	to the node
- * @nr_items: the number of items that were last seen mapping @kpage
- * @full: no more pages are merged with @kpage, because max_page_sharing is
- *	reached. The node is not in the index then, so that a search finds
- *	another node with the same content
- * @collision: if the index has the node by a hash of the complete page, because
- *	its sample has collided: what keeps that sample in the set (collision.c)
+ * @nr_items: the number of items that were last seen mapping the kernel page
+ * @full: no more pages are merged with the kernel page, because
+ *	max_page_sharing is reached. The node is not in the index then, so that
+ *	a search finds another node with the same content
+ * @pfn: the number of the page frame of the kernel page; 0 once the node has
+ *	been dropped. The node holds no reference: the page lives as long as
+ *	page tables map it or a merge uses it. Until the node is dropped, the
+ *	private field of the page points to the node
+ * @hash: unless @full: the hash by which the index has the node
+ * @complete: unless @full: @hash is that of the complete page, because its
+ *	sample has collided, and the node keeps that sample in the set of
+ *	collided samples (collision.c)
+ * @word: the two members above
  * @entry: unless @full: the entry in the stable index, until the node is
  *	dropped
  * @in_full: if @full: its place in the list of full nodes
+ * @freed: once the node is unused: its place in the list of nodes to free
  *
  * A node corresponds to a stable_node in mm/ksm.c. When the last mapping of a
  * kernel page is removed, the page is freed at once. The node is then stale
  * until it is dropped; see ksm_node_tryget(). A dropped node is freed when its
  * last item is unlinked from it.
  *
- * The size of a node depends on the index: 32 bytes with index=hash, 40 with
- * index=tree.
+ * The size of a node depends on the index: 24 bytes with index=hash, 40 with
+ * index=tree. With @pfn of 32 bits, kernel pages are in the first 16 TiB of
+ * physical memory.
  */
 struct ksm_node {
-	struct page *kpage;
-	unsigned int nr_items : 31;
-	unsigned int full : 1;
-	u32 collision;
+	u32 nr_items : 31;
+	u32 full : 1;
+	u32 pfn;
 	union {
-		struct ksm_entry entry;
+		struct {
+			union {
+				struct {
+					u64 hash : KSM_HASH_BITS;
+					u64 complete : 1;
+				};
+				u64 word;
+			};
+			struct ksm_entry entry;
+		};
 		struct list_head in_full;
+		struct llist_node freed;
 	};
 };
 
@@ -577,6 +593,19 @@ void ksm_node_dropped(struct ksm_node *node);
 void ksm_nodes_prune(void);
 
 /**
+ * ksm_node_page - return the kernel page of a node
+ * @node: the node; it must not have been dropped
+ *
+ * Context: any. Without a reference, the page may be freed at any time; see
+ * ksm_node_tryget().
+ * Return: the page.
+ */
+static inline struct page *ksm_node_page(const struct ksm_node *node)
+{
+	return pfn_to_page(node->pfn);
+}
+
+/**
  * ksm_page_node - return the node that the private field of a page points to
  * @page: the page. If it is not a kernel page, the return value is not the
  *	address of a node and must only be compared
@@ -609,8 +638,9 @@ int ksm_collision_init(void);
 void ksm_collision_exit(void);
 bool ksm_collision_met(u64 sample);
 bool ksm_collision_add(u64 sample, struct mm_struct *mm);
-u32 ksm_collision_get(u64 sample);
-void ksm_collision_put(u32 key);
+u64 ksm_collision_hash(u64 sample, u64 complete);
+bool ksm_collision_get(u64 sample);
+void ksm_collision_put(u64 sample);
 void ksm_collisions_expire(void);
 size_t ksm_collision_bytes(void);
 

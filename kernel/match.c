@@ -26,8 +26,8 @@ static void job_add(struct ksm_job *list, unsigned int *nr, struct ksm_item *ite
 	list[(*nr)++] = (struct ksm_job){
 		.item = item,
 		.addr = ksm_item_addr(item),
-		.kpage = node->kpage,
-		.hash = node->entry.hash,
+		.kpage = ksm_node_page(node),
+		.hash = node->hash,
 		.kind = kind,
 	};
 	item->state = KSM_ITEM_MERGING;
@@ -73,7 +73,7 @@ static void pair(struct ksm_jobs *jobs, const struct ksm_candidate *candidate, s
 	 */
 	ksm_item_forget(other, KSM_BREAK_UNMAPPED);
 	ksm_chunk_wake(ksm_item_chunk(other));
-	get_page(node->kpage);
+	get_page(ksm_node_page(node));
 	job_add(jobs->own, &jobs->nr_own, candidate->item, node, KSM_UNSTABLE);
 	job_add(jobs->partners, &jobs->nr_partners, other, node, KSM_UNSTABLE);
 	/*

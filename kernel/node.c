@@ -7,16 +7,18 @@
  * references, and so do merges in progress. When the last reference is dropped
  * (a write, munmap, exec, exit), the page is freed at once, whether or not a
  * scanner runs. The page allocator may then give the page to another owner. So
- * no function uses the content of node->kpage before ksm_node_tryget() has
- * confirmed that the page is still the node's own.
+ * no function uses the content of the page before ksm_node_tryget() has
+ * confirmed that it is still the node's own.
  *
  * ksm_lock protects everything here, except the content of a new page.
  */
 #include <linux/highmem.h>
+#include <linux/llist.h>
 #include <linux/memory.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
+#include <linux/workqueue.h>
 
 #include "ksm.h"
 #include "trace.h"
@@ -25,9 +27,22 @@ static struct kmem_cache *node_cache;
 
 /* Nodes with max_page_sharing mappings. They are not in the index. */
 static LIST_HEAD(full_nodes);
-static_assert(offsetofend(struct ksm_entry, hash) >= sizeof(struct list_head));
+static_assert(offsetofend(struct ksm_node, entry.next) >= offsetofend(struct ksm_node, in_full));
 
-/* The node that ksm_nodes_prune() examines next; NULL for the first one. */
+/*
+ * Unused nodes, freed by a work item without ksm_lock, because the page
+ * allocator sometimes returns thousands of pages to their zone when one page is
+ * freed.
+ */
+static LLIST_HEAD(unused_nodes);
+
+/* Serializes walks over all nodes. Taken before ksm_lock. */
+static DEFINE_MUTEX(prune_lock);
+
+/*
+ * The node that prune_nodes() examines next. NULL for the first one, also after
+ * the next one has been dropped.
+ */
 static struct ksm_node *prune_next;
 
 /*
@@ -84,7 +99,9 @@ static struct ksm_key key_of(struct page *page, u64 *sample)
  */
 static bool is_stale(const struct ksm_node *node)
 {
-	return !page_ref_count(node->kpage) || ksm_page_node(node->kpage) != node;
+	const struct page *kpage = ksm_node_page(node);
+
+	return !page_ref_count(kpage) || ksm_page_node(kpage) != node;
 }
 
 /**
@@ -96,7 +113,7 @@ static bool is_stale(const struct ksm_node *node)
  */
 bool ksm_node_tryget(struct ksm_node *node)
 {
-	struct page *kpage = node->kpage;
+	struct page *kpage = ksm_node_page(node);
 
 	if (!get_page_unless_zero(kpage))
 		return false;
@@ -112,17 +129,39 @@ bool ksm_node_tryget(struct ksm_node *node)
  */
 static bool node_insert(struct ksm_node *node, const struct ksm_key *key, u64 sample)
 {
+	node->hash = key->hash;
+	node->complete = false;
 	if (ksm_index_ops->insert_stable(ksm_index, key, &node->entry))
 		return false;
 	if (ksm_index_ops->hashes && key->hash != sample)
-		node->collision = ksm_collision_get(sample);
+		node->complete = ksm_collision_get(sample);
 	return true;
 }
+
+/* The node has left the index. Its sample may leave the set of collisions. */
+static void put_collision(const struct ksm_node *node)
+{
+	if (!node->full && node->complete)
+		ksm_collision_put(node->hash);
+}
+
+static void free_unused(struct work_struct *work)
+{
+	struct ksm_node *node, *next;
+
+	llist_for_each_entry_safe(node, next, llist_del_all(&unused_nodes), freed) {
+		kmem_cache_free(node_cache, node);
+		cond_resched();
+	}
+}
+
+static DECLARE_WORK(free_work, free_unused);
 
 static void node_free(struct ksm_node *node)
 {
 	atomic_long_sub(node_size(), &ksm_counters.metadata);
-	kmem_cache_free(node_cache, node);
+	if (llist_add(&node->freed, &unused_nodes))
+		queue_work(system_unbound_wq, &free_work);
 }
 
 /**
@@ -137,19 +176,19 @@ static void node_free(struct ksm_node *node)
  */
 void ksm_node_dropped(struct ksm_node *node)
 {
-	struct page *kpage = node->kpage;
+	struct page *kpage = ksm_node_page(node);
 	bool mapped = ksm_node_tryget(node);
 
-	trace_devksm_node_dropped(page_to_pfn(kpage), mapped ? ksm_mapcount(kpage) : 0);
+	trace_devksm_node_dropped(node->pfn, mapped ? ksm_mapcount(kpage) : 0);
 	if (node == prune_next)
 		prune_next = NULL;
-	ksm_collision_put(node->collision);
+	put_collision(node);
 	WRITE_ONCE(ksm_counters.kernel_pages, ksm_counters.kernel_pages - 1);
 	if (mapped) {
 		WRITE_ONCE(kpage->private, 0);
 		put_page(kpage);
 	}
-	node->kpage = NULL;
+	node->pfn = 0;
 	if (node->nr_items)
 		ksm_counters.shared -= node->nr_items - 1;
 	else
@@ -171,6 +210,7 @@ static void node_set_full(struct ksm_node *node)
 	if (node == prune_next)
 		prune_next = node_next(node);
 	ksm_index_ops->forget(ksm_index, &node->entry, KSM_STABLE);
+	put_collision(node);
 	list_add_tail(&node->in_full, &full_nodes);
 	node->full = true;
 }
@@ -178,7 +218,21 @@ static void node_set_full(struct ksm_node *node)
 /* Can pages no longer be merged with the kernel page of a node? */
 static bool is_useless(const struct ksm_node *node)
 {
-	return is_stale(node) || PageHWPoison(node->kpage);
+	return is_stale(node) || PageHWPoison(ksm_node_page(node));
+}
+
+/*
+ * Allocate a kernel page near the page that it is to replace. Returns NULL if
+ * there is no memory, or none whose frame number fits in a node.
+ */
+static struct page *kpage_alloc(struct page *content)
+{
+	struct page *kpage = alloc_pages_node(page_to_nid(content), KSM_GFP_LOCKED, 0);
+
+	if (!kpage || page_to_pfn(kpage) <= U32_MAX)
+		return kpage;
+	put_page(kpage);
+	return NULL;
 }
 
 /**
@@ -204,6 +258,7 @@ struct ksm_node *ksm_node_create(struct page *content, u64 hash, u64 sample,
 	struct mem_cgroup *memcg, *old;
 	struct ksm_key key = { .hash = hash };
 	struct ksm_node *node = NULL;
+	struct page *kpage;
 
 	*why = KSM_SKIP_LIMIT;
 	if (limit && ksm_counters.kernel_pages >= limit)
@@ -214,20 +269,21 @@ struct ksm_node *ksm_node_create(struct page *content, u64 hash, u64 sample,
 	node = kmem_cache_zalloc(node_cache, KSM_GFP_LOCKED);
 	if (!node)
 		goto uncharge;
-	node->kpage = alloc_pages_node(page_to_nid(content), KSM_GFP_LOCKED, 0);
-	if (!node->kpage)
+	kpage = kpage_alloc(content);
+	if (!kpage)
 		goto free_node;
+	node->pfn = page_to_pfn(kpage);
 	if (!ksm_index_ops->hashes)
-		fill(node->kpage, content);
+		fill(kpage, content);
 	/*
 	 * @content may have been written since the search, so the index may
 	 * already have a node with the copied content.
 	 */
 	*why = KSM_SKIP_CHANGED;
-	key.content = node->kpage;
+	key.content = kpage;
 	if (!node_insert(node, &key, sample))
 		goto free_page;
-	set_page_private(node->kpage, (unsigned long)node);
+	set_page_private(kpage, (unsigned long)node);
 	WRITE_ONCE(ksm_counters.kernel_pages, ksm_counters.kernel_pages + 1);
 	atomic_long_add(node_size(), &ksm_counters.metadata);
 	ksm_charge_end(memcg, old);
@@ -235,7 +291,7 @@ struct ksm_node *ksm_node_create(struct page *content, u64 hash, u64 sample,
 	return node;
 
 free_page:
-	put_page(node->kpage);
+	put_page(kpage);
 free_node:
 	kmem_cache_free(node_cache, node);
 uncharge:
@@ -289,8 +345,9 @@ void ksm_kpage_put(struct page *kpage)
  */
 bool ksm_node_is_single(const struct ksm_node *node)
 {
-	return node->nr_items == 1 &&
-	       page_ref_count(node->kpage) == ksm_mapcount(node->kpage) + 1;
+	struct page *kpage = ksm_node_page(node);
+
+	return node->nr_items == 1 && page_ref_count(kpage) == ksm_mapcount(kpage) + 1;
 }
 
 /**
@@ -307,11 +364,11 @@ bool ksm_node_is_single(const struct ksm_node *node)
 struct ksm_node *ksm_node_of(struct page *page)
 {
 	struct ksm_node *node = ksm_page_node(page);
-	struct page *kpage;
+	u32 pfn;
 
 	if (!node || PageAnon(page) || page->mapping)
 		return NULL;
-	if (copy_from_kernel_nofault(&kpage, &node->kpage, sizeof(kpage)) || kpage != page)
+	if (copy_from_kernel_nofault(&pfn, &node->pfn, sizeof(pfn)) || pfn != page_to_pfn(page))
 		return NULL;
 	return node;
 }
@@ -323,7 +380,9 @@ struct ksm_node *ksm_node_of(struct page *page)
  */
 static bool is_full(const struct ksm_node *node, int held)
 {
-	return page_ref_count(node->kpage) - held >= (int)READ_ONCE(ksm_settings.max_page_sharing);
+	int refs = page_ref_count(ksm_node_page(node));
+
+	return refs - held >= (int)READ_ONCE(ksm_settings.max_page_sharing);
 }
 
 /*
@@ -337,14 +396,14 @@ static struct ksm_node *find(const struct ksm_key *key)
 
 	while ((entry = ksm_index_ops->find_stable(ksm_index, key))) {
 		node = container_of(entry, struct ksm_node, entry);
-		if (PageHWPoison(node->kpage) || !ksm_node_tryget(node)) {
+		if (PageHWPoison(ksm_node_page(node)) || !ksm_node_tryget(node)) {
 			node_drop(node);
 			continue;
 		}
 		if (!is_full(node, 1))
 			return node;
 		node_set_full(node);
-		ksm_kpage_put(node->kpage);
+		ksm_kpage_put(ksm_node_page(node));
 	}
 	return NULL;
 }
@@ -391,15 +450,16 @@ struct ksm_node *ksm_node_find(struct page *page, u64 hash, u64 sample)
  */
 bool ksm_node_collided(struct ksm_node *node, struct mm_struct *mm)
 {
-	u64 sample = node->entry.hash;
+	struct page *kpage = ksm_node_page(node);
+	u64 sample = node->hash;
 	struct ksm_key key;
 
 	/* node_reindex() computes the hash when the node has room again. */
 	if (node->full)
 		return false;
-	if (sample != ksm_page_sample(node->kpage) || !ksm_collision_add(sample, mm))
+	if (sample != ksm_page_sample(kpage) || !ksm_collision_add(sample, mm))
 		return false;
-	key = key_of(node->kpage, &sample);
+	key = key_of(kpage, &sample);
 	/* Another node has this hash: leave both nodes where they are. */
 	if (ksm_index_ops->find_stable(ksm_index, &key))
 		return true;
@@ -430,7 +490,7 @@ void ksm_node_add_item(struct ksm_node *node)
 void ksm_node_remove_item(struct ksm_node *node)
 {
 	node->nr_items--;
-	if (!node->kpage) {
+	if (!node->pfn) {
 		if (!node->nr_items)
 			node_free(node);
 		return;
@@ -452,16 +512,14 @@ static void node_reindex(struct ksm_node *node)
 	struct ksm_key key;
 	u64 sample = 0;
 
-	key = key_of(node->kpage, &sample);
+	key = key_of(ksm_node_page(node), &sample);
 	other = find(&key);
 	if (other) {
-		ksm_kpage_put(other->kpage);
+		ksm_kpage_put(ksm_node_page(other));
 		return;
 	}
 	list_del(&node->in_full);
 	node->full = false;
-	ksm_collision_put(node->collision);
-	node->collision = 0;
 	/* find() has shown that this does not fail. */
 	node_insert(node, &key, sample);
 	/* One page can be in the unstable index, because this node was full. */
@@ -472,6 +530,8 @@ static void node_reindex(struct ksm_node *node)
 /* Examine one node, and return what that costs: see SEARCH_COST. */
 static unsigned int prune(struct ksm_node *node)
 {
+	struct page *kpage = ksm_node_page(node);
+
 	if (is_useless(node)) {
 		node_drop(node);
 		return 1;
@@ -479,10 +539,31 @@ static unsigned int prune(struct ksm_node *node)
 	if (!node->full || is_full(node, 0) || !ksm_node_tryget(node))
 		return 1;
 	/* Until the first merge has filled the page, it has no content. */
-	if (PageUptodate(node->kpage))
+	if (PageUptodate(kpage))
 		node_reindex(node);
-	ksm_kpage_put(node->kpage);
+	ksm_kpage_put(kpage);
 	return SEARCH_COST;
+}
+
+/* Prune up to @max nodes. The caller holds prune_lock and ksm_lock. */
+static void prune_nodes(unsigned long max)
+{
+	struct ksm_node *node, *next;
+	unsigned int cost = 0;
+
+	while (max--) {
+		node = prune_next ?: node_next(NULL);
+		next = node ? node_next(node) : NULL;
+		prune_next = next;
+		if (node)
+			cost += prune(node);
+		if (!next)
+			break;
+		if (cost < NODES_PER_HOLD)
+			continue;
+		cost = 0;
+		ksm_lock_relax();
+	}
 }
 
 /**
@@ -499,47 +580,32 @@ static unsigned int prune(struct ksm_node *node)
  */
 void ksm_nodes_prune(void)
 {
-	unsigned int nr, cost = 0;
-	struct ksm_node *node;
-
+	mutex_lock(&prune_lock);
 	mutex_lock(&ksm_lock);
-	for (nr = 1; nr <= NODES_PER_CALL; nr++) {
-		node = prune_next ?: node_next(NULL);
-		if (!node)
-			break;
-		prune_next = node_next(node);
-		cost += prune(node);
-		if (!prune_next)
-			break;
-		if (cost < NODES_PER_HOLD)
-			continue;
-		cost = 0;
-		ksm_lock_relax();
-	}
+	prune_nodes(NODES_PER_CALL);
 	mutex_unlock(&ksm_lock);
+	mutex_unlock(&prune_lock);
 }
 
 /*
- * Drop all nodes whose kernel page is in memory that is about to be unplugged,
- * because its struct pages are freed, too. No page of that memory is in use any
- * more, so these nodes are stale.
+ * Memory is about to be unplugged, and its struct pages are freed, too. No page
+ * of that memory is in use any more, so the nodes of its pages are stale. This
+ * drops all stale nodes.
  */
 static int devksm_memory_callback(struct notifier_block *block, unsigned long action, void *arg)
 {
-	const struct memory_notify *range = arg;
-	struct ksm_node *node, *next;
-	unsigned long pfn;
-
 	if (action != MEM_OFFLINE)
 		return NOTIFY_OK;
+	mutex_lock(&prune_lock);
 	mutex_lock(&ksm_lock);
-	for (node = node_next(NULL); node; node = next) {
-		next = node_next(node);
-		pfn = page_to_pfn(node->kpage);
-		if (pfn >= range->start_pfn && pfn < range->start_pfn + range->nr_pages)
-			node_drop(node);
-	}
+	if (ksm_index_ops->walk)
+		ksm_index_ops->walk(ksm_index, true);
+	prune_next = NULL;
+	prune_nodes(ULONG_MAX);
+	if (ksm_index_ops->walk)
+		ksm_index_ops->walk(ksm_index, false);
 	mutex_unlock(&ksm_lock);
+	mutex_unlock(&prune_lock);
 	return NOTIFY_OK;
 }
 
@@ -583,5 +649,6 @@ void ksm_node_exit(void)
 		node_drop(node);
 	}
 	mutex_unlock(&ksm_lock);
+	flush_work(&free_work);
 	kmem_cache_destroy(node_cache);
 }

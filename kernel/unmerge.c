@@ -244,7 +244,7 @@ static unsigned int collect_jobs(struct ksm_chunk *chunk, unsigned int *i,
 
 		if (item->state != KSM_ITEM_MERGED)
 			continue;
-		if (!item->node->kpage || !ksm_node_tryget(item->node)) {
+		if (!item->node->pfn || !ksm_node_tryget(item->node)) {
 			ksm_item_forget(item, KSM_BREAK_UNMAPPED);
 			continue;
 		}
@@ -252,7 +252,7 @@ static unsigned int collect_jobs(struct ksm_chunk *chunk, unsigned int *i,
 			.item = item,
 			.node = item->node,
 			.addr = ksm_item_addr(item),
-			.kpage = item->node->kpage,
+			.kpage = ksm_node_page(item->node),
 		};
 	}
 	return nr;

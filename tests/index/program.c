@@ -40,6 +40,7 @@
 #define CONTENT_BYTES	16
 
 struct page {
+	u64 hash;
 	struct ksm_entry entry;
 	enum ksm_kind kind;
 	bool wild, gone;
@@ -145,6 +146,10 @@ static void note_dropped(struct ksm_entry *entry, enum ksm_kind kind)
 static const struct ksm_index_callbacks callbacks = {
 	.order = order,
 	.dropped = note_dropped,
+	.hash_at = {
+		(int)offsetof(struct page, hash) - (int)offsetof(struct page, entry),
+		(int)offsetof(struct page, hash) - (int)offsetof(struct page, entry),
+	},
 };
 
 static void parse_content(const char *hex, unsigned char *content)
@@ -208,6 +213,9 @@ static void look_up(const char *hex, struct page *new, bool retry)
 		parse_content(hex, content);
 	if (ops->hashes)
 		key.hash = hash_of(content);
+	/* The highest bits are the caller's. */
+	if (new)
+		new->hash = key.hash | ~KSM_HASH_MASK;
 	if (retry)
 		ops->retry(index_, &key);
 	else if (!new)

@@ -209,7 +209,7 @@ PLANTS = (
     Plant(
         "the walk ends with its first chain",
         "index_hash.c",
-        "i = entry ? bucket_nr(table, entry->hash) + 1 : 0;",
+        "i = entry ? bucket_nr(table, hash_of(table, entry)) + 1 : 0;",
         "i = entry ? table->size : 0;",
     ),
 )

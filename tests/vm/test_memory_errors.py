@@ -105,3 +105,12 @@ def test_remove_does_not_copy_a_broken_kernel_page(scanning: KsmSysfs) -> None:
         assert process.ask("remove") == "remove"
         process.send("read")
         assert process.finish() == -signal.SIGBUS
+
+
+def test_breaking_an_unmerged_page_does_not_end_the_process(scanning: KsmSysfs) -> None:
+    scanning.run = 0
+    with child(owner) as process:
+        process.receive()
+        assert process.ask("break") == "break"
+        process.send("read")
+        assert process.finish() == -signal.SIGBUS

@@ -22,8 +22,14 @@
 #define INSERTED	64
 #define REMOVED		512
 
+/* An item of the driver: index=hash uses the first bytes of the entry only. */
+struct item {
+	u64 hash;
+	struct ksm_entry *next;
+};
+
 static struct ksm_index *hash_index;
-static char *entries;
+static struct item *items;
 
 void *kcalloc(size_t count, size_t size, unsigned int flags)
 {
@@ -57,23 +63,30 @@ static void dropped(struct ksm_entry *entry, enum ksm_kind kind)
 	(void)kind;
 }
 
-static const struct ksm_index_callbacks callbacks = { .order = order, .dropped = dropped };
+#define HASH_AT	((int)offsetof(struct item, hash) - (int)offsetof(struct item, next))
+
+static const struct ksm_index_callbacks callbacks = {
+	.order = order,
+	.dropped = dropped,
+	.hash_at = { HASH_AT, HASH_AT },
+};
 
 static struct ksm_entry *entry_at(size_t i)
 {
-	return (struct ksm_entry *)(entries + i * ksm_index_hash.entry_size);
+	return (struct ksm_entry *)&items[i].next;
 }
 
 /* An odd factor: no two numbers below 2^KSM_HASH_BITS have the same hash. */
 static u64 hash_of(size_t i)
 {
-	return i * 0x9e3779b97full & ((1ull << KSM_HASH_BITS) - 1);
+	return i * 0x9e3779b97full & KSM_HASH_MASK;
 }
 
 static void insert(size_t i)
 {
 	struct ksm_key key = { .hash = hash_of(i) };
 
+	items[i].hash = key.hash;
 	ksm_index_hash.find_stable(hash_index, &key);
 	ksm_index_hash.find_or_insert_unstable(hash_index, &key, entry_at(i));
 }
@@ -114,16 +127,16 @@ int main(int argc, char **argv)
 {
 	size_t count = argc == 2 ? strtoul(argv[1], NULL, 10) : 0;
 
-	entries = calloc(count, ksm_index_hash.entry_size);
+	items = calloc(count, sizeof(*items));
 	hash_index = ksm_index_hash.create(&callbacks);
-	if (count < REMOVED || !entries || !hash_index) {
+	if (count < REMOVED || !items || !hash_index) {
 		fprintf(stderr, "index_probe ENTRIES: at least %d entries, and memory for them\n",
 			REMOVED);
 		return 1;
 	}
 	/* Page faults of the entries are no part of what is measured. */
 	for (size_t i = 0; i < count; i++)
-		entry_at(i)->hash = 0;
+		items[i].hash = 0;
 	printf("grow %lu\n", longest(insert, 0, count, INSERTED));
 	printf("remove %lu\n", longest(forget, 0, count, REMOVED));
 	/* Each insertion joins at most one bucket of the empty table. */
