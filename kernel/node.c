@@ -155,13 +155,13 @@ static void free_unused(struct work_struct *work)
 	}
 }
 
-static DECLARE_WORK(free_work, free_unused);
+static DECLARE_WORK(free_unused_work, free_unused);
 
 static void node_free(struct ksm_node *node)
 {
 	atomic_long_sub(node_size(), &ksm_counters.metadata);
 	if (llist_add(&node->freed, &unused_nodes))
-		queue_work(system_unbound_wq, &free_work);
+		queue_work(system_unbound_wq, &free_unused_work);
 }
 
 /**
@@ -653,6 +653,6 @@ void ksm_node_exit(void)
 		node_drop(node);
 	}
 	mutex_unlock(&ksm_lock);
-	flush_work(&free_work);
+	flush_work(&free_unused_work);
 	kmem_cache_destroy(node_cache);
 }
