@@ -33,10 +33,12 @@ cat x
 """
 STALE = LESSON.replace("# 3. Name", "# 4. Stale")
 PAGES = {
-    "index.md": "# Site\n\n```{toctree}\n03-name\n04-stale\ncode\nreference\n```\n",
+    "index.md": "# Site\n\n```{toctree}\n03-name\n04-stale\ncode\nreference\n"
+    "reference/driver/pte_c\n```\n",
     "03-name.md": LESSON,
     "04-stale.md": STALE,
-    "code.md": "# Code\n\n```{excerpt} kernel/pte.c get_pte\n```\n\n"
+    "reference/driver/pte_c.md": "# pte.c\n\n```{reference} kernel-doc pte.c\n```\n",
+    "code.md": "# Code\n\nSee `replace_page()`.\n\n```{excerpt} kernel/pte.c get_pte\n```\n\n"
     "```{excerpt} kernel/pte.c get_ptes\n```\n\n```{excerpt} python/ksmlab/nothing.py f\n```\n",
     "reference.md": "# Reference\n\n```{reference} sysfs\n```\n\n```{reference} colours\n```\n\n"
     "## First\n\n```{reference} ioctls\n```\n\n## Last\n",
@@ -61,6 +63,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
     root = tmp_path_factory.mktemp("site")
     (root / "conf.py").write_text("extensions = ['myst_parser', 'ksmlab.site']\n")
     for name, text in PAGES.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
     for name, typed in (("03-name.md", "cat x"), ("04-stale.md", "cat y")):
         lesson = source.read(root / name)
@@ -92,12 +95,27 @@ def test_code_is_included_by_its_name(site: Site) -> None:
     assert "pte_t *get_pte(struct mm_struct *mm" in site.text("code.html")
 
 
+def test_excerpt_links_its_file_and_its_function(site: Site) -> None:
+    page = (site.out / "code.html").read_text()
+    assert re.search(r'href="_downloads/\w+/pte\.c"', page)
+    assert 'href="reference/driver/pte_c.html#get-pte"' in page
+
+
+def test_names_of_functions_link_to_the_reference_but_not_to_themselves(site: Site) -> None:
+    page = (site.out / "code.html").read_text()
+    assert 'href="reference/driver/pte_c.html#replace-page"' in page
+    page = (site.out / "reference/driver/pte_c.html").read_text()
+    section = page.partition('<section id="replace-page">')[2].partition("</section>")[0]
+    assert 'href="#page-wrprotect"' in section
+    assert section.count('href="#replace-page"') == 1
+
+
 def test_a_renamed_function_breaks_the_build(site: Site) -> None:
     assert re.search(
-        r"code\.md:6.*kernel/pte\.c has nothing of the name 'get_ptes'; near to it: get_pte",
+        r"code\.md:8.*kernel/pte\.c has nothing of the name 'get_ptes'; near to it: get_pte",
         site.said,
     )
-    assert re.search(r"code\.md:9.*python/ksmlab/nothing\.py is not there", site.said)
+    assert re.search(r"code\.md:11.*python/ksmlab/nothing\.py is not there", site.said)
 
 
 def test_the_reference_is_a_table(site: Site) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ksmlab.site import excerpts, lesson_pages, outside, tables
+from ksmlab.site import excerpts, identifiers, lesson_pages, outside, tables
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -19,4 +19,5 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     app.add_directive("targets", tables.TargetsDirective)
     app.add_directive("reference", tables.ReferenceDirective)
     app.add_transform(outside.OutsideLinks)
+    app.add_post_transform(identifiers.IdentifierLinks)
     return {"parallel_read_safe": True, "parallel_write_safe": True, "version": "1"}

@@ -5,10 +5,12 @@ A name that is not there is an error of the build: the page cannot show what has
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from docutils import nodes
 from docutils.parsers.rst import directives
+from sphinx.addnodes import download_reference
 from sphinx.util.docutils import SphinxDirective
 
 from ksmlab.lessons import excerpt
@@ -44,10 +46,27 @@ class ExcerptDirective(SphinxDirective):
         block["linenos"] = False
         self.set_source_info(block)
         caption = nodes.caption("", "")
-        caption += nodes.literal(path, path)
-        caption += nodes.Text(f", {found.name}, from line {found.first}")
+        caption += self._source(path)
+        caption += nodes.Text(", ")
+        # ksmlab.site.identifiers makes a link of the name.
+        caption += nodes.literal(found.name, found.name)
+        caption += nodes.Text(f", line {found.first}")
         wrapper = nodes.container(
             "", caption, block, literal_block=True, classes=["literal-block-wrapper"]
         )
         self.set_source_info(wrapper)
         return wrapper
+
+    def _source(self, path: str) -> nodes.Node:
+        """Return a link to the complete file."""
+        page = Path(self.env.doc2path(self.env.docname))
+        return download_reference(
+            "",
+            "",
+            nodes.literal(path, path),
+            reftarget=os.path.relpath(excerpt.CHECKOUT / path, page.parent),
+            refdoc=self.env.docname,
+            refdomain=None,
+            reftype="download",
+            refexplicit=True,
+        )
