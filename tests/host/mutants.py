@@ -155,8 +155,8 @@ MUTANTS = (
         edits=(
             Edit(
                 "node.c",
-                "\t\tif (PageHWPoison(node->kpage) || !ksm_node_tryget(node)) {",
-                "\t\tget_page(node->kpage);\n\t\tif (PageHWPoison(node->kpage)) {",
+                "\t\tif (PageHWPoison(ksm_node_page(node)) || !ksm_node_tryget(node)) {",
+                "\t\tget_page(ksm_node_page(node));\n\t\tif (PageHWPoison(ksm_node_page(node))) {",
             ),
         ),
         test="tests/vm/test_lifetimes.py::test_content_of_kernel_pages_that_were_freed_merges_again",
@@ -179,10 +179,10 @@ MUTANTS = (
         edits=(
             Edit(
                 "node.c",
-                "if (PageHWPoison(node->kpage) || !ksm_node_tryget",
+                "if (PageHWPoison(ksm_node_page(node)) || !ksm_node_tryget",
                 "if (!ksm_node_tryget",
             ),
-            Edit("node.c", "is_stale(node) || PageHWPoison(node->kpage)", "is_stale(node)"),
+            Edit("node.c", "is_stale(node) || PageHWPoison(ksm_node_page(node))", "is_stale(node)"),
             Edit("merge.c", "\tif (PageHWPoison(kpage))\n\t\treturn KSM_SKIP_HWPOISON;\n", ""),
         ),
         test="tests/vm/test_memory_errors.py::test_a_broken_kernel_page_gets_no_new_mapping",
@@ -231,7 +231,7 @@ MUTANTS = (
         edits=(
             Edit(
                 "node.c",
-                "page_ref_count(node->kpage) - held >= (int)READ_ONCE(ksm_settings.max_page_sharing)",
+                "refs - held >= (int)READ_ONCE(ksm_settings.max_page_sharing)",
                 "false",
             ),
         ),
