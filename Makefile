@@ -35,7 +35,7 @@ find_stock = stock=$$($(KSMLAB) kernels tested --options)
 .DEFAULT_GOAL := help
 # VMs beside one another are what JOBS says, and no more.
 .NOTPARALLEL:
-.PHONY: help demo test test-debug test-all test-unit test-host mutants test-vm bench bench-check bench-latency docs docs-check docs-live lesson exercise test-lessons lessons-record drawings images shell build kernels lint doctor clean
+.PHONY: help demo test test-debug test-all test-unit test-host mutants test-vm bench bench-check bench-latency docs docs-check docs-live lesson exercise test-lessons lessons-record drawings pages images shell build kernels lint doctor clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -86,8 +86,11 @@ bench-check: $(STAMP) ## count instructions: fail if a workload is over 5% deare
 bench-latency: $(STAMP) ## trace how long the scanners keep others from the CPU, on a kernel built for it: build/bench/latency.json
 	@$(KSMLAB) bench --latency $(BENCH)
 
-drawings: $(STAMP) ## draw how the driver works: build/drawings/*.svg
-	@PYTHONPATH=docs $(BIN)/python -m drawings build/drawings
+drawings: $(STAMP) ## draw how the driver works: docs/images/*.svg
+	@PYTHONPATH=docs $(BIN)/python -m drawings docs/images
+
+pages: $(STAMP) ## write the quoted code and the tables of the pages again, from the sources
+	@$(BIN)/python -m ksmlab.site.pages
 
 # The box around the first heading of the merge: fetching, building and booting come before it.
 MERGE := ╭[^\n]*\n[^\n]*/dev/ksm:
@@ -124,7 +127,7 @@ exercise: $(STAMP) ## copy the exercise of a lesson to build/exercise, build it,
 test-lessons: $(STAMP) ## play every lesson, and compare with what its page says (N=3: one)
 	@$(PYTEST) tests/lessons $(if $(N),-k $(call quote,lesson_$(N)_))
 
-lessons-record: $(STAMP) ## play every lesson, and have its page say what comes back (N=3: one)
+lessons-record: $(STAMP) ## play every lesson, and write its output into its page (N=3: one)
 	@$(KSMLAB) lessons record $(if $(N),$(call quote,$(N)))
 
 shell: $(STAMP) ## an interactive VM with the driver loaded
@@ -136,10 +139,11 @@ build: $(STAMP) ## build the modules for every tested kernel that this host's ar
 kernels: $(STAMP) ## fetch the newest revision of each tested kernel that this host's archive has
 	@$(KSMLAB) kernels fetch
 
-lint: $(STAMP) ## ruff, mypy, subjects of commits, gcc W=1, sparse, checkpatch
+lint: $(STAMP) ## ruff, mypy, stale pages, subjects of commits, gcc W=1, sparse, checkpatch
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
+	@$(BIN)/python -m ksmlab.site.pages --check
 	@$(KSMLAB) lint-commits
 	@$(KSMLAB) lint-kernel
 

@@ -12,7 +12,12 @@ SOURCE = Path(__file__).resolve().parents[2] / "kernel/index_hash.c"
 _ROW = 36
 #: What the drawing says of a search, as lines of hash_find(): another hash is passed over, and the first
 #: entry that the callback does not turn down is returned.
-SEARCH = ("if (hash_of(table, entry) != key->hash)", "continue;", "} else if (!order) {", "return entry;")
+SEARCH = (
+    "if (hash_of(table, entry) != key->hash)",
+    "continue;",
+    "} else if (!order) {",
+    "return entry;",
+)
 
 
 def check_search(source: Path = SOURCE) -> None:
