@@ -86,8 +86,10 @@ bench-check: $(STAMP) ## count instructions: fail if a workload is over 5% deare
 bench-latency: $(STAMP) ## trace how long the scanners keep others from the CPU, on a kernel built for it: build/bench/latency.json
 	@$(KSMLAB) bench --latency $(BENCH)
 
-drawings: $(STAMP) ## draw how the driver works: docs/images/*.svg
-	@PYTHONPATH=docs $(BIN)/python -m drawings docs/images
+drawings: $(STAMP) ## draw the images again that need no VM: docs/images
+	@PYTHONPATH=docs $(BIN)/python -m drawings
+	@$(KSMLAB) picture --render tests/unit/data/picture.json --out docs/images/merge.svg
+	@$(BIN)/python -m ksmlab.bench.comparison
 
 pages: $(STAMP) ## write the quoted code and the tables of the pages again, from the sources
 	@$(BIN)/python -m ksmlab.site.pages
@@ -101,10 +103,9 @@ images: $(STAMP) ## draw the images of README.md again, from runs in a VM: docs/
 	@PYTHONPATH=docs $(BIN)/python -m recording record build/demo.cast --title 'make demo' \
 		-- env -u MAKEFLAGS -u MAKELEVEL make demo $(if $(KERNEL),KERNEL=$(call quote,$(KERNEL)))
 	@PYTHONPATH=docs $(BIN)/python -m recording draw --since '$(MERGE)' build/demo.cast docs/images/demo.svg
-	@cp build/picture/merge.svg docs/images/merge.svg
 	@cp build/picture/merge.json tests/unit/data/picture.json
 	@cp build/demo/run.json tests/unit/data/demo-run.json
-	@$(BIN)/python -m ksmlab.bench.comparison
+	@$(MAKE) --no-print-directory drawings
 
 docs: $(STAMP) ## make the documentation: build/docs/html/index.html
 	@$(SPHINX) --fresh-env -b html docs build/docs/html
@@ -139,11 +140,12 @@ build: $(STAMP) ## build the modules for every tested kernel that this host's ar
 kernels: $(STAMP) ## fetch the newest revision of each tested kernel that this host's archive has
 	@$(KSMLAB) kernels fetch
 
-lint: $(STAMP) ## ruff, mypy, stale pages, subjects of commits, gcc W=1, sparse, checkpatch
+lint: $(STAMP) ## ruff, mypy, stale pages and drawings, subjects of commits, gcc W=1, sparse, checkpatch
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/python -m ksmlab.site.pages --check
+	@PYTHONPATH=docs $(BIN)/python -m drawings --check
 	@$(KSMLAB) lint-commits
 	@$(KSMLAB) lint-kernel
 

@@ -6,16 +6,16 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from drawings.canvas import Canvas
+from drawings.canvas import WIDTH, Canvas
 
 NAME = "lock-order"
 HEADER = Path(__file__).resolve().parents[2] / "kernel/ksm.h"
 _START = "Locking order, outermost first:"
 _LINE = re.compile(r"^ \*\t(?P<indent> *)(?P<name>\S.*?)(?:\t+\((?P<note>.*)\))?$")
-_STEP, _HEIGHT = 58, 44
+_STEP, _HEIGHT, _INDENT, _LEFT, _TOP = 66, 50, 16, 16, 72
 
-#: The arrows: while a thread holds the first lock it waits for the second. Both are names in the comment. There is none
-#: from ksm_lock to an mmap lock: while the driver holds ksm_lock, it only tries mmap locks.
+#: The arrows: while a thread holds the first lock, it waits for the second. Both are names in the comment. There is
+#: none from ksm_lock to an mmap lock: while the driver holds ksm_lock, it only tries mmap locks.
 ARROWS = (
     ("ksm_run_lock", "ksm_lock"),
     ("area->lock", "ksm_lock"),
@@ -84,36 +84,34 @@ def draw() -> str:
     names = ", ".join(lock.name for lock in order)
     arrows = "; ".join(f"{outer} before {inner}" for outer, inner in ARROWS)
     sheet = Canvas(
-        NAME,
-        740,
-        110 + _STEP * len(order) + 48,
+        _TOP + _STEP * len(order) + 66,
         "The locking order of the driver",
-        f"Outermost first: {names}. Whoever holds one waits only for those after it. "
+        f"Outermost first: {names}. A thread that holds one waits only for those after it. "
         f"Taken within each other: {arrows}.",
     )
-    sheet.text(24, 40, "Locking order", "head")
-    sheet.text(24, 62, "whoever holds one waits only for those further down", "dim small")
+    sheet.text(_LEFT, 32, "Locking order", "head")
+    sheet.text(_LEFT, 52, "a thread that holds one waits only for those below", "dim small")
     last: dict[str, float] = {}
     for depth, lock in enumerate(order):
-        x, y = 24 + depth * 36, 84 + depth * _STEP
-        css = "two" if lock.name == "ksm_lock" else "one"
-        sheet.box(x, y, 200, _HEIGHT, css)
-        sheet.text(x + 100, y + 27, lock.name, "middle code strong")
+        x, y = _LEFT + depth * _INDENT, _TOP + depth * _STEP
+        sheet.box(x, y, WIDTH - _LEFT - x, _HEIGHT, "two" if lock.name == "ksm_lock" else "one")
+        sheet.text(x + 12, y + (21 if lock.note else 30), lock.name, "code strong")
         if lock.note:
-            sheet.text(x + 212, y + 27, lock.note, "small")
+            sheet.text(x + 12, y + 40, lock.note, "small")
         for outer in (outer for outer, inner in ARROWS if inner == lock.name):
-            # Down along the left of all that stands between.
-            trunk, top = 24 + depths[outer] * 36 + 18, 84 + depths[outer] * _STEP + _HEIGHT
+            # Down along the left of all boxes between the two.
+            trunk, top = _LEFT + depths[outer] * _INDENT + 8, _TOP + depths[outer] * _STEP + _HEIGHT
             sheet.arrow(
                 (trunk, last.get(outer, top)), (trunk, y + _HEIGHT / 2), (x, y + _HEIGHT / 2)
             )
             last[outer] = y + _HEIGHT / 2
     sheet.lines(
-        24,
-        110 + _STEP * len(order),
-        "An arrow: the upper one is held while the lower one is waited for. A test of the driver asks lockdep,\n"
-        "on a debug kernel, whether it has seen each of them, and none the other way round.",
+        _LEFT,
+        _TOP + _STEP * len(order) + 14,
+        "An arrow: a thread holds the upper lock while it waits\n"
+        "for the lower one. On a debug kernel, a test asks lockdep\n"
+        "whether it has seen each of them, and none reversed.",
         "dim small",
-        20,
+        18,
     )
     return sheet.svg()
