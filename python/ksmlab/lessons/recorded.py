@@ -52,7 +52,7 @@ def _run(block: Block, exchanges: tuple[Exchange, ...]) -> Block:
 
 
 def head(lesson: Lesson, block: Block, about: str) -> Block:
-    """Write the first paragraph of a lesson: its length, how to play it, and what it was recorded on.
+    """Write the head of a lesson: its length, how to play it, what it was recorded on, and links to the others.
 
     Args:
         lesson: Which.
@@ -67,7 +67,11 @@ def head(lesson: Lesson, block: Block, about: str) -> Block:
         said = f"The output on this page is from {lesson.kernel} ({release}), {cpu}. {VARIES}"
         options.append(("recorded", about))
     body = f"About {lesson.minutes} minutes. To play it in a VM: `make lesson N={lesson.number}`. {said}"
-    return replace(block, options=tuple(options)).written(textwrap.fill(body, WIDTH))
+    links = "[All lessons](index.md)"
+    for page in sorted(lesson.path.parent.glob(f"{lesson.number + 1:02}-*.md")):
+        links += f", [next lesson]({page.name})"
+    text = f"{textwrap.fill(body, WIDTH)}\n\n{links}\n"
+    return replace(block, options=tuple(options)).written(text)
 
 
 def digest(steps: Iterable[tuple[Exchange, ...]]) -> str:
