@@ -100,7 +100,7 @@ class Measured:
 
 
 def of_options(options: Mapping[str, str]) -> str:
-    """Write the rows that the options of ``{targets}`` ask for.
+    """Return the rows that the options of a ``targets`` block select, as Markdown.
 
     Raises:
         KeptError: There are none.

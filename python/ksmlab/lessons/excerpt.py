@@ -98,7 +98,8 @@ def part(path: str, start: str = "", end: str = "", checkout: Path = CHECKOUT) -
 
     Args:
         path: The file, from the top of the checkout.
-        start: Text in the first line that is shown; the file's first line, if empty.
+        start: Text in the first line that is shown, or in the line after the opening of a comment; the file's first
+            line, if empty.
         end: Text in the first line after it that is not shown any more; to the end, if empty.
         checkout: The top of the checkout.
 
@@ -117,6 +118,8 @@ def part(path: str, start: str = "", end: str = "", checkout: Path = CHECKOUT) -
         raise ExcerptError(f"{path} has no line with {text!r} after line {after}")
 
     first = line_with(start, 0) if start else 0
+    if first and lines[first - 1] in ("/*", "/**"):
+        first -= 1
     last = line_with(end, first + 1) if end else len(lines)
     return Excerpt(path, first + 1, "\n".join(lines[first:last]).rstrip())
 
