@@ -70,7 +70,7 @@ def head(lesson: Lesson, block: Block, about: str) -> Block:
     links = "[All lessons](index.md)"
     for page in sorted(lesson.path.parent.glob(f"{lesson.number + 1:02}-*.md")):
         links += f", [next lesson]({page.name})"
-    text = f"{textwrap.fill(body, WIDTH)}\n\n{links}\n"
+    text = f"{textwrap.fill(body, WIDTH, break_on_hyphens=False)}\n\n{links}\n"
     return replace(block, options=tuple(options)).written(text)
 
 
