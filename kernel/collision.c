@@ -6,17 +6,17 @@
  * content.c hashes pages with such a sample completely, and all others by their
  * sample. A failed merge adds a sample to the set. It is removed again when no
  * scanner has found a page with it for EXPIRE_PASSES passes, so that the set
- * does not grow with all the memory that there has ever been. A sample stays in
- * the set while a node is indexed by a hash of the complete page: otherwise an
- * equal page that appears later would be looked up by its sample, and would not
- * find that node.
+ * does not grow without bound. A sample also stays in the set while a node with
+ * this sample is indexed by a hash of the complete page: otherwise an equal
+ * page that appears later would be looked up by its sample, and would not find
+ * that node.
  *
- * A sample is a number of KSM_HASH_BITS bits; the set contains its highest
- * KEY_BITS. A page whose sample differs from a collided one, but not in these
- * bits, is hashed completely without need. Even with a million collisions, that
- * happens to one page in 256. The hash of a complete page begins with the same
- * bits as its sample (ksm_collision_hash()), so that the hash alone tells which
- * sample has collided.
+ * A sample is a hash of KSM_HASH_BITS bits; the set contains the highest
+ * KEY_BITS of them. A page whose sample differs from a collided one, but not in
+ * these bits, is hashed completely without need. Even with a million
+ * collisions, that happens to one page in 256. The hash of a complete page
+ * begins with the same bits as its sample (ksm_collision_hash()), so that the
+ * hash alone tells which sample has collided.
  *
  * Scanners search the set without a lock, under RCU. ksm_lock is held to change
  * it.
@@ -31,8 +31,8 @@
 /*
  * A page is hashed at least once in this number of passes, unless the mmap lock
  * is contended: an idle page of an active chunk in one of 2^(MAX - MIN) passes,
- * and a page of an idle chunk in one of 2^(MAX - MIN) + 1. The two periods may
- * follow each other.
+ * and a page of an idle chunk in one of 2^(MAX - MIN) + 1. A page may wait for
+ * both periods in turn, so allow for two of the longer one.
  */
 #define EXPIRE_PASSES	(2 * ((1U << (KSM_IDLE_MAX - KSM_IDLE_MIN)) + 1))
 
@@ -52,7 +52,8 @@
  *	the complete page. Once it is U16_MAX, it does not change any more, and
  *	the sample stays in the set
  *
- * Where many pages are similar, one page in ten has an entry: keep it small.
+ * With many similar pages, the set can have an entry for every ten pages, so an
+ * entry must be small.
  */
 struct ksm_collision {
 	struct rhash_head head;
@@ -168,8 +169,8 @@ bool ksm_collision_add(u64 sample, struct mm_struct *mm)
  * @sample: the sample
  * @complete: a hash of the complete page
  *
- * Two different pages with the same sample have the same hash by a chance of
- * one in 2^KEY_SHIFT.
+ * Two different pages with the same sample have the same hash with a
+ * probability of one in 2^KEY_SHIFT.
  *
  * Context: any. Does not sleep.
  * Return: the hash, of KSM_HASH_BITS bits. It begins like @sample.
@@ -199,7 +200,7 @@ bool ksm_collision_get(u64 sample)
 }
 
 /**
- * ksm_collision_put - let a sample expire once no page has it
+ * ksm_collision_put - drop the hold of a node on a sample
  * @sample: the sample; or the hash of the complete page, which begins like it
  *
  * Context: ksm_lock must be held.
@@ -252,7 +253,8 @@ static bool expire_some(struct rhashtable_iter *iter)
 /**
  * ksm_collisions_expire - remove samples that no page has had for long
  *
- * Nothing is done if few passes have ended since the last call.
+ * Does nothing if fewer than EXPIRE_PASSES / 2 passes have ended since it last
+ * examined the set, unless no memory is registered.
  *
  * Context: process context, one thread at a time. Takes ksm_lock, and drops it
  * every SAMPLES_PER_HOLD samples. May sleep.

@@ -127,7 +127,7 @@ static inline int ksm_try_share_anon_rmap(struct page *page)
  * pte_offset_map_lock() returns NULL if the page table is gone, and otherwise
  * also enters an RCU read-side critical section. sparse cannot follow a lock
  * that is only taken on success. So the annotations hide the lock from sparse:
- * taking it has no visible effect, and releasing it is balanced here.
+ * ksm_pte_unmap_unlock() acquires it just before it releases it.
  */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 5, 0)
 static inline pte_t *ksm_pte_offset_map_lock(struct mm_struct *mm, pmd_t *pmd,

@@ -3,18 +3,18 @@
  * Hash pages and compare them.
  *
  * A scan spends most of its time on reading pages, and nearly all of them have
- * not changed since the last pass. So with index=hash a page is hashed by a
- * sample: four cache lines at offsets that are chosen at random when the module
- * is loaded. Most pages that differ have different samples. Whether two pages
- * are equal is decided by the merge, which compares them completely while no
- * process can write them.
+ * not changed since the last pass. So with index=hash, the hash of a page is
+ * its sample: a hash of four cache lines, at offsets that are chosen at random
+ * when the module is loaded. Most pages that differ have different samples. The
+ * merge decides whether two pages are equal: it compares them completely, while
+ * no process can write them.
  *
  * Two pages that differ may have the same sample. The first merge that fails
  * for this reason adds the sample to a set (collision.c). Pages with a sample
  * in the set are hashed completely.
  *
- * A page that is written outside of its sample counts as unchanged. If it has a
- * match, it may be merged, and the next write makes it private again.
+ * A page that is written outside of these lines counts as unchanged. If it has
+ * a match, it may be merged, and the next write makes it private again.
  *
  * No lock is needed. If a sample enters or leaves the set after one scan of a
  * page, the next scan computes another hash, and the page counts as changed.
@@ -26,7 +26,7 @@
 
 #include "ksm.h"
 
-/* A sample consists of LINES cache lines. */
+/* The number of cache lines that a sample is a hash of. */
 #define LINES		4
 #define LINE_WORDS	(L1_CACHE_BYTES / sizeof(u64))
 
@@ -63,12 +63,12 @@ static u64 hash_sample(const u64 *content)
 }
 
 /**
- * ksm_page_sample - compute a hash of a sample of a page
+ * ksm_page_sample - compute the sample of a page
  * @page: the page
  *
  * Context: a page-table lock may be held. Does not sleep.
- * Return: the hash. The seed and the offsets of the sample are random, so no
- * process can choose pages whose samples collide.
+ * Return: the sample. The seed and the offsets of the cache lines are random,
+ * so no process can choose pages whose samples collide.
  */
 u64 ksm_page_sample(struct page *page)
 {
@@ -82,7 +82,7 @@ u64 ksm_page_sample(struct page *page)
 /**
  * ksm_page_hash - compute the hash by which a page is indexed
  * @page: the page
- * @sample: set to the hash of a sample of the page
+ * @sample: set to the sample of the page
  *
  * Context: a page-table lock may be held. Does not sleep.
  * Return: the value of @sample; or a hash of the complete page if the sample

@@ -2,7 +2,8 @@
 /*
  * The state that all files of the driver share.
  *
- * This file uses no other file of the driver. All other files may use it.
+ * This file uses no other file of the driver. Every file above it in the layers
+ * (ksm.h) may use it.
  */
 #include <linux/sched.h>
 #include <linux/workqueue.h>

@@ -20,7 +20,10 @@ static char *index = "hash";
 module_param(index, charp, 0444);
 MODULE_PARM_DESC(index, "index of page contents: hash (default) or tree (as in 2009)");
 
-/* Compare a page with a kernel page. Returns false if that is gone. */
+/*
+ * Compare a page with the kernel page of a node. Returns false if the kernel
+ * page has been freed or has a memory error.
+ */
 static bool stable_order(struct page *page, struct ksm_node *node, int *order)
 {
 	struct page *kpage = ksm_node_page(node);
@@ -32,7 +35,10 @@ static bool stable_order(struct page *page, struct ksm_node *node, int *order)
 	return true;
 }
 
-/* Compare a page with the page of an item. Returns false if that is gone. */
+/*
+ * Compare a page with the page of an item. Returns false if the item's page is
+ * gone, or if its mmap lock is contended.
+ */
 static bool unstable_order(struct page *page, struct ksm_item *item, int *order)
 {
 	struct page *other = ksm_item_page(item);
@@ -45,8 +51,9 @@ static bool unstable_order(struct page *page, struct ksm_item *item, int *order)
 }
 
 /*
- * Compare a page with the page of an entry. Returns false if that is gone;
- * otherwise sets @order. With index=hash, the index has already compared the
+ * Compare a page with the page of an entry. Returns false if the entry must
+ * leave the index: its page is gone or unusable, or its region is being
+ * removed. Otherwise sets @order. With index=hash, the index has compared the
  * hashes, and that is enough: the merge compares the pages, and fails if the
  * other page has changed or is gone.
  */
@@ -67,7 +74,7 @@ static bool index_order(const void *content, struct ksm_entry *entry, enum ksm_k
 	return ksm_index_ops->hashes || unstable_order(page, item, order);
 }
 
-/* Update the object of an entry that the index has removed. */
+/* Update the item or node whose entry the index has removed. */
 static void index_dropped(struct ksm_entry *entry, enum ksm_kind kind)
 {
 	struct ksm_item *item = container_of(entry, struct ksm_item, entry);

@@ -8,8 +8,9 @@
  * removes them. Unstable entries are ordinary pages, which may change at any
  * time, so a search may miss one of them.
  *
- * The tree compares contents, the hash table only hashes. With both, the merge
- * compares the pages again, while no process can write them.
+ * The tree compares page contents; the hash table compares only their hashes.
+ * With both, the merge compares the pages again, while no process can write
+ * them.
  *
  * An index accesses pages only through callbacks, so the tests can compile it
  * for the host. It takes no lock: the caller serializes all calls for one
@@ -23,8 +24,7 @@
 
 /*
  * The number of bits of a hash. With four million entries (16 GiB of different
- * pages), one search in 17 thousand million finds an entry whose hash is the
- * same by chance.
+ * pages), one search in 2^34 finds an entry whose hash is the same by chance.
  */
 #define KSM_HASH_BITS		56
 #define KSM_HASH_MASK		((1ULL << KSM_HASH_BITS) - 1)
@@ -33,7 +33,8 @@
  * struct ksm_key - the content to search for
  * @content: passed to the callback &ksm_index_callbacks->order
  * @hash: the hash of the content, KSM_HASH_BITS wide, by a function with a
- *	secret seed; 0 if the index does not use hashes (&ksm_index_ops->hashes)
+ *	secret seed; ignored if the index does not use hashes
+ *	(&ksm_index_ops->hashes)
  */
 struct ksm_key {
 	const void *content;
@@ -67,12 +68,12 @@ enum ksm_kind { KSM_STABLE, KSM_UNSTABLE };
  * @order: compare @content with the content of the page of @entry. Set *order
  *	to a value less than, equal to, or greater than zero, and return true.
  *	Return false if the page of @entry is gone
- * @dropped: called after the index itself has removed @entry, because its page
- *	is gone, or because @flush or @retry has removed it
- * @hash_at: with index=hash: where the hash of an entry is, by enum ksm_kind:
- *	the offset, from the entry, of a u64 whose lowest KSM_HASH_BITS bits are
- *	the hash. The caller stores the hash of the key there before it inserts
- *	the entry, and keeps it until the entry has left the index
+ * @dropped: called after the index has removed @entry: because its page is
+ *	gone, or in @flush or @retry
+ * @hash_at: with index=hash: for each enum ksm_kind, the offset from an
+ *	entry to the u64 that contains its hash in the lowest KSM_HASH_BITS
+ *	bits. The caller stores the hash of the key there before it inserts the
+ *	entry, and keeps it until the entry has left the index
  */
 struct ksm_index_callbacks {
 	bool (*order)(const void *content, struct ksm_entry *entry, enum ksm_kind kind, int *order);
@@ -100,13 +101,13 @@ struct ksm_index;
  *	and return true if any remain. NULL if unstable entries stay in the
  *	index from pass to pass
  * @retry: remove the unstable entry that matches @key, and call @dropped for
- *	it, so that a search for its page is repeated. NULL if unstable entries
- *	leave the index at the end of each pass
+ *	it, so that the next pass searches for a match of its page again. NULL
+ *	if unstable entries leave the index at the end of each pass
  * @bytes: return the size of the index in bytes, without its entries
  * @next: return the entry after @entry, or the first one if @entry is NULL;
  *	NULL at the end
  * @walk: begin (@on) or end a walk by @next that misses no entry even if others
- *	are inserted meanwhile. NULL if no walk does
+ *	are inserted meanwhile. NULL if walks never miss an entry
  */
 struct ksm_index_ops {
 	const char *name;

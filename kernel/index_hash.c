@@ -34,7 +34,8 @@
 
 /*
  * The maximum number of entries that a search visits. With four entries per
- * bucket, fewer than one chain in ten million is longer.
+ * bucket on average, fewer than three chains in a million are longer, even
+ * while some buckets are not yet split.
  */
 #define CHAIN_LIMIT	20
 
@@ -79,8 +80,8 @@ struct ksm_table {
  * struct ksm_index - the two hash tables
  * @cb: the callbacks
  * @tables: the tables, indexed by enum ksm_kind
- * @walked: between two calls of hash_walk(): entries stay where they are or move
- *	to a later bucket
+ * @walked: a walk is in progress (hash_walk()), so the tables may grow but not
+ *	shrink: an entry can only move to a later bucket
  */
 struct ksm_index {
 	const struct ksm_index_callbacks *cb;
@@ -203,8 +204,8 @@ static void table_fit(struct ksm_table *table, bool walked)
 /*
  * Insert an entry. Only insertions resize the tables: a caller of hash_next()
  * may remove entries, and must not miss any because of a resize. Each insertion
- * checks both tables, because the unstable table shrinks when its entries move
- * to the stable one.
+ * checks both tables: the unstable table loses entries when pages are merged,
+ * and the next insertion into either table may then shrink it.
  */
 static void hash_insert(struct ksm_index *index, struct ksm_entry *entry, enum ksm_kind kind)
 {

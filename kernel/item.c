@@ -3,7 +3,7 @@
  * Items: the driver's metadata for each page of a region (16 or 32 bytes).
  *
  * An item corresponds to an rmap_item in mm/ksm.c. Items are allocated in
- * chunks, one for the range of each page table, when a scanner first finds a
+ * chunks, one for the range of each page table, when a thread first finds a
  * page there.
  *
  * ksm_lock protects the items. A scanner may look up and allocate the chunks of
@@ -55,7 +55,7 @@ static struct ksm_chunk *chunk_create(struct ksm_region *region, unsigned long s
 	chunk->start = start;
 	set_chunk(chunk->items, chunk);
 	/*
-	 * Two threads may unmerge one region at once, and both allocate its
+	 * Two threads may unmerge one region at once, and allocate the same
 	 * chunk.
 	 */
 	old = xa_cmpxchg(&region->chunks, start / PMD_SIZE, NULL, chunk, GFP_CHUNK);
@@ -140,7 +140,7 @@ struct ksm_item *ksm_item_get(struct ksm_region *region, unsigned long addr)
 }
 
 /**
- * ksm_chunk_wake - mark a chunk active, so that the next pass scans it
+ * ksm_chunk_wake - end the idle state of a chunk: the next pass scans it
  * @chunk: the chunk, a page of which has changed its state
  *
  * Context: ksm_lock must be held.
@@ -209,7 +209,8 @@ static void item_unlink(struct ksm_item *item)
 }
 
 /**
- * ksm_item_forget - remove an item from the index, its node or the zero pages
+ * ksm_item_forget - remove an item from the unstable index, its node, or the
+ * count of zero pages
  * @item: the item; it becomes KSM_ITEM_PLAIN, unless it is KSM_ITEM_MERGING
  * @how: how its merge ended, if it was merged
  *
@@ -258,7 +259,8 @@ void ksm_item_set_zero(struct ksm_item *item)
  * @chunk: a chunk; the caller has split a huge page in it
  *
  * The split sets bits in @chunk->zeroed. An item that is KSM_ITEM_MERGING keeps
- * its bit: its own scanner clears that when the merge has failed.
+ * its bit: the scanner that merges it clears the bit afterwards, and counts the
+ * page if the merge failed.
  *
  * Context: ksm_lock must be held.
  */
@@ -282,8 +284,8 @@ void ksm_chunk_count_zeroed(struct ksm_chunk *chunk)
  * @item: the item; not KSM_ITEM_MERGING
  * @page: the page that its address maps now
  *
- * Fork and mremap can map a kernel page at an address where the scanner has
- * merged nothing, or has merged with another kernel page.
+ * Fork and mremap can map a kernel page at an address where no page was merged,
+ * or where the page was merged with another kernel page.
  *
  * Context: ksm_lock must be held. The caller holds a reference to @page.
  * Return: true if @page is a kernel page and @item is now linked to its node;
@@ -344,8 +346,7 @@ static bool chunk_forget(struct ksm_chunk *chunk, unsigned long start, unsigned 
  *
  * Chunks without a tracked item are freed, if the range covers them completely.
  *
- * Context: ksm_lock must be held. Drops and retakes it, except if the range is
- * in one chunk that is not freed.
+ * Context: ksm_lock must be held. May drop and retake it.
  */
 void ksm_items_forget(struct ksm_region *region, unsigned long start, unsigned long end,
 		      enum ksm_break how)

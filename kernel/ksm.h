@@ -11,9 +11,12 @@
  *	chunk			the items of all pages that one page table maps
  *	pass			one scan of all regions (full scan)
  *	volatile page		a page that has changed since the last pass
+ *	idle page or chunk	unchanged for so long that some passes skip it
+ *	sample			a hash of four cache lines of a page
+ *	collided sample		a sample that two different pages have had
  *
- * Layers, topmost first. A file calls only files that are listed after it;
- * `make lint` checks that:
+ * Layers, topmost first. Apart from the callbacks of the index, a file calls
+ * only files that are listed after it; `make lint` checks that:
  *
  *	main			load and unload the module
  *	dev, sysfs		interfaces to userspace
@@ -26,7 +29,7 @@
  *	item, node, region	metadata of pages, kernel pages and ranges
  *	walk			find the pages of an address range
  *	content			hash and compare pages
- *	collision		samples that different pages have had
+ *	collision		the set of collided samples
  *	memcg, pte		memory cgroups; page-table entries
  *	index_tree, index_hash	the two indexes
  *	core			state that all files share
@@ -34,27 +37,30 @@
  *
  * Locking order, outermost first:
  *
- *	ksm_run_lock			(writes to "run" and "threads")
- *	  area->lock			(register and remove on one area)
- *	    ksm_lock			(all metadata of the driver)
- *	      mm->mmap_lock		(of one mm; only tried under ksm_lock)
- *	        MMU notifier start	(secondary page tables are emptied)
- *	          page-table lock
+ *	ksm_run_lock, area->lock or prune_lock
+ *	  ksm_lock			(all metadata of the driver)
+ *	    mm->mmap_lock		(of one mm; only tried under ksm_lock)
+ *	      MMU notifier start	(secondary MMUs drop the range)
+ *	        page-table lock
+ *
+ * ksm_run_lock serializes writes to "run" and "threads", area->lock REGISTER
+ * and REMOVE on one area, and prune_lock walks over all nodes. No thread holds
+ * two of these.
  *
  * Page locks are not in this order, because the driver only tries them.
  *
  * ksm_lock guards the list of regions, the regions and their chunks, the items,
  * the index, the stable nodes, the pass and the counters. All clients of the
- * driver share ksm_lock, so a thread that holds it never waits for a single
- * client: it waits for no mmap lock, takes no page fault, and makes no
+ * driver share ksm_lock, so a thread that holds it never waits for another
+ * process: it waits for no mmap lock, takes no page fault, and makes no
  * allocation that can sleep. Scanners examine and replace pages without
- * ksm_lock, and the unmerge loop drops it for each page.
+ * ksm_lock, and the unmerge loop drops it for each batch of pages.
  *
  * After retaking ksm_lock, a thread checks again what it read before. The
  * following rules hold even while ksm_lock is dropped, and need no check:
  *
- *  - A region with users is not freed. Only the thread that marked a region
- *    "leaving" frees it.
+ *  - A region with users (@users of struct ksm_region) is not freed. Only the
+ *    thread that marked a region "leaving" frees it.
  *  - Only the scanner that has claimed a range allocates or frees the chunk in
  *    it. A chunk is not freed while one of its items is KSM_ITEM_MERGING.
  *  - Only the scanner that set an item to KSM_ITEM_MERGING changes that item.
@@ -99,7 +105,7 @@
  * @KSM_SKIP_KERNEL_KSM: the kernel's own KSM has merged the page
  * @KSM_SKIP_ZERO_PAGE: the address maps the zero page, so a merge would save
  *	nothing
- * @KSM_SKIP_NOT_ANON: another driver has mapped a page of its own there
+ * @KSM_SKIP_NOT_ANON: the address maps a page of another driver
  * @KSM_SKIP_PINNED: the page has another reference (O_DIRECT, vmsplice, VFIO,
  *	...)
  * @KSM_SKIP_BUSY: the page is locked or under migration, the mmap lock is
@@ -108,7 +114,8 @@
  * @KSM_SKIP_THP_SPLIT: the page is part of a huge page that cannot be split now
  * @KSM_SKIP_LIMIT: the page has a match, but max_kernel_pages is reached
  * @KSM_SKIP_NO_MEMORY: an allocation failed
- * @KSM_SKIP_HWPOISON: the page has an uncorrectable memory error
+ * @KSM_SKIP_HWPOISON: the page, or the kernel page that it matches, has an
+ *	uncorrectable memory error
  * @KSM_NR_SKIP: the number of values
  */
 enum ksm_skip {
@@ -142,8 +149,8 @@ enum ksm_skip {
  * @KSM_ITEM_UNSTABLE: the page is in the unstable index and has no match yet
  * @KSM_ITEM_MERGED: the address was last seen mapping a kernel page
  * @KSM_ITEM_MERGING: a scanner is about to replace the page by a kernel page
- * @KSM_ITEM_ZERO: the address was last seen mapping the zero page, by which the
- *	kernel replaced an empty page when a scanner split a huge page
+ * @KSM_ITEM_ZERO: the address was last seen mapping the zero page. The kernel
+ *	mapped it in place of a page of zeros when a scanner split a huge page
  *
  * The page may have changed since. Only its PTE, read under the page-table
  * lock, is authoritative.
@@ -216,11 +223,11 @@ struct ksm_item {
 /*
  * How often memory that does not change is scanned. A chunk is skipped for one
  * pass after KSM_IDLE_MIN idle passes, then for two, and finally, after
- * KSM_IDLE_MAX, for 2^(KSM_IDLE_MAX - KSM_IDLE_MIN) passes. In a chunk that is
- * not skipped, because some of its pages are merged or change, the same numbers
- * apply to each page: a page that has been unchanged KSM_IDLE_MIN times is
- * hashed in every pass, then in every second, and finally in one of
- * 2^(KSM_IDLE_MAX - KSM_IDLE_MIN).
+ * KSM_IDLE_MAX, for 2^(KSM_IDLE_MAX - KSM_IDLE_MIN) passes. A chunk with merged
+ * or changing pages is never skipped. Its unchanged pages are hashed in every
+ * pass until they have been unchanged KSM_IDLE_MIN times, then in every second
+ * pass, then in every fourth, and finally, after KSM_IDLE_MAX times, in one of
+ * 2^(KSM_IDLE_MAX - KSM_IDLE_MIN) passes.
  */
 #define KSM_IDLE_MIN		4
 #define KSM_IDLE_MAX		9
@@ -236,14 +243,14 @@ struct ksm_item {
  * @remaining_skips: the number of passes for which the chunk is still skipped
  * @idle_passes: the number of consecutive passes in which the chunk was idle;
  *	see chunk_finish() in pass.c
- * @active: whether the current pass has found a new, volatile or skipped page
- *	in the chunk
+ * @active: whether the current pass has found a candidate in the chunk (see
+ *	scan_page() in walk.c), or a page that it skipped
  * @epoch: the ksm_scan_epoch in which @remaining_skips was set; in a later
  *	epoch @remaining_skips and the idle counts of the items are ignored
  * @items: an array of KSM_CHUNK_PAGES items. The private field of each page of
  *	the array points to the chunk
  *
- * A chunk is allocated when a scanner first finds a page in its range, so a
+ * A chunk is allocated when a thread first finds a page in its range, so a
  * hole in the address space uses no memory.
  */
 struct ksm_chunk {
@@ -260,7 +267,7 @@ struct ksm_chunk {
 };
 
 /**
- * struct ksm_area - the regions of one descriptor of /dev/ksm
+ * struct ksm_area - the regions of one area descriptor
  * @lock: serializes REGISTER and REMOVE
  * @regions: the regions, of any mm (under ksm_lock)
  * @nr_regions: the number of regions, at most KSM_MAX_REGIONS (under ksm_lock)
@@ -278,8 +285,8 @@ struct ksm_area {
 /**
  * struct ksm_region - a registered range of one mm
  * @area: the area that owns the region
- * @in_area: list head in @area->regions
- * @in_scan: list head in ksm_regions, the list that the pass walks
+ * @in_area: entry in the list @area->regions
+ * @in_scan: entry in the list ksm_regions, which the pass walks
  * @by_address: node in the tree of all regions (region.c)
  * @mm: the mm of the process that registered the region. The region holds
  *	mm_count, never mm_users
@@ -288,12 +295,13 @@ struct ksm_area {
  * @resume: the address at which the next pass enters the region, if the mmap
  *	lock was contended in this pass; otherwise 0
  * @merged: the number of items that are KSM_ITEM_MERGED
- * @users: the number of threads that keep the region from being freed: scanners
- *	with a range of it or with a merge job for one of its pages, and threads
- *	that unmerge or reap regions
+ * @users: the number of holds that keep the region from being freed: one for
+ *	each claimed range, one for each partner job (struct ksm_jobs), and one
+ *	for each thread that unmerges or reaps the region
  * @leaving: the region is being removed; scanners and the reaper do not enter
  *	it
- * @freeing: all pages are unmerged, and the items are being reset
+ * @freeing: the items are being reset; no thread may unmerge the region any
+ *	more
  * @chunks: the chunks, by address divided by PMD_SIZE
  */
 struct ksm_region {
@@ -313,7 +321,7 @@ struct ksm_region {
 };
 
 /**
- * struct ksm_node - a stable node: one kernel page, and the items that map it
+ * struct ksm_node - a stable node: the metadata of one kernel page
  * @nr_items: the number of items that were last seen mapping the kernel page
  * @full: no more pages are merged with the kernel page, because
  *	max_page_sharing is reached. The node is not in the index then, so that
@@ -322,10 +330,9 @@ struct ksm_region {
  *	been dropped. The node holds no reference: the page lives as long as
  *	page tables map it or a merge uses it. Until the node is dropped, the
  *	private field of the page points to the node
- * @hash: unless @full: the hash by which the index has the node
- * @complete: unless @full: @hash is that of the complete page, because its
- *	sample has collided, and the node keeps that sample in the set of
- *	collided samples (collision.c)
+ * @hash: unless @full: the hash under which the node is in the index
+ * @complete: unless @full: @hash is a hash of the complete page. The sample of
+ *	the page has collided, and the node keeps it in the set (collision.c)
  * @word: the two members above
  * @entry: unless @full: the entry in the stable index, until the node is
  *	dropped
@@ -367,15 +374,16 @@ struct ksm_node {
  *	each. Mainline KSM calls this pages_sharing
  * @kernel_pages: kernel pages in use. Mainline KSM calls this pages_shared
  * @zero_pages: page frames saved because the kernel mapped the zero page in
- *	place of empty pages when a scanner split a huge page. They are not part
- *	of pages_shared, and are counted until the address is written, unmapped
- *	or removed. Linux 6.1 does not replace empty pages. Mainline KSM counts
- *	in ksm_zero_pages the empty pages that it replaces itself
+ *	place of pages of zeros when a scanner split a huge page. They are not
+ *	part of pages_shared. Each is counted until a scanner finds its address
+ *	written or unmapped, or its region is removed. Linux 6.1 does not map
+ *	the zero page there. The ksm_zero_pages of mainline KSM counts other
+ *	pages: those that KSM itself has replaced by the zero page
  * @metadata: size of all chunks, items and nodes in bytes (needs no lock)
  * @collisions: samples that have collided, and have not expired
  * @full_scans: passes completed since the module was loaded
- * @volatile_now: pages whose content this pass found different from the last
- *	one
+ * @volatile_now: pages found so far in this pass whose content has changed
+ *	since the last pass
  * @volatile_last: the same, of the last complete pass
  * @hashed_now: pages that this pass has hashed so far
  * @complete_now: pages of @hashed_now that were hashed completely
@@ -402,7 +410,8 @@ struct ksm_counters {
  * @run: 0 to stop, 1 to scan, 2 to stop and unmerge all pages
  * @pages_to_scan: pages that each thread scans before it sleeps. A hole, a
  *	range that cannot be merged, and a skipped chunk each count as one page
- * @sleep: time that each thread sleeps between two batches, in microseconds
+ * @sleep: time that each thread sleeps after pages_to_scan pages, in
+ *	microseconds
  * @max_kernel_pages: the maximum number of kernel pages; 0 for no limit
  * @max_page_sharing: the maximum number of mappings of one kernel page. If more
  *	pages than this are equal, they use several kernel pages. A new value
@@ -420,10 +429,11 @@ struct ksm_settings {
 };
 
 /*
- * With one mapping, a kernel page saves no memory. The upper limit bounds the
- * reference count of a kernel page, an int: no process has more mappings of the
- * page than this, because merges stop when all processes together have as many,
- * and fork gives the child as many as its parent has.
+ * With one mapping, a kernel page saves no memory. The upper limit keeps the
+ * reference count of a kernel page, an int, from overflowing. Merges stop when
+ * all processes together have this many mappings, and fork() gives a child no
+ * more mappings than its parent has. So each of at most PID_MAX_LIMIT processes
+ * has at most KSM_MAX_SHARING.
  */
 #define KSM_MIN_SHARING		2
 #define KSM_MAX_SHARING		(INT_MAX / PID_MAX_LIMIT)
@@ -447,14 +457,14 @@ extern struct ksm_counters ksm_counters;
 extern struct ksm_settings ksm_settings;
 extern const struct ksm_index_ops *ksm_index_ops;
 extern struct ksm_index *ksm_index;
-/* Incremented to make all chunks and pages active again. Under ksm_lock. */
+/* Incremented to end the idle state of all chunks and pages. Under ksm_lock. */
 extern unsigned int ksm_scan_epoch;
 /*
  * Whether a scanner has found a new or volatile page, or a region has been
  * registered, since the most recent pass began. Under ksm_lock.
  */
 extern bool ksm_seen_fresh;
-/* Scanners sleep here between two batches, or while "run" is not 1. */
+/* Scanners sleep here after pages_to_scan pages, or while "run" is not 1. */
 extern wait_queue_head_t ksm_scan_asleep;
 /* Scanners wait here while other scanners have claimed all of the pass. */
 extern wait_queue_head_t ksm_scan_idle;
@@ -661,7 +671,8 @@ int ksm_scan_set_threads(unsigned int nr);
  * @region: the region
  * @addr: the address at which the scanner continues
  * @end: the end of the range. One page table maps the whole range, unless
- *	ksm_pass_extend() has extended it over memory without pages
+ *	ksm_pass_extend() has extended it over a hole, or over a VMA whose pages
+ *	cannot be merged
  */
 struct ksm_range {
 	struct ksm_region *region;
@@ -745,7 +756,7 @@ struct ksm_walk {
  * @item: its item
  * @page: the page; the candidate holds a reference
  * @hash: the return value of ksm_page_hash(); 0 if the page is not anonymous
- * @sample: the hash of a sample of the page
+ * @sample: the sample of the page
  * @word: item->word when the page was hashed
  */
 struct ksm_candidate {

@@ -10,8 +10,9 @@
  *
  * For every other page, the scanner first searches the kernel pages (the stable
  * index), then the pages that have no match yet (the unstable index; match.c,
- * index.h). If it finds a match, it replaces both pages with one kernel page
- * (merge.c, pte.c). The kernel page is mapped read-only. A process that writes
+ * index.h). If it finds a kernel page, it replaces the page with that. If it
+ * finds another page, it replaces both with a new kernel page (merge.c, pte.c).
+ * The kernel page is mapped read-only. A process that writes
  * to it takes an ordinary copy-on-write fault, and gets a page of its own
  * again.
  *

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Process a batch of candidate pages: look for matches, and merge them.
+ * Process a batch of candidate pages: find their matches, and merge them.
  *
  * The scanner collects up to KSM_BATCH candidates in one page-table walk
  * (walk.c). For each of them this file decides, under ksm_lock, whether the
@@ -77,8 +77,8 @@ static void pair(struct ksm_jobs *jobs, const struct ksm_candidate *candidate, s
 	job_add(jobs->own, &jobs->nr_own, candidate->item, node, KSM_UNSTABLE);
 	job_add(jobs->partners, &jobs->nr_partners, other, node, KSM_UNSTABLE);
 	/*
-	 * This scanner has not claimed the range of the other item: keep its
-	 * region.
+	 * This scanner may not have claimed the range of the other item: keep
+	 * its region.
 	 */
 	ksm_item_chunk(other)->region->users++;
 }
@@ -121,7 +121,10 @@ static bool should_search(const struct ksm_candidate *candidate)
 	return new && ksm_index_ops->hashes;
 }
 
-/* Pages are unchanged: the more often, the more rarely they are hashed. */
+/*
+ * Increment the idle counts of unchanged pages. The higher the count, the more
+ * rarely a page is hashed.
+ */
 static void count_idle(const struct ksm_batch *batch)
 {
 	unsigned int i;
@@ -181,8 +184,8 @@ static void merge_partners(struct ksm_jobs *jobs)
 }
 
 /*
- * A new kernel page has no content, because its first page was not replaced:
- * cancel the other jobs for it.
+ * The first page of a new kernel page was not replaced. With index=hash, the
+ * kernel page therefore has no content: cancel the other jobs for it.
  */
 static void cancel_own(struct ksm_jobs *jobs, const struct ksm_job *there)
 {
@@ -224,8 +227,8 @@ static void merge(struct ksm_jobs *jobs)
 /*
  * The page of a job has the same sample as its kernel page, but differs. Pages
  * with this sample are hashed completely from now on. At most one page is in
- * the unstable index by the sample. It leaves the index, so that the next pass
- * hashes it again.
+ * the unstable index under this sample. Remove it, so that the next pass hashes
+ * it completely.
  */
 static void record_collision(const struct ksm_job *job, struct ksm_node *node)
 {

@@ -125,7 +125,7 @@ static void replace_pages(struct vm_area_struct *vma, struct ksm_job *jobs, unsi
 	first = get_pte(vma->vm_mm, start, &ptl);
 	for (job = jobs; job < jobs + nr; job++) {
 		ptep = first + (job->addr - start) / PAGE_SIZE;
-		/* No page table: a huge page or a hole, as split() checks. */
+		/* No page table: split() tells a huge page from a hole. */
 		job->why = first ? isolate(vma, ptep, job) : KSM_SKIP_THP_SPLIT;
 		if (job->why)
 			continue;
@@ -276,8 +276,9 @@ static bool refuse_huge_pages(struct ksm_region *region)
  * khugepaged cannot isolate it. But with CONFIG_DEBUG_VM, khugepaged first
  * asserts that each page is still anonymous. It also checks the flag again
  * after it has taken the lock for writing, so a marked mapping never reaches
- * the assertion. Other kernels leave the flag alone, because two mappings with
- * different flags can neither be merged nor be moved by one mremap().
+ * the assertion. On other kernels the driver leaves the flag alone, because two
+ * mappings with different flags can neither be merged nor be moved by one
+ * mremap().
  */
 static enum ksm_skip lock_vma(struct ksm_region *region, unsigned long addr,
 			      struct vm_area_struct **vma)

@@ -5,9 +5,9 @@
  * The source calls these functions by the kernel's names, but their symbols
  * need other names: if /proc/kallsyms lists two symbols of the same name,
  * kprobes, perf and bpf refuse to attach to either. Kbuild makes the compiler
- * include this file before any header. So the kernel's declarations, and the
- * inline functions that call these functions, are renamed as well, and the
- * compiler still checks the prototypes.
+ * include this file before any header. So the declarations in the kernel's
+ * headers, and the calls in their inline functions, are renamed as well, and
+ * the compiler still checks the prototypes.
  */
 #ifndef KSM_MM_NAMES_H
 #define KSM_MM_NAMES_H

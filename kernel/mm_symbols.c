@@ -11,11 +11,11 @@
  *  - The kernel's headers declare each function, so the compiler checks the
  *    prototypes.
  *  - Inline functions in the kernel's headers can call the wrappers.
- *  - No function is called through a pointer. CPUs with indirect branch
- *    tracking would raise an exception: no kernel code calls these functions
- *    through pointers, so the kernel has removed the ENDBR instruction at their
- *    entry. check-direct.sh verifies at build time that this file has no
- *    indirect call.
+ *  - No function is called through a pointer. On a CPU with indirect branch
+ *    tracking, such a call would raise an exception: no kernel code calls these
+ *    functions through pointers, so the kernel has removed the ENDBR
+ *    instruction at their entry. check-direct.sh verifies at build time that
+ *    this file has no indirect call.
  *
  * ksm_symbols_init() patches the static calls once, at the beginning of the
  * module's init function.
@@ -84,10 +84,12 @@
  *
  *	mm_trace_rss_stat() without a count: f1a7941243c1 (6.2)
  *	__pte_offset_map_lock(): 0d940a9b270b (6.5)
+ *	__mmu_notifier_invalidate_range_end() without only_end:
+ *	ec8832d007cb (6.6)
  *	folio_*_rmap_ptes(): 68f0320824fa and others of its series (6.8)
  *	split_huge_page_to_list_to_order(): c010d47f107f (6.9)
  *
- * compat.h lists the changes to MMU notifiers.
+ * compat.h lists the other changes to MMU notifiers.
  */
 #define KSM_SYMBOLS_VERSION(X, V)							\
 	V(folio_add_file_rmap_ptes,							\
@@ -217,8 +219,8 @@ static int check_kernel(void)
 /**
  * ksm_symbols_init - find all functions and patch the static calls
  *
- * If functions are missing, the function logs the name of each of them and
- * patches no static call.
+ * Logs the name of each missing symbol. If any is missing, the wrappers stay
+ * unpatched.
  *
  * Context: module load, before any other function of the driver. May sleep.
  * Return: 0 on success; -ENOEXEC if the module was built for another kernel;

@@ -40,8 +40,8 @@ static LLIST_HEAD(unused_nodes);
 static DEFINE_MUTEX(prune_lock);
 
 /*
- * The node that prune_nodes() examines next. NULL for the first one, also after
- * the next one has been dropped.
+ * The node that prune_nodes() examines next. NULL means the first node; it is
+ * reset to NULL when the node is dropped.
  */
 static struct ksm_node *prune_next;
 
@@ -124,8 +124,8 @@ bool ksm_node_tryget(struct ksm_node *node)
 }
 
 /*
- * Put a node into the index by a hash. Returns false if the index has a node
- * with this hash already.
+ * Insert a node into the index. Returns false if a node with the same hash
+ * (index=hash) or content (index=tree) is there already.
  */
 static bool node_insert(struct ksm_node *node, const struct ksm_key *key, u64 sample)
 {
@@ -155,13 +155,13 @@ static void free_unused(struct work_struct *work)
 	}
 }
 
-static DECLARE_WORK(free_work, free_unused);
+static DECLARE_WORK(free_unused_work, free_unused);
 
 static void node_free(struct ksm_node *node)
 {
 	atomic_long_sub(node_size(), &ksm_counters.metadata);
 	if (llist_add(&node->freed, &unused_nodes))
-		queue_work(system_unbound_wq, &free_work);
+		queue_work(system_unbound_wq, &free_unused_work);
 }
 
 /**
@@ -223,7 +223,8 @@ static bool is_useless(const struct ksm_node *node)
 
 /*
  * Allocate a kernel page near the page that it is to replace. Returns NULL if
- * there is no memory, or none whose frame number fits in a node.
+ * there is no memory, or if the frame number of the new page does not fit in a
+ * node.
  */
 static struct page *kpage_alloc(struct page *content)
 {
@@ -240,7 +241,7 @@ static struct page *kpage_alloc(struct page *content)
  * @content: the page to copy; its owner can still write it, so each merge
  *	compares again
  * @hash: the hash of @content; the index has no node with this hash yet
- * @sample: the hash of a sample of @content
+ * @sample: the sample of @content
  * @owner: the mm whose memory cgroup is charged
  * @why: set to the reason if no node is created
  *
@@ -375,8 +376,9 @@ struct ksm_node *ksm_node_of(struct page *page)
 
 /*
  * Can no page be merged with a kernel page, because it has max_page_sharing
- * mappings? The page has a reference for each mapping and for each queued merge
- * job, and @held of the caller. If it has others, a merge waits without need.
+ * mappings? The page has one reference for each mapping, one for each queued
+ * merge job, and @held references of the caller. Any other reference makes the
+ * node full too early; ksm_nodes_prune() later puts it back into the index.
  */
 static bool is_full(const struct ksm_node *node, int held)
 {
@@ -412,7 +414,7 @@ static struct ksm_node *find(const struct ksm_key *key)
  * ksm_node_find - find the node that matches a page
  * @page: the page
  * @hash: its hash
- * @sample: the hash of a sample of its content
+ * @sample: its sample
  *
  * With index=hash, a node with the same hash matches, and the merge compares
  * the contents.
@@ -445,8 +447,9 @@ struct ksm_node *ksm_node_find(struct page *page, u64 hash, u64 sample)
  *
  * Context: ksm_lock must be held. The caller holds a reference to the kernel
  * page.
- * Return: true if pages with this sample are hashed completely from now on;
- * false if they were before, or if there is no memory.
+ * Return: true if the sample is in the set of collided samples now; false if
+ * @node is full or is already indexed by a hash of the complete page, or if
+ * there is no memory.
  */
 bool ksm_node_collided(struct ksm_node *node, struct mm_struct *mm)
 {
@@ -502,9 +505,9 @@ void ksm_node_remove_item(struct ksm_node *node)
 }
 
 /*
- * Put a full node back into the index, unless that has another node of the same
- * content, with which pages can be merged. The caller holds a reference to the
- * kernel page.
+ * Put a full node back into the index, unless the index has another node with
+ * the same content that is not full. The caller holds a reference to the kernel
+ * page.
  */
 static void node_reindex(struct ksm_node *node)
 {
@@ -612,7 +615,8 @@ static int devksm_memory_callback(struct notifier_block *block, unsigned long ac
 static struct notifier_block memory_block = { .notifier_call = devksm_memory_callback };
 
 /**
- * ksm_node_init - allocate what all nodes share
+ * ksm_node_init - create the slab cache of the nodes, and register the notifier
+ * for memory that is unplugged
  *
  * Context: called once, before the first node is created. May sleep.
  * Return: 0 on success, or a negative error.
@@ -649,6 +653,6 @@ void ksm_node_exit(void)
 		node_drop(node);
 	}
 	mutex_unlock(&ksm_lock);
-	flush_work(&free_work);
+	flush_work(&free_unused_work);
 	kmem_cache_destroy(node_cache);
 }

@@ -5,8 +5,8 @@
  * A cursor moves through the regions in the order of their registration, and
  * through each region by address. A scanner claims a range at the cursor, and
  * the cursor moves to the end of the range. One page table maps the whole
- * range, so no two scanners work in one page table, but all of them can work in
- * one large region. Before a scanner sleeps, it returns the unfinished part of
+ * range, so no two scanners work in one chunk, but all of them can work in one
+ * large region. Before a scanner sleeps, it returns the unfinished part of
  * its range, and another scanner can claim that.
  *
  * The pass ends when the cursor has reached the end of the last region and all
@@ -203,9 +203,10 @@ unsigned int ksm_pass_skip_idle(unsigned int most)
 
 /*
  * Decide how many passes skip a chunk that a scanner has finished. A chunk is
- * idle in a pass if none of its pages is merged, new, volatile or skipped. With
+ * idle in a pass if none of its pages is merged, is a candidate, or is skipped.
+ * With index=tree, every unmerged page is a candidate in each pass. With
  * index=hash, skipping an idle chunk delays few merges: its pages stay in the
- * index, and a match of one of them makes the chunk active again.
+ * index, and a match of one of them ends the idle state of the chunk.
  */
 static void chunk_finish(struct ksm_chunk *chunk)
 {
@@ -388,7 +389,7 @@ int ksm_pass_wait(void)
 }
 
 /**
- * ksm_pass_wake_all - make all chunks and pages active for the next pass
+ * ksm_pass_wake_all - end the idle state of all chunks and pages
  *
  * Context: takes ksm_lock. May sleep.
  */

@@ -3,9 +3,9 @@
  * Change page-table entries: the helpers of the series of 2009.
  *
  * A merge calls get_pte(), page_wrprotect() and replace_page(), which calls
- * set_pte_at_notify(). In 2009 each of them changed one entry. Here they handle
- * several entries of one page table, so that one TLB flush is enough for all of
- * them.
+ * set_pte_at_notify(). In 2009 each of them handled one entry. Here
+ * page_wrprotect() clears several entries of one page table, so that one TLB
+ * flush is enough for all of them.
  *
  * The caller holds the mmap lock and has looked up the VMA. It calls
  * pte_change_begin() before it takes the page-table lock, and pte_change_end()
@@ -29,8 +29,9 @@
  * ksm_find_pmd - find the page-middle-directory entry of an address
  * @mm: the mm
  * @addr: an address in a VMA
- * @next: set to the address at which the next such entry begins. If an upper
- *	level has no table, the whole range without it is skipped.
+ * @next: set to the address at which the next such entry begins. If a table of
+ *	an upper level is missing, that is the end of the range that the table
+ *	would map
  *
  * Context: the mmap lock of @mm must be held.
  * Return: the entry, which can be empty or map a huge page; NULL if there is no
@@ -102,7 +103,7 @@ EXPORT_SYMBOL_NS_GPL(pte_change_end, KSM_LAB);
  * lock.
  *
  * Context: the mmap lock of @mm must be held. On success, returns with the
- * page-table lock held; release both with put_pte().
+ * entry mapped and the page-table lock held; undo both with put_pte().
  * Return: the entry; NULL, with no lock taken, if @addr has no page table
  * because it is in a hole or in a huge page.
  */

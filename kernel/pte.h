@@ -10,7 +10,8 @@
 #include "compat.h"
 
 /*
- * Names in the object file: the kernel has functions with some of these names.
+ * Rename the helpers in the object file, because the kernel has functions with
+ * some of these names.
  */
 #define get_pte			ksm_get_pte
 #define page_is_held		ksm_page_is_held
@@ -21,9 +22,9 @@
 #define set_pte_at_notify	ksm_set_pte_at_notify
 
 /*
- * The limit of one page_wrprotect(): the length, in pages, of the range that it
- * changes. So no more entries than that are empty at once. For a range of more
- * than 33 pages, x86 would flush the whole TLB of the process.
+ * The maximum length, in pages, of the range that one page_wrprotect() changes,
+ * and so the maximum number of entries that are empty at once. For a range of
+ * more than 33 pages, x86 would flush the whole TLB of the process.
  */
 #define WRPROTECT_MAX_PAGES	32
 

@@ -139,7 +139,10 @@ static void check_mapped(struct mm_struct *mm, unsigned long addr, struct unmerg
 		put_pte(table, ptl);
 }
 
-/* Cause a write fault for a job. Returns 0, or a negative error. */
+/*
+ * Cause a fault that gives the process its own copy of the page of a job.
+ * Returns 0, or a negative error.
+ */
 static int break_cow(struct vm_area_struct *vma, struct unmerge_job *job)
 {
 	vm_fault_t fault;
@@ -155,7 +158,7 @@ static int break_cow(struct vm_area_struct *vma, struct unmerge_job *job)
 }
 
 /*
- * Cause write faults for jobs whose addresses are in one VMA. Stop early if a
+ * Cause such faults for jobs whose addresses are in one VMA. Stop early if a
  * fault fails, or if another thread waits for the mmap lock or the CPU. The
  * caller holds the mmap lock.
  *
@@ -333,8 +336,9 @@ bool ksm_undo_merge(struct mm_struct *mm, unsigned long addr, struct page *kpage
 
 /*
  * Find the next page of a region, at or after @addr, that may be a kernel page
- * to which no item is linked. If there is one before the end of the page table,
- * set @item to its item, and walk->page to the page, with a reference.
+ * to whose node its item is not linked yet. If there is one before the end of
+ * the page table, set @item to its item, and walk->page to the page, with a
+ * reference.
  *
  * The caller does not hold ksm_lock, and continues at walk->next. Returns 0, or
  * a negative error.
@@ -370,9 +374,9 @@ put:
 }
 
 /*
- * Link the items of a region to all kernel pages that the region maps. Fork and
- * mremap can map kernel pages to which no item is linked yet. Drops and retakes
- * ksm_lock. Returns 0, or a negative error.
+ * Link the items of a region to all kernel pages that the region maps. After
+ * fork and mremap, some items are not linked yet. Drops and retakes ksm_lock.
+ * Returns 0, or a negative error.
  */
 static int sync_region(struct ksm_region *region, bool force)
 {
@@ -409,8 +413,8 @@ static int sync_region(struct ksm_region *region, bool force)
  *	it
  * @force: set if neither a signal nor a failed allocation may end the loop
  *
- * On return, the items of unmerged pages are KSM_ITEM_PLAIN. All other items
- * are still linked to their nodes.
+ * On return, the items of unmerged pages are KSM_ITEM_PLAIN. The items of pages
+ * that are still merged stay linked to their nodes.
  *
  * Context: ksm_lock must be held. Drops and retakes it. May sleep.
  * Return: 0, or the first error: -EINTR, -ENOMEM, -EFAULT or -EBUSY.
@@ -438,8 +442,8 @@ int ksm_unmerge_region(struct ksm_region *region, bool force)
  *
  * Context: takes ksm_lock. May sleep. All scanners have stopped, and the caller
  * holds ksm_run_lock so that they stay stopped.
- * Return: 0 on success; -EINTR or -ENOMEM if some pages are still merged;
- * -EFAULT if all pages are unmerged except those that cannot be copied (see
+ * Return: 0 on success; the first error otherwise, and some pages are still
+ * merged: -EINTR, -ENOMEM, or -EFAULT if a page cannot be copied (see
  * ksm_area_remove()).
  */
 int ksm_unmerge_all(void)
@@ -452,7 +456,7 @@ int ksm_unmerge_all(void)
 	for (pos = ksm_regions.next; pos != &ksm_regions && !ends(err, false); pos = next) {
 		region = list_entry(pos, struct ksm_region, in_scan);
 		next = pos->next;
-		/* Its pages have been unmerged already. */
+		/* The thread that removes the region resets its items. */
 		if (region->freeing)
 			continue;
 		/* Keep the region from being freed. */

@@ -4,7 +4,9 @@
  *
  * ksm_walk_next() finds the next page, or the reason to skip a range.
  * ksm_walk_batch() is the fast path: it hashes many pages under one hold of the
- * page-table lock, but stops at anything that is not an ordinary page.
+ * page-table lock, but stops at anything that is not an ordinary page. Here a
+ * page is ordinary if it is present, is no device page, has no memory error,
+ * and has not been merged by the kernel's own KSM.
  */
 #include <linux/dax.h>
 #include <linux/highmem.h>
@@ -186,10 +188,10 @@ void ksm_walk_next(struct mm_struct *mm, unsigned long addr, unsigned long end,
 }
 
 /*
- * The number of the pass by which idle pages are chosen; 0 if all pages are to
- * be hashed, because their idle counts are void, or because the chunk itself is
- * skipped in most passes. ksm_lock is not held: if another thread wakes a page
- * or the chunk now, the next pass hashes the page.
+ * Returns the number of the pass, from which is_idle() chooses the pages to
+ * leave out. Returns 0 if no page is left out: the idle counts are out of date,
+ * or the chunk itself is skipped in most passes. ksm_lock is not held: if
+ * another thread wakes a page or the chunk now, the next pass hashes the page.
  */
 static unsigned long idle_pass(const struct ksm_chunk *chunk)
 {
@@ -200,11 +202,11 @@ static unsigned long idle_pass(const struct ksm_chunk *chunk)
 }
 
 /*
- * Is a page with a copy @now of its item left out of this pass, because it has
- * been unchanged for long? @pass is the return value of idle_pass(). The index
- * @i of the item is added to it, so that each pass hashes about as many idle
- * pages. Such a page is in the unstable index: an equal page that appears
- * elsewhere finds it there, so little is lost.
+ * Does this pass leave out a page, because it has been unchanged for a long
+ * time? @now is a copy of its item, @pass the return value of idle_pass(). The
+ * index @i of the item is added to it, so that all passes hash about the same
+ * number of idle pages. Such a page is in the unstable index: an equal page
+ * that appears elsewhere finds it there, so little is lost.
  */
 static bool is_idle(struct ksm_item now, unsigned long pass, unsigned long i)
 {
@@ -222,7 +224,7 @@ static bool is_idle(struct ksm_item now, unsigned long pass, unsigned long i)
  * private field of the page.
  *
  * Returns false, and does nothing, if the page is not an ordinary one, or if
- * the batch has its number of hashed pages.
+ * the batch already has KSM_BATCH hashed pages or candidates.
  */
 static __always_inline bool scan_page(struct ksm_item *item, struct page *page,
 				      unsigned long pass, unsigned long i, struct ksm_batch *batch)
@@ -326,8 +328,9 @@ static void batch_small(struct vm_area_struct *vma, struct ksm_chunk *chunk, uns
 }
 
 /*
- * Hash the subpages of a huge page, until one of them is a candidate. A second
- * candidate would hold a reference that prevents the split of the huge page.
+ * Hash the subpages of a huge page, until one of them is a candidate. If that
+ * is merged, the huge page is split, and the remaining pages are then scanned
+ * as small pages.
  */
 static void batch_huge(struct vm_area_struct *vma, pmd_t *pmd, struct ksm_chunk *chunk,
 			unsigned int most, unsigned long end, struct ksm_walk *walk,
@@ -364,8 +367,8 @@ static void batch_huge(struct vm_area_struct *vma, pmd_t *pmd, struct ksm_chunk 
  *	ksm_walk_next()
  * @batch: set to the candidates
  *
- * A page that has not changed since its last scan is not a candidate. It is
- * hashed under the page-table lock, which keeps the page mapped, so no
+ * A page that is unchanged and still in the unstable index is not a candidate.
+ * It is hashed under the page-table lock, which keeps the page mapped, so no
  * reference to it is taken. Under one hold of the lock, at most KSM_BATCH pages
  * are hashed. Merged pages and most idle pages are not hashed, and empty
  * page-table entries are skipped.
@@ -429,8 +432,9 @@ static bool is_linked(struct ksm_item *item, pte_t pte)
  * @addr: the address at which the walk begins
  * @end: the end of the address range
  *
- * The unmerge loop must find each kernel page to which no item is linked yet.
- * This function skips all entries that cannot map such a page.
+ * The unmerge loop must find each address that maps a kernel page and whose
+ * item is not linked to the node of that page yet. This function skips all
+ * other addresses.
  *
  * Context: the mmap lock of @mm must be held. Takes a page-table lock. Does not
  * sleep. No other thread may free @chunk.

@@ -16,7 +16,8 @@
  *	again, read-only
  * @KSM_LAB_REPLACE: page_wrprotect() for one page, then replace_page() with a
  *	copy of the page
- * @KSM_LAB_SET_PTE: set_pte_at_notify() with the same entry, but not accessed
+ * @KSM_LAB_SET_PTE: set_pte_at_notify() with the same entry, its accessed bit
+ *	cleared
  */
 enum ksm_lab_op {
 	KSM_LAB_GET_PTE = 1,

@@ -138,21 +138,48 @@ def test_code_with_a_fence_gets_a_longer_one() -> None:
     assert blocks.fence("a\n````\nb", "c") == "`````c\na\n````\nb\n`````\n"
 
 
-def test_comments_become_directives_on_the_site_alone(tmp_path: Path) -> None:
-    (tmp_path / "conf.py").write_text(
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The HTML files of a small site that has all three comments."""
+    root = tmp_path_factory.mktemp("site")
+    (root / "conf.py").write_text(
         "extensions = ['myst_parser', 'sphinx.ext.autodoc', 'ksmlab.site']\n"
     )
-    index = "# Site\n\n<!-- toctree\npage\n-->\n\n<!-- eval-rst\n.. autofunction:: ksmlab.content.equal\n-->\n"
-    (tmp_path / "index.md").write_text(index)
-    (tmp_path / "page.md").write_text(
-        "# Page\n\n## pte.c\n\n<!-- kernel-doc pte.c -->\n\n| name | meaning |\n|---|---|\n| a | b |\n"
+    index = (
+        "# Site\n\n<!-- toctree\nnames\nreference/driver/pte_c\n-->\n\n"
+        "<!-- eval-rst\n.. autofunction:: ksmlab.content.equal\n-->\n"
     )
-    assert comments.expand("text\n") == "text\n"
+    names = "# Names\n\nSee `replace_page()`.\n\n| name | meaning |\n|---|---|\n| a | b |\n"
+    (root / "reference/driver").mkdir(parents=True)
+    (root / "index.md").write_text(index)
+    (root / "names.md").write_text(names)
+    (root / "reference/driver/pte_c.md").write_text("# pte.c\n\n<!-- kernel-doc pte.c -->\n")
     subprocess.run(
         [sys.executable, "-m", "sphinx", "-q", "--fail-on-warning", "-b", "html", ".", "out"],
-        cwd=tmp_path, check=True, timeout=600,
+        cwd=root, check=True, timeout=600,
     )  # fmt: skip
-    assert "ksmlab.content.equal" in (tmp_path / "out/index.html").read_text()
-    page = (tmp_path / "out/page.html").read_text()
-    assert 'id="get-pte"' in page
-    assert re.search(r'<table class="[^"]*meanings', page)
+    return root / "out"
+
+
+def test_comments_become_directives_on_the_site(site: Path) -> None:
+    index = (site / "index.html").read_text()
+    assert "ksmlab.content.equal" in index
+    assert 'href="names.html"' in index
+    assert 'id="get-pte"' in (site / "reference/driver/pte_c.html").read_text()
+
+
+def test_text_without_comments_is_unchanged() -> None:
+    assert comments.expand("text\n") == "text\n"
+
+
+def test_tables_of_meanings_have_a_class(site: Path) -> None:
+    assert re.search(r'<table class="[^"]*meanings', (site / "names.html").read_text())
+
+
+def test_names_of_functions_link_to_the_reference_but_not_to_themselves(site: Path) -> None:
+    page = (site / "names.html").read_text()
+    assert 'href="reference/driver/pte_c.html#replace-page"' in page
+    page = (site / "reference/driver/pte_c.html").read_text()
+    section = page.partition('<section id="replace-page">')[2].partition("</section>")[0]
+    assert 'href="#page-wrprotect"' in section
+    assert section.count('href="#replace-page"') == 1

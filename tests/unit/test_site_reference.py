@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 import pytest
 
 from ksmlab import abi, lab_device
 from ksmlab.lessons.excerpt import CHECKOUT
-from ksmlab.site import definitions, kernel_doc, plugin, tables
+from ksmlab.site import definitions, identifiers, kernel_doc, plugin, tables
 from ksmlab.sysfs import KsmSysfs
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 KERNEL = CHECKOUT / "kernel"
 
@@ -120,11 +124,33 @@ def test_every_command_is_there() -> None:
 @pytest.mark.parametrize(
     "path", sorted((CHECKOUT / "kernel").glob("*.[ch]")), ids=lambda path: path.name
 )
-def test_every_kernel_doc_is_on_the_page_of_the_driver(path: object) -> None:
+def test_every_kernel_doc_is_on_the_page_of_its_file(path: Path) -> None:
     starts = re.findall(r"^/\*\*$", path.read_text(), re.MULTILINE)
-    page = (CHECKOUT / "docs/reference/driver.md").read_text()
+    page = CHECKOUT / f"docs/{identifiers.page_of(path.name)}.md"
+    listed = (CHECKOUT / "docs/reference/driver.md").read_text()
     if not starts:
-        assert f"<!-- kernel-doc {path.name} -->" not in page
+        assert not page.exists()
         return
-    assert f"<!-- kernel-doc {path.name} -->" in page
+    assert f"<!-- kernel-doc {path.name} -->\n" in page.read_text()
+    assert f"[{path.name}](driver/{page.name})" in listed
+    assert f"\ndriver/{page.stem}\n" in listed
     assert len(kernel_doc.docs(path.name)) == len(starts)
+
+
+def test_types_are_shown_with_their_members() -> None:
+    docs = {doc.name: doc.prototype for doc in kernel_doc.docs("ksm.h")}
+    assert "u32 pfn;" in docs["struct ksm_node"]
+    assert "KSM_SKIP_SWAPPED," in docs["enum ksm_skip"]
+
+
+def test_opening_comment_keeps_its_tables() -> None:
+    opening = kernel_doc.opening("ksm.h")
+    assert opening.startswith("The driver's types")
+    assert re.search(r"^```text\nkernel page +a page", opening, re.MULTILINE)
+    assert "SPDX" not in opening
+
+
+def test_functions_and_types_have_an_anchor() -> None:
+    found = identifiers.targets()
+    assert found["get_pte()"] == found["get_pte"] == ("reference/driver/pte_c", "get-pte")
+    assert found["struct ksm_node"] == ("reference/driver/ksm_h", "struct-ksm-node")

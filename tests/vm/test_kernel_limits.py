@@ -9,7 +9,7 @@ import ctypes
 import errno
 import fcntl
 import re
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -180,6 +180,17 @@ def test_compaction_does_not_move_merged_pages(area: Area, scanning: KsmSysfs) -
         assert arena.verify() == ordinary.verify() == []
 
 
+def scan_until_shared(scanning: KsmSysfs, pages: int) -> None:
+    """Scan until pages_shared has a value, and stop."""
+    scanning.run = 1
+    scanning.wait_until(lambda s: s.pages_shared == pages, 120, f"{pages} pages shared")
+    scanning.run = 0
+
+
+#: Arenas of 128 MiB that test_memory_with_kernel_pages_is_not_taken_offline() registers at most.
+MOST_ARENAS = 6
+
+
 def free_last_what_can_go_offline() -> None:
     """Allocate most of the free memory, and free it again.
 
@@ -196,19 +207,24 @@ def test_memory_with_kernel_pages_is_not_taken_offline(area: Area, scanning: Ksm
     assert usable, "the kernel takes no block of memory offline, even without kernel pages"
     free_last_what_can_go_offline()
     pairs, log = 16384, KernelLog()
-    with Arena(2 * pairs, huge=False) as arena:
-        arena.fill(content.groups(2 * pairs, 2))
-        area.register(arena)
-        scanning.wait_until(lambda s: s.pages_shared == pairs, 120, "all pairs to merge")
-        scanning.run = 0
-        kernel_pages = set(frames(arena))
-        log.take()
-        for block in usable & set(map(block_of, kernel_pages)):
-            with fails_with(errno.EBUSY):
-                block.offline()
+    with ExitStack() as stack:
+        arenas: list[Arena] = []
+        kernel_pages: set[int] = set()
         # For each attempt, the kernel logs the first page that it cannot move.
-        reasons = {int(found[1], 16) for found in map(UNMOVABLE.match, log.take()) if found}
+        reasons: set[int] = set()
+        while not reasons & kernel_pages:
+            assert len(arenas) < MOST_ARENAS, reasons
+            arenas.append(stack.enter_context(Arena(2 * pairs, huge=False)))
+            arenas[-1].fill(content.groups(2 * pairs, 2, first=1 + len(arenas) * pairs))
+            area.register(arenas[-1])
+            scan_until_shared(scanning, len(arenas) * pairs)
+            kernel_pages.update(frames(arenas[-1]))
+            log.take()
+            # The first kernel pages may all be in memory that cannot go offline anyway.
+            for block in usable & set(map(block_of, kernel_pages)):
+                with fails_with(errno.EBUSY):
+                    block.offline()
+            reasons.update(int(m[1], 16) for m in map(UNMOVABLE.match, log.take()) if m)
         log.close()
-        assert reasons & kernel_pages, reasons
-        assert scanning.kernel_pages_allocated == pairs
-        assert arena.verify() == []
+        assert scanning.kernel_pages_allocated == len(arenas) * pairs
+        assert [arena.verify() for arena in arenas] == [[]] * len(arenas)

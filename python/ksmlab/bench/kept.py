@@ -14,12 +14,13 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ksmlab.bench.tables import targets_table
+from ksmlab.bench.metrics import METRICS
+from ksmlab.bench.tables import Table, against
 from ksmlab.bench.targets import Verdict
 from ksmlab.lab import CHECKOUT
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
 DATA = CHECKOUT / "docs/data/bench-results.json"
 COUNTED = CHECKOUT / "docs/data/bench-counted.json"
@@ -91,12 +92,26 @@ class Measured:
             raise KeptError(f"the results have no target of {wanted}. {MAKE}")
         parts = []
         for name in dict.fromkeys(each.kernel for each in chosen):
-            table = targets_table(name, chosen).markdown().partition("\n\n")[2]
+            table = _page_table(each for each in chosen if each.kernel == name)
             parts.append(f"{name}:\n\n{table}" if name else table)
         parts.append(
             f"(`{self.command}`, commit {self.commit[:12]}, {self.when[:10]}, {self.machine})"
         )
         return "\n\n".join(parts)
+
+
+def _page_table(verdicts: Iterable[Verdict]) -> str:
+    """Write targets as a table of four columns, which a phone can show."""
+    rows = []
+    for verdict in verdicts:
+        metric = METRICS[verdict.metric]
+        target = verdict.wanted if verdict.met else f"{verdict.wanted}, missed"
+        measured = metric.show(verdict.ours)
+        if verdict.in_kernel is not None:
+            measured += f", {metric.show(verdict.in_kernel)}"
+        rows.append((f"{verdict.workload}: {against(verdict)}", measured, verdict.found, target))
+    head = ("workload and figure", "this driver, in-kernel KSM", "ratio", "target")
+    return Table("", head, tuple(rows), numeric=1).markdown().partition("\n\n")[2]
 
 
 def of_options(options: Mapping[str, str]) -> str:

@@ -65,7 +65,8 @@ def _row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def _against(verdict: Verdict) -> str:
+def against(verdict: Verdict) -> str:
+    """Return the title of a target: its figure, and what the figure is compared with."""
     words = {
         "in_kernel": "",
         "in_kernel_plain": ", smart scan off",
@@ -86,7 +87,7 @@ def targets_table(kernel: str, verdicts: Sequence[Verdict]) -> Table:
         rows.append(
             (
                 verdict.workload,
-                _against(verdict),
+                against(verdict),
                 metric.show(verdict.ours),
                 metric.show(verdict.in_kernel),
                 verdict.found,

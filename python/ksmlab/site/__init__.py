@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ksmlab.site import comments, meanings, outside
+from ksmlab.site import comments, identifiers, meanings, outside
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -15,5 +15,6 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     """Connect the extension; Sphinx calls it."""
     app.add_transform(outside.OutsideLinks)
     app.add_transform(meanings.MeaningTables)
+    app.add_post_transform(identifiers.IdentifierLinks)
     app.connect("source-read", comments.read)
     return {"parallel_read_safe": True, "parallel_write_safe": True, "version": "1"}

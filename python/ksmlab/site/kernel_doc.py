@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from textwrap import dedent
 
 from ksmlab.lessons import excerpt
 from ksmlab.site.definitions import KERNEL, MEMBER, DefinitionError, comment_lines
@@ -25,7 +26,7 @@ class Doc:
 
     Attributes:
         name: What it is of, as kernel-doc has it.
-        prototype: The function's head; empty for a type.
+        prototype: The head of a function, or the definition of a type.
         summary: One phrase.
         members: Parameters or members, and what each means.
         body: What else is said, as paragraphs of Markdown.
@@ -43,6 +44,18 @@ def markdown(text: str) -> str:
     text = text.replace("<", "\\<").replace("|", "\\|")
     text = NAME.sub(lambda found: f"`{re.sub('[@%&]', '', found[0])}`", text)
     return FUNCTION.sub(r"`\1`", text)
+
+
+def opening(file: str) -> str:
+    """Return the comment at the top of a file of kernel/ as Markdown; tables in it stay as they are."""
+    comment = re.search(r"^/\*\n.*?\*/$", (KERNEL / file).read_text(), re.DOTALL | re.MULTILINE)
+    if comment is None:
+        return ""
+    parts = []
+    for part in "\n".join(comment_lines(comment[0])).strip().split("\n\n"):
+        verbatim = part.startswith("\t")
+        parts.append(f"```text\n{dedent(part.expandtabs())}\n```" if verbatim else markdown(part))
+    return "\n\n".join(parts)
 
 
 def docs(file: str) -> list[Doc]:
@@ -84,7 +97,9 @@ def _doc(file: str, piece: excerpt.Excerpt) -> Doc:
             in_head = False
             body.append(line.strip())
     prototype = ""
-    if "{" in piece.text and not piece.name.startswith(("struct", "enum")):
+    if piece.name.startswith(("struct", "enum")):
+        prototype = piece.text
+    elif "{" in piece.text:
         prototype = " ".join(piece.text.partition("\n{")[0].split())
     return Doc(
         name=piece.name,

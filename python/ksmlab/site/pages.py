@@ -83,7 +83,9 @@ class Page:
     def _code(self, path: str, line: int, code: str) -> str:
         target = os.path.relpath(CHECKOUT / path, self.path.parent)
         caption = f"[`{path}:{line}`]({target}#L{line})"
-        return f"{caption}\n\n{blocks.fence(code, LANGUAGES[Path(path).suffix])}"
+        inside_comment = code.startswith(" *")
+        language = "text" if inside_comment else LANGUAGES[Path(path).suffix]
+        return f"{caption}\n\n{blocks.fence(code, language)}"
 
     def _lesson(self, block: Block) -> Block:
         lesson = source.read(self.path)

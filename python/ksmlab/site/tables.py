@@ -29,7 +29,10 @@ PARTS: Mapping[str, Callable[[str], Mapping[str, object]]] = {
     },
     "command": lambda _: {"commands": command.commands()},
     "parameters": lambda _: {"parameters": definitions.parameters()},
-    "kernel-doc": lambda file: {"docs": kernel_doc.docs(file)},
+    "kernel-doc": lambda file: {
+        "docs": kernel_doc.docs(file),
+        "opening": kernel_doc.opening(file),
+    },
 }
 
 

@@ -107,7 +107,7 @@ struct ksm_memory_region_v16 {
  * KSM_REMOVE_MEMORY_REGION - remove all regions of the area
  *
  * The argument is ignored.  The driver unmerges all pages of the regions: each
- * mapping of a merged page gets its own copy.
+ * address in them that maps a merged page gets its own copy.
  *
  * Return: 0 on success; on error, the remaining regions stay registered, so
  * that the caller can try again:
