@@ -83,7 +83,7 @@ def test_an_arrow_against_the_order_is_refused(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_every_arrow_is_one_that_lockdep_can_be_asked_for() -> None:
-    names = {lock.name for lock in lock_order.locks()}
+    names = {lock for level in lock_order.levels() for lock in level.locks}
     assert names == lock_order.LOCKDEP_NAMES.keys()
     assert {
         name for arrow in lock_order.ARROWS for name in arrow
@@ -91,8 +91,9 @@ def test_every_arrow_is_one_that_lockdep_can_be_asked_for() -> None:
 
 
 def test_the_lock_order_is_that_of_the_header() -> None:
-    names = [lock.name for lock in lock_order.locks()]
-    assert names[0] == "ksm_run_lock"
+    levels = lock_order.levels()
+    names = [lock for level in levels for lock in level.locks]
+    assert levels[0].locks == ("ksm_run_lock", "area->lock", "prune_lock")
     assert names[-1] == "page-table lock"
     assert names.index("ksm_lock") < names.index("mm->mmap_lock")
     text = lock_order.HEADER.read_text()
@@ -100,17 +101,19 @@ def test_the_lock_order_is_that_of_the_header() -> None:
     assert places == sorted(places)
     root = ET.fromstring(lock_order.draw())
     words = [element.text for element in root.iter(f"{SVG}text")]
-    assert [word for word in words if word in names] == names
+    boxes = [" | ".join(level.locks) for level in levels]
+    assert [word for word in words if word in boxes] == boxes
 
 
 def test_another_order_is_drawn_otherwise(tmp_path: Path) -> None:
     header = tmp_path / "ksm.h"
     header.write_text(
-        "/*\n * Locking order, outermost first:\n *\n *\touter\t\t(a note)\n *\t  inner lock\n *\n * And so on.\n */\n"
+        "/*\n * Locking order, outermost first:\n *\n"
+        " *\touter or other\t\t(a note)\n *\t  inner lock\n *\n * And so on.\n */\n"
     )
-    assert lock_order.locks(header) == [
-        lock_order.Lock("outer", "a note"),
-        lock_order.Lock("inner lock", ""),
+    assert lock_order.levels(header) == [
+        lock_order.Level(("outer", "other"), "a note"),
+        lock_order.Level(("inner lock",), ""),
     ]
 
 
@@ -153,4 +156,4 @@ def test_what_is_no_order_is_refused(tmp_path: Path, text: str) -> None:
     header = tmp_path / "ksm.h"
     header.write_text(text)
     with pytest.raises(lock_order.LockOrderError, match="Nothing was drawn"):
-        lock_order.locks(header)
+        lock_order.levels(header)
