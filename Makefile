@@ -35,7 +35,7 @@ find_stock = stock=$$($(KSMLAB) kernels tested --options)
 .DEFAULT_GOAL := help
 # VMs beside one another are what JOBS says, and no more.
 .NOTPARALLEL:
-.PHONY: help demo test test-debug test-all test-unit test-host mutants test-vm bench bench-check bench-latency docs docs-check docs-live lesson exercise test-lessons lessons-record drawings images shell build kernels lint doctor clean
+.PHONY: help demo test test-debug test-all test-unit test-host mutants test-vm bench bench-check bench-latency docs docs-check docs-live lesson exercise test-lessons lessons-record drawings pages images shell build kernels lint doctor clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -86,8 +86,13 @@ bench-check: $(STAMP) ## count instructions: fail if a workload is over 5% deare
 bench-latency: $(STAMP) ## trace how long the scanners keep others from the CPU, on a kernel built for it: build/bench/latency.json
 	@$(KSMLAB) bench --latency $(BENCH)
 
-drawings: $(STAMP) ## draw how the driver works: build/drawings/*.svg
-	@PYTHONPATH=docs $(BIN)/python -m drawings build/drawings
+drawings: $(STAMP) ## draw the images again that need no VM: docs/images
+	@PYTHONPATH=docs $(BIN)/python -m drawings
+	@$(KSMLAB) picture --render tests/unit/data/picture.json --out docs/images/merge.svg
+	@$(BIN)/python -m ksmlab.bench.comparison
+
+pages: $(STAMP) ## write the quoted code and the tables of the pages again, from the sources
+	@$(BIN)/python -m ksmlab.site.pages
 
 # The box around the first heading of the merge: fetching, building and booting come before it.
 MERGE := ╭[^\n]*\n[^\n]*/dev/ksm:
@@ -98,10 +103,9 @@ images: $(STAMP) ## draw the images of README.md again, from runs in a VM: docs/
 	@PYTHONPATH=docs $(BIN)/python -m recording record build/demo.cast --title 'make demo' \
 		-- env -u MAKEFLAGS -u MAKELEVEL make demo $(if $(KERNEL),KERNEL=$(call quote,$(KERNEL)))
 	@PYTHONPATH=docs $(BIN)/python -m recording draw --since '$(MERGE)' build/demo.cast docs/images/demo.svg
-	@cp build/picture/merge.svg docs/images/merge.svg
 	@cp build/picture/merge.json tests/unit/data/picture.json
 	@cp build/demo/run.json tests/unit/data/demo-run.json
-	@$(BIN)/python -m ksmlab.bench.comparison
+	@$(MAKE) --no-print-directory drawings
 
 docs: $(STAMP) ## make the documentation: build/docs/html/index.html
 	@$(SPHINX) --fresh-env -b html docs build/docs/html
@@ -124,7 +128,7 @@ exercise: $(STAMP) ## copy the exercise of a lesson to build/exercise, build it,
 test-lessons: $(STAMP) ## play every lesson, and compare with what its page says (N=3: one)
 	@$(PYTEST) tests/lessons $(if $(N),-k $(call quote,lesson_$(N)_))
 
-lessons-record: $(STAMP) ## play every lesson, and have its page say what comes back (N=3: one)
+lessons-record: $(STAMP) ## play every lesson, and write its output into its page (N=3: one)
 	@$(KSMLAB) lessons record $(if $(N),$(call quote,$(N)))
 
 shell: $(STAMP) ## an interactive VM with the driver loaded
@@ -136,10 +140,12 @@ build: $(STAMP) ## build the modules for every tested kernel that this host's ar
 kernels: $(STAMP) ## fetch the newest revision of each tested kernel that this host's archive has
 	@$(KSMLAB) kernels fetch
 
-lint: $(STAMP) ## ruff, mypy, subjects of commits, gcc W=1, sparse, checkpatch
+lint: $(STAMP) ## ruff, mypy, stale pages and drawings, subjects of commits, gcc W=1, sparse, checkpatch
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
+	@$(BIN)/python -m ksmlab.site.pages --check
+	@PYTHONPATH=docs $(BIN)/python -m drawings --check
 	@$(KSMLAB) lint-commits
 	@$(KSMLAB) lint-kernel
 

@@ -1,13 +1,9 @@
 """How Sphinx makes the documentation; `make docs` calls it."""
 
-import sys
 import tomllib
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-# Where drawings/ is.
-sys.path.insert(0, str(CHECKOUT / "docs"))
-
 project = "/dev/ksm lab"
 version = release = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["version"]
 copyright = "GPL-2.0"
@@ -17,17 +13,12 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
-    "sphinx_design",
     "ksmlab.site",
-    "drawings.pages",
 ]
 exclude_patterns = [
     "lessons/programs",
     "lessons/exercises",
-    "lessons/recorded",
-    "drawings/README.md",
 ]
-myst_enable_extensions = ["colon_fence", "deflist"]
 # Headings that a link may name.
 myst_heading_anchors = 3
 
@@ -52,12 +43,12 @@ napoleon_numpy_docstring = False
 html_theme = "furo"
 html_title = "/dev/ksm lab"
 html_static_path = ["_static"]
-html_css_files = ["lessons.css", "pages.css"]
+html_css_files = ["pages.css"]
 html_show_copyright = False
 html_show_sphinx = False
 html_copy_source = False
 
-copybutton_selector = "div.highlight pre, pre.run"
+copybutton_selector = "div.highlight pre"
 copybutton_prompt_text = r"vm:\S*# |>>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 

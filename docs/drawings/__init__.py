@@ -1,46 +1,46 @@
-"""Drawings of how the driver works, as SVG made from source.
+"""The drawings of how the driver works: docs/images/*.svg.
 
-``python -m drawings OUT`` in docs/ writes them as files; drawings.pages puts them on pages of the documentation.
+Some are drawn from what they show (`GENERATED`). The others are SVG files that are edited by hand (`PLAIN`), except for
+the style sheet that all of them share. In docs/, ``python -m drawings`` writes both.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from drawings import (
-    address,
-    hash_index,
-    lock_order,
-    page_tables,
-    race,
-    replace_page,
-    trees,
-)
-from drawings.canvas import standalone
+from drawings import address, hash_index, lock_order
+from drawings.canvas import styled
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
-#: All drawings: the name of the file, without ".svg", and the function that returns it.
-DRAWINGS = {
-    one.NAME: one.draw
-    for one in (page_tables, trees, hash_index, address, lock_order, race, replace_page)
+IMAGES = Path(__file__).resolve().parents[1] / "images"
+#: The name of the file, without ".svg", and the function that returns it.
+GENERATED: dict[str, Callable[[], str]] = {
+    one.NAME: one.draw for one in (hash_index, address, lock_order)
 }
+PLAIN = ("page-tables", "race-o-direct", "replace-page", "trees")
+NAMES = (*GENERATED, *PLAIN)
 
 
-def write_all(directory: Path) -> list[Path]:
-    """Draw everything into a directory, which is made if it is not there.
-
-    Returns:
-        The files.
+def current(name: str) -> str:
+    """Return what the file of a drawing has to contain.
 
     Raises:
-        LockOrderError: the comment in kernel/ksm.h does not read as a lock order.
-        OSError: a file cannot be written.
+        ValueError: the source of the drawing does not have what the drawing shows.
+        OSError: a file cannot be read.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for name, draw in DRAWINGS.items():
-        paths.append(directory / f"{name}.svg")
-        paths[-1].write_text(standalone(draw()))
-    return paths
+    if draw := GENERATED.get(name):
+        return draw()
+    return styled((IMAGES / f"{name}.svg").read_text())
+
+
+def stale() -> list[Path]:
+    """Return the files that differ from their sources."""
+    paths = {name: IMAGES / f"{name}.svg" for name in NAMES}
+    return [
+        path
+        for name, path in paths.items()
+        if not path.exists() or path.read_text() != current(name)
+    ]

@@ -1,9 +1,18 @@
-"""Write all drawings into a directory: ``python -m drawings OUT``."""
+"""Write all drawings: ``python -m drawings``. With ``--check``, fail if one differs from its source."""
 
 import sys
-from pathlib import Path
 
-from drawings import write_all
+from drawings import current, stale
 
-for path in write_all(Path(sys.argv[1])):
-    print(path)
+HINT = "These drawings differ from their sources. Draw them again: make drawings"
+
+try:
+    paths = stale()
+    if "--check" not in sys.argv[1:]:
+        for path in paths:
+            path.write_text(current(path.stem))
+            print(path)
+    elif paths:
+        sys.exit("\n".join([HINT, *map(str, paths)]))
+except ValueError as error:
+    sys.exit(str(error))

@@ -9,8 +9,9 @@ NAME = "address"
 ADDRESS = 0x7F12_3456_789A
 _TABLES = ("PGD", "PUD", "PMD", "PTE")
 _BITS, _OFFSET_BITS = 9, 12
-_WIDTH, _GAP, _LEFT = 104.0, 37.0, 20.0
-_ROW, _TOP = 26.0, 214.0
+_TOP, _PITCH = 66.0, 92.0
+_INDEX, _TABLE, _ROW = 138.0, 112.0, 22.0
+_LEFT, _RIGHT = 16.0, 246.0
 
 
 def parts(address: int = ADDRESS) -> tuple[list[int], int]:
@@ -20,62 +21,60 @@ def parts(address: int = ADDRESS) -> tuple[list[int], int]:
     return [address >> shift & mask for shift in shifts], address & ((1 << _OFFSET_BITS) - 1)
 
 
-def _column(number: int) -> float:
-    return _LEFT + number * (_WIDTH + _GAP)
-
-
 def draw() -> str:
     """Return the SVG."""
     indexes, offset = parts()
     named = [f"{name} {index}" for name, index in zip(_TABLES, indexes, strict=True)]
     sheet = Canvas(
-        NAME,
-        _column(4) + _WIDTH + _LEFT,
-        444,
+        612,
         "An address and the four tables",
         f"The address {ADDRESS:#x} is four indexes of nine bits ({', '.join(named)}) and an offset of twelve bits, "
         f"{offset}. Each index chooses an entry of a table, and the entry says where the next table is; that of the "
         "last one says where the page is, and the offset which byte of it.",
     )
-    sheet.text(_LEFT, 40, f"{ADDRESS:#x}: four indexes and an offset", "head")
-    for number, index in enumerate([*indexes, offset]):
-        bits = _BITS if number < len(_TABLES) else _OFFSET_BITS
-        x, css = _column(number), "one" if number < len(_TABLES) else "three"
-        sheet.text(x + _WIDTH / 2, 74, f"{bits} bits", "dim small middle")
-        sheet.box(x, 82, _WIDTH, 52, css, 0)
-        sheet.text(x + _WIDTH / 2, 104, f"{index:0{bits}b}", "code middle")
-        sheet.text(x + _WIDTH / 2, 124, f"= {index}", "middle strong")
-    for number, name in enumerate(_TABLES):
-        x = _column(number)
-        sheet.text(x, _TOP - 24, name, "strong")
-        sheet.text(x, _TOP - 8, "512 entries", "dim small")
-        for row in range(5):
-            chosen = row == 2
-            y = _TOP + row * _ROW
-            sheet.box(x, y, _WIDTH, _ROW, "one" if chosen else "box", 0)
-            words = str(indexes[number]) if chosen else "…"
-            sheet.text(x + _WIDTH / 2, y + 18, words, "middle code" if chosen else "middle dim")
-        # Down from the index, along the gap, to the entry; and from the entry to where the next table begins.
-        sheet.arrow((x + 88, 134), (x + 88, _TOP + 2 * _ROW))
-        middle = _TOP + 2.5 * _ROW
-        turn = x + _WIDTH + _GAP / 2
-        sheet.arrow(
-            (x + _WIDTH, middle), (turn, middle), (turn, _TOP + 1), (x + _WIDTH + _GAP, _TOP + 1)
-        )
-    x = _column(4)
-    sheet.text(x, _TOP - 24, "the page", "strong")
-    sheet.text(x, _TOP - 8, "4096 bytes", "dim small")
-    sheet.box(x, _TOP, _WIDTH, 5 * _ROW, "two", 0)
-    sheet.box(x, _TOP + 2 * _ROW, _WIDTH, _ROW, "three", 0)
-    sheet.text(x + _WIDTH / 2, _TOP + 2 * _ROW + 18, f"byte {offset}", "middle code")
-    sheet.arrow((x + 88, 134), (x + 88, _TOP + 2 * _ROW))
+    sheet.text(_LEFT, 32, f"The address {ADDRESS:#x}", "head")
+    sheet.text(_LEFT, 52, "four indexes and an offset", "dim small")
+    for number, value in enumerate([*indexes, offset]):
+        _level(sheet, number, value)
     sheet.lines(
         _LEFT,
-        _TOP + 5 * _ROW + 34,
-        "An entry holds the number of a frame, and bits about it (present, writable, accessed, dirty).\n"
-        "In the upper three that frame is the next table; in the last one it is the page.\n"
-        "Merging a page changes one word: its entry in the PTE table.",
+        _TOP + 5 * _PITCH + 14,
+        "An entry has the number of a frame, and bits such as\n"
+        "present, writable, accessed and dirty. In the upper three\n"
+        "tables that frame is the next table; in the last, the page.\n"
+        "A merge changes one word: the entry in the PTE table.",
         "dim small",
-        20,
+        18,
     )
     return sheet.svg()
+
+
+def _level(sheet: Canvas, number: int, value: int) -> None:
+    """Draw an index beside the table that it is for, or the offset beside the page."""
+    top = _TOP + number * _PITCH
+    last = number == len(_TABLES)
+    bits, css = (_OFFSET_BITS, "three") if last else (_BITS, "one")
+    name = "page" if last else _TABLES[number]
+    sheet.text(_LEFT, top + 14, f"{bits} bits", "dim small")
+    sheet.box(_LEFT, top + 20, _INDEX, 3 * _ROW - 18, css, 0)
+    sheet.text(_LEFT + _INDEX / 2, top + 40, f"{value:0{bits}b}", "code middle")
+    sheet.text(_LEFT + _INDEX / 2, top + 59, f"= {value}", "middle strong")
+    sheet.text(
+        _RIGHT,
+        top + 14,
+        f"{name}, {4096 if last else 512} {'bytes' if last else 'entries'}",
+        "dim small",
+    )
+    for row in range(3):
+        chosen = row == 1
+        y = top + 20 + row * _ROW
+        sheet.box(_RIGHT, y, _TABLE, _ROW, css if chosen else "two" if last else "box", 0)
+        words = (f"byte {value}" if last else str(value)) if chosen else "…"
+        sheet.text(_RIGHT + _TABLE / 2, y + 16, words, "middle code" if chosen else "middle dim")
+    middle = top + 20 + 1.5 * _ROW
+    turn = _RIGHT - 34
+    sheet.arrow((_LEFT + _INDEX, top + 44), (turn, top + 44), (turn, middle), (_RIGHT, middle))
+    if not last:
+        # From the entry to where the next table begins.
+        edge, below = _RIGHT + _TABLE, top + _PITCH + 20 + _ROW / 2
+        sheet.arrow((edge, middle), (edge + 10, middle), (edge + 10, below), (edge, below))

@@ -5,11 +5,15 @@ Sizes are in SVG user units, y goes down. Colours are names of classes of the st
 
 from __future__ import annotations
 
+import re
 from html import escape
 from pathlib import Path
 from typing import Self
 
 STYLE = Path(__file__).with_name("drawing.css")
+#: Of every drawing: that of a phone, so that the words can be read there.
+WIDTH = 390
+_STYLE = re.compile(r"<style>.*?</style>", re.DOTALL)
 
 _TIP = (
     'viewBox="0 0 10 10" refX="9" refY="5" markerWidth="8" markerHeight="8" orient="auto">'
@@ -20,18 +24,16 @@ _TIP = (
 class Canvas:
     """A sheet of a fixed size."""
 
-    def __init__(self, name: str, width: float, height: float, title: str, words: str) -> None:
+    def __init__(self, height: float, title: str, words: str) -> None:
         """Begin an empty sheet.
 
         Args:
-            name: which no other drawing of a page has.
-            width: of the sheet.
             height: of the sheet.
             title: what the drawing is called.
             words: what it shows, for those who do not see it.
         """
-        self.name, self.title, self.words = name, title, words
-        self.width, self.height = width, height
+        self.title, self.words = title, words
+        self.height = height
         self._parts: list[str] = []
 
     def box(
@@ -73,26 +75,26 @@ class Canvas:
         """Draw a line with a tip at its last point."""
         places = " ".join(f"{x:g},{y:g}" for x, y in points)
         self._parts.append(
-            f'<polyline class="line {css}" points="{places}" marker-end="url(#{self.name}-tip)"/>'
+            f'<polyline class="line {css}" points="{places}" marker-end="url(#tip)"/>'
         )
         return self
 
     def svg(self) -> str:
-        """Return the drawing as SVG, for a page that has the style sheet, or for a file: see standalone()."""
-        name, body = self.name, "\n".join(self._parts)
-        size = f'viewBox="0 0 {self.width:g} {self.height:g}" width="{self.width:g}" height="{self.height:g}"'
-        return f"""<svg xmlns="http://www.w3.org/2000/svg" class="drawing" {size} role="img" \
-aria-labelledby="{name}-title {name}-words">
-<title id="{name}-title">{escape(self.title)}</title>
-<desc id="{name}-words">{escape(self.words)}</desc>
-<defs><marker id="{name}-tip" {_TIP}</defs>
-<rect class="card" x="0.5" y="0.5" width="{self.width - 1:g}" height="{self.height - 1:g}" rx="8"/>
+        """Return the drawing as an SVG file."""
+        body = "\n".join(self._parts)
+        size = f'viewBox="0 0 {WIDTH} {self.height:g}" width="{WIDTH}" height="{self.height:g}"'
+        return styled(f"""<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-labelledby="title words">
+<title id="title">{escape(self.title)}</title>
+<desc id="words">{escape(self.words)}</desc>
+<style></style>
+<defs><marker id="tip" {_TIP}</defs>
+<rect class="card" x="0.5" y="0.5" width="{WIDTH - 1}" height="{self.height - 1:g}" rx="8"/>
 {body}
 </svg>
-"""
+""")
 
 
-def standalone(svg: str) -> str:
-    """Put the style sheet into a drawing, which may be a file of its own then."""
-    style = f"<style>\n{escape(STYLE.read_text(), quote=False)}</style>\n"
-    return svg.replace("<defs>", f"{style}<defs>", 1)
+def styled(svg: str) -> str:
+    """Return a drawing with the style sheet of all drawings."""
+    style = escape(STYLE.read_text(), quote=False)
+    return _STYLE.sub(lambda _: f"<style>\n{style}</style>", svg, count=1)

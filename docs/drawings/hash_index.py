@@ -9,7 +9,7 @@ from drawings.canvas import Canvas
 
 NAME = "hash-index"
 SOURCE = Path(__file__).resolve().parents[2] / "kernel/index_hash.c"
-_ROW = 36
+_ROW = 28
 #: What the drawing says of a search, as lines of hash_find(): another hash is passed over, and the first
 #: entry that the callback does not turn down is returned.
 SEARCH = (
@@ -49,61 +49,63 @@ def chain_limit(source: Path = SOURCE) -> int:
     return int(found[1])
 
 
-def _table(sheet: Canvas, x: float, chains: dict[int, list[tuple[str, str]]]) -> None:
+def _table(sheet: Canvas, top: float, chains: dict[int, list[tuple[str, str]]]) -> None:
     for row in range(6):
-        y = 100 + row * _ROW
-        sheet.box(x, y, 62, _ROW, "box", 0)
-        sheet.text(x + 31, y + 23, f"…{row:03b}", "code middle")
-        left = x + 62.0
+        y = top + row * _ROW
+        sheet.box(16, y, 56, _ROW, "box", 0)
+        sheet.text(44, y + 19, f"…{row:03b}", "code middle")
+        left = 72.0
         for words, css in chains.get(row, []):
             sheet.arrow((left, y + _ROW / 2), (left + 24, y + _ROW / 2))
-            sheet.labelled(left + 24, y + 4, 116, _ROW - 8, words, css)
-            left += 140
+            sheet.box(left + 24, y + 2, 100, _ROW - 4, css)
+            sheet.text(left + 74, y + 19, words, "code middle")
+            left += 124
 
 
 def draw() -> str:
     """Return the SVG."""
     check_search()
     sheet = Canvas(
-        NAME,
-        756,
-        444,
+        634,
         "The hash index",
         "Two tables of chains, by the lowest bits of the hash. The stable one holds kernel pages. The unstable one "
         "holds pages that wait; one of them was written since it was added, so it is in the chain of a hash that its "
         "page no longer has. A search returns the first entry with the same hash, and compares no pages.",
     )
-    sheet.text(20, 40, "stable table: kernel pages", "head")
-    sheet.lines(20, 64, "a hash with a seed of this load says which chain", "dim small")
+    sheet.text(16, 32, "Stable table: kernel pages", "head")
+    sheet.text(16, 52, "the lowest bits of the hash choose the chain", "dim small")
     _table(
         sheet,
-        20,
+        62,
         {
             0: [("0x5e…10", "two")],
             2: [("0x91…7a", "two"), ("0x0c…42", "two")],
             5: [("0xd4…0d", "two")],
         },
     )
-    sheet.text(396, 40, "unstable table: pages that wait", "head")
-    sheet.lines(396, 64, "nothing is thrown away at the end of a pass", "dim small")
+    sheet.line((16, 246), (374, 246), css="dashed")
+    sheet.text(16, 274, "Unstable table: pages that wait", "head")
+    sheet.text(16, 294, "entries stay when a pass ends", "dim small")
     _table(
         sheet,
-        396,
+        304,
         {
             1: [("0x77…21", "three")],
             3: [("0x3a…4b", "bad"), ("0xe8…93", "three")],
             4: [("0x12…0c", "three")],
         },
     )
-    sheet.line((380, 24), (380, 330), css="dashed")
     sheet.lines(
-        20,
-        356,
-        "A search walks one chain and returns the first entry with the same whole hash. It compares no pages;\n"
-        "the merge does. The page of the red entry was written since the entry was added. A search for its old\n"
-        "content still returns the entry; the merge finds that the page has changed, fails, and the entry leaves.\n"
-        f"A search gives up after {chain_limit()} entries of a chain, so a collision costs merges, never time.",
+        16,
+        496,
+        "A search walks one chain and returns the first entry\n"
+        "with the same hash. It compares no pages; the merge does.\n"
+        "The page of the red entry was written after it was added.\n"
+        "A search for its old content still returns the entry; the\n"
+        "merge sees the change and fails, and the entry leaves.\n"
+        f"A search gives up after {chain_limit()} entries of a chain, so a\n"
+        "collision costs merges, never time.",
         "dim small",
-        21,
+        18,
     )
     return sheet.svg()

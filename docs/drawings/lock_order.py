@@ -6,19 +6,21 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from drawings.canvas import Canvas
+from drawings.canvas import WIDTH, Canvas
 
 NAME = "lock-order"
 HEADER = Path(__file__).resolve().parents[2] / "kernel/ksm.h"
 _START = "Locking order, outermost first:"
 _LINE = re.compile(r"^ \*\t(?P<indent> *)(?P<name>\S.*?)(?:\t+\((?P<note>.*)\))?$")
-_STEP, _HEIGHT = 58, 44
+_BETWEEN = re.compile(r", | or ")
+_STEP, _HEIGHT, _INDENT, _LEFT, _TOP = 66, 50, 16, 16, 72
 
-#: The arrows: while a thread holds the first lock it waits for the second. Both are names in the comment. There is none
-#: from ksm_lock to an mmap lock: while the driver holds ksm_lock, it only tries mmap locks.
+#: The arrows: while a thread holds the first lock, it waits for the second. Both are names in the comment. There is
+#: none from ksm_lock to an mmap lock: while the driver holds ksm_lock, it only tries mmap locks.
 ARROWS = (
     ("ksm_run_lock", "ksm_lock"),
     ("area->lock", "ksm_lock"),
+    ("prune_lock", "ksm_lock"),
     ("mm->mmap_lock", "MMU notifier start"),
     ("mm->mmap_lock", "page-table lock"),
 )
@@ -28,6 +30,7 @@ ARROWS = (
 LOCKDEP_NAMES = {
     "ksm_run_lock": r"ksm_run_lock",
     "area->lock": r"&area->lock",
+    "prune_lock": r"prune_lock",
     "ksm_lock": r"ksm_lock",
     "mm->mmap_lock": r"&mm->mmap_lock",
     "MMU notifier start": r"ksm_mmu_notifier_invalidate_range_start",
@@ -40,15 +43,18 @@ class LockOrderError(ValueError):
 
 
 @dataclass(frozen=True)
-class Lock:
-    """A lock, and what the comment says of it."""
+class Level:
+    """A line of the comment: the locks at one depth, and the note in parentheses.
 
-    name: str
+    A thread holds at most one of the locks of a level.
+    """
+
+    locks: tuple[str, ...]
     note: str
 
 
-def locks(header: Path = HEADER) -> list[Lock]:
-    """Read the locks, outermost first.
+def levels(header: Path = HEADER) -> list[Level]:
+    """Read the order, outermost level first.
 
     Raises:
         LockOrderError: the comment is not there, or its lines are not each one step deeper than the last.
@@ -64,7 +70,7 @@ def locks(header: Path = HEADER) -> list[Lock]:
             raise LockOrderError(
                 f"{header}: {line!r} is not a lock at depth {depth}. Nothing was drawn"
             )
-        found.append(Lock(one["name"].strip(), one["note"] or ""))
+        found.append(Level(tuple(_BETWEEN.split(one["name"])), one["note"] or ""))
     return found
 
 
@@ -74,46 +80,47 @@ def draw() -> str:
     Raises:
         LockOrderError: the comment is no order, or not one of the locks that the arrows are of.
     """
-    order = locks()
-    depths = {lock.name: depth for depth, lock in enumerate(order)}
+    order = levels()
+    depths = {lock: depth for depth, level in enumerate(order) for lock in level.locks}
     for outer, inner in ARROWS:
         if not {outer, inner} <= depths.keys() or depths[outer] >= depths[inner]:
             raise LockOrderError(
                 f"{HEADER} has no {outer!r} before {inner!r}, which ARROWS has. Nothing was drawn"
             )
-    names = ", ".join(lock.name for lock in order)
+    names = ", ".join(" or ".join(level.locks) for level in order)
     arrows = "; ".join(f"{outer} before {inner}" for outer, inner in ARROWS)
     sheet = Canvas(
-        NAME,
-        740,
-        110 + _STEP * len(order) + 48,
+        _TOP + _STEP * len(order) + 66,
         "The locking order of the driver",
-        f"Outermost first: {names}. Whoever holds one waits only for those after it. "
+        f"Outermost first: {names}. A thread that holds one waits only for those of later levels. "
         f"Taken within each other: {arrows}.",
     )
-    sheet.text(24, 40, "Locking order", "head")
-    sheet.text(24, 62, "whoever holds one waits only for those further down", "dim small")
-    last: dict[str, float] = {}
-    for depth, lock in enumerate(order):
-        x, y = 24 + depth * 36, 84 + depth * _STEP
-        css = "two" if lock.name == "ksm_lock" else "one"
-        sheet.box(x, y, 200, _HEIGHT, css)
-        sheet.text(x + 100, y + 27, lock.name, "middle code strong")
-        if lock.note:
-            sheet.text(x + 212, y + 27, lock.note, "small")
-        for outer in (outer for outer, inner in ARROWS if inner == lock.name):
-            # Down along the left of all that stands between.
-            trunk, top = 24 + depths[outer] * 36 + 18, 84 + depths[outer] * _STEP + _HEIGHT
+    sheet.text(_LEFT, 32, "Locking order", "head")
+    sheet.text(_LEFT, 52, "a thread that holds one waits only for those below", "dim small")
+    last: dict[int, float] = {}
+    for depth, level in enumerate(order):
+        x, y = _LEFT + depth * _INDENT, _TOP + depth * _STEP
+        sheet.box(
+            x, y, WIDTH - _LEFT - x, _HEIGHT, "two" if level.locks == ("ksm_lock",) else "one"
+        )
+        note = level.note or ("a thread holds at most one of them" if level.locks[1:] else "")
+        sheet.text(x + 12, y + (21 if note else 30), " | ".join(level.locks), "code strong")
+        if note:
+            sheet.text(x + 12, y + 40, note, "small")
+        for upper in sorted({depths[outer] for outer, inner in ARROWS if inner in level.locks}):
+            # Down along the left of all boxes between the two.
+            trunk, top = _LEFT + upper * _INDENT + 8, _TOP + upper * _STEP + _HEIGHT
             sheet.arrow(
-                (trunk, last.get(outer, top)), (trunk, y + _HEIGHT / 2), (x, y + _HEIGHT / 2)
+                (trunk, last.get(upper, top)), (trunk, y + _HEIGHT / 2), (x, y + _HEIGHT / 2)
             )
-            last[outer] = y + _HEIGHT / 2
+            last[upper] = y + _HEIGHT / 2
     sheet.lines(
-        24,
-        110 + _STEP * len(order),
-        "An arrow: the upper one is held while the lower one is waited for. A test of the driver asks lockdep,\n"
-        "on a debug kernel, whether it has seen each of them, and none the other way round.",
+        _LEFT,
+        _TOP + _STEP * len(order) + 14,
+        "An arrow: a thread holds the upper lock while it waits\n"
+        "for the lower one. On a debug kernel, a test asks lockdep\n"
+        "whether it has seen each of them, and none reversed.",
         "dim small",
-        20,
+        18,
     )
     return sheet.svg()

@@ -176,18 +176,10 @@ def test_nothing_is_wider_than_a_phone(screen: Browser, page: Path, width: int) 
     assert wide <= room
 
 
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    made = drawings.write_all(tmp_path_factory.mktemp("drawings"))
-    return {path.name: path for path in [*made, *sorted(IMAGES.glob("*.svg"))]}
-
-
-@pytest.mark.parametrize("name", [*(f"{one}.svg" for one in drawings.DRAWINGS), "merge.svg"])
-def test_the_words_of_a_drawing_stay_on_it(
-    screen: Browser, drawn: dict[str, Path], name: str
-) -> None:
+@pytest.mark.parametrize("name", [*drawings.NAMES, "merge", "performance"])
+def test_text_of_a_drawing_stays_on_it(screen: Browser, name: str) -> None:
     screen.log()
-    screen.show(drawn[name])
+    screen.show(IMAGES / f"{name}.svg")
     assert screen.js("return document.querySelectorAll('text').length") > 5
     assert screen.js(OUTSIDE) == []
     assert screen.log() == []
@@ -206,14 +198,10 @@ def test_a_recording_plays_and_can_be_read(screen: Browser) -> None:
     assert len(inks) == 2
 
 
-@pytest.mark.parametrize(
-    "name", [*(f"{one}.svg" for one in drawings.DRAWINGS), "merge.svg", "demo.svg"]
-)
-def test_a_drawing_follows_day_and_night(
-    screen: Browser, drawn: dict[str, Path], name: str
-) -> None:
+@pytest.mark.parametrize("name", [*drawings.NAMES, "merge", "performance", "demo"])
+def test_a_drawing_follows_day_and_night(screen: Browser, name: str) -> None:
     found = set()
     for scheme in SCHEMES:
-        screen.show(drawn[name], scheme=scheme)
+        screen.show(IMAGES / f"{name}.svg", scheme=scheme)
         found.add(screen.js("return getComputedStyle(document.querySelector('.card')).fill"))
     assert len(found) == 2

@@ -68,6 +68,16 @@ def test_what_a_lesson_shows_of_it(tree: Path) -> None:
         one.cut(comment=False, lines="50-60")
 
 
+def test_part_of_a_file_begins_with_the_opening_of_its_comment(tree: Path) -> None:
+    whole = (tree / "a.c").read_text()
+    assert excerpt.part("a.c", checkout=tree).text == whole.rstrip()
+    found = excerpt.part("a.c", "one - the first", "static int one", tree)
+    assert (found.first, found.text) == (10, "/**\n * one - the first\n */")
+    assert excerpt.part("a.c", "SHORT", "", tree).first == 3
+    with pytest.raises(ExcerptError, match=r"a\.c has no line with 'nothing' after line 3"):
+        excerpt.part("a.c", "SHORT", "nothing", tree)
+
+
 def test_python(tree: Path) -> None:
     assert excerpt.find("a.py", "one", tree).text == "@deco\ndef one(a):\n    return a"
     assert excerpt.find("a.py", "Two.one", tree).text == "    def one(self):\n        return 2"

@@ -1,4 +1,4 @@
-"""The source of a lesson: what is typed, and what is said about it."""
+"""The page of a lesson: what is typed, what is recorded, and what a terminal shows of it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,18 @@ import pytest
 
 from ksmlab.lessons import play, recorded, source
 from ksmlab.lessons.read_along import as_text
-from ksmlab.lessons.source import Inclusion, LessonError, Prose, Step
+from ksmlab.lessons.session import Exchange, SessionError, parse, render
+from ksmlab.lessons.source import LessonError, Prose, Step
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-HEAD = "# 3. Title\n\n```{lesson}\n:kernel: debian-6.1\n:minutes: 5\n```\n"
+HEAD = "# 3. Title\n\n<!-- lesson\nkernel: debian-6.1\nminutes: 5\n-->\n<!-- end -->\n"
+
+
+def run(session: str, options: str = "") -> str:
+    """Return a step of a page."""
+    return f"<!-- run{options}\n-->\n```console\n{session}```\n<!-- end -->\n"
 
 
 def lesson(directory: Path, text: str, name: str = "03-name.md") -> source.Lesson:
@@ -23,114 +29,137 @@ def lesson(directory: Path, text: str, name: str = "03-name.md") -> source.Lesso
 
 
 def test_parts_come_in_order(tmp_path: Path) -> None:
-    text = (
-        HEAD
-        + "\nBefore.\n\n```{run}\ncat x\n\ny\n```\n\n```{excerpt} a.c f struct:g\n:comment:\n:lines: 2-3\n```\n"
-        + "\n```c\nint x;\n```\n"
-    )
+    step = run("vm:~# cat x\n>>>\n>>> y\n")
+    text = f"{HEAD}\nBefore.\n\n{step}\n```c\nint x;\n```\n"
     read = lesson(tmp_path, text)
     assert (read.number, read.title, read.kernel, read.minutes) == (3, "3. Title", "debian-6.1", 5)
-    assert [type(part) for part in read.parts] == [Prose, Prose, Step, Inclusion, Prose]
+    assert [type(part) for part in read.parts] == [Prose, Prose, Step, Prose]
     assert read.steps[0].typed == ("cat x", "", "y")
-    assert read.steps[0].line == 10
-    assert read.parts[3] == Inclusion("a.c", ("f", "struct g"), comment=True, lines="2-3")
-    assert "int x;" in read.parts[4].text
+    assert read.steps[0].line == 11
+    assert read.parts[3] == Prose("```c\nint x;\n```")
 
 
 def test_options_of_a_step(tmp_path: Path) -> None:
-    text = HEAD + "```{run}\n:varies: pfn=<frame>\n:varies: <count> s\n:seconds: 7\n\n:x:\n```\n"
-    step = lesson(tmp_path, text).steps[0]
+    options = "\nvaries: pfn=<frame>\nvaries: <count> s\nseconds: 7"
+    step = lesson(tmp_path, HEAD + run("vm:~# :x:\n", options)).steps[0]
     assert [each.text for each in step.varies[:2]] == ["pfn=<frame>", "<count> s"]
     assert step.seconds == 7
-    assert step.typed == (":x:",)
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("# T\n", "{lesson} block"),
-        ("# T\n```{run}\nx\n```\n", "before {lesson}"),
+        ("# T\n", "a lesson block"),
+        ("# T\n" + run("> x\n"), "before the lesson block"),
         (HEAD + HEAD, "comes once"),
-        (HEAD + "```{run}\n:colour: red\n\nx\n```\n", "03-name.md:7.*no option 'colour'"),
-        (HEAD + "```{run}\n:varies: <colour>\n\nx\n```\n", "<colour> is no kind"),
-        (HEAD + "```{run}\n:varies: x\n\nx\n```\n", "nothing varies"),
-        (HEAD + "```{run}\n```\n", "without a line"),
-        (HEAD + f"```{{run}}\n{'x' * 111}\n```\n", "longer than 110"),
-        ("# T\n```{lesson}\n:kernel: x\n```\n", ":minutes:"),
-        ("# T\n```{lesson}\n:kernel: x\n:minutes: 5\n:colour: red\n```\n", "no option colour"),
+        (HEAD + run("> x\n", "\ncolour: red"), r"03-name.md:8.*no option 'colour'"),
+        (HEAD + run("> x\n", "\nvaries: <colour>"), "<colour> is no kind"),
+        (HEAD + run("> x\n", "\nvaries: x"), "nothing varies"),
+        (HEAD + run(""), "with a typed line"),
+        (HEAD + "<!-- run -->\nx\n<!-- end -->\n", "with a typed line"),
+        (HEAD + run("x\n"), "no prompt: 'x'"),
+        (HEAD + run(f"> {'x' * 111}\n"), "longer than 110"),
+        (HEAD + "<!-- run -->\n```console\n> x\n```\n", "line 8: '<!-- run' is not part"),
+        (HEAD + "<!-- end -->\n", "line 8: '<!-- end' is not part"),
+        ("# T\n<!-- lesson\nkernel: x\n-->\n<!-- end -->\n", "kernel and minutes"),
+        ("# T\n<!-- lesson\nkernel: x\ncolour: x\n-->\n<!-- end -->\n", "no option colour"),
     ],
 )
-def test_errors_say_where(tmp_path: Path, text: str, said: str) -> None:
+def test_errors_name_the_line(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(LessonError, match=said):
         lesson(tmp_path, text)
 
 
-def test_a_name_without_a_number_is_no_lesson(tmp_path: Path) -> None:
+def test_file_name_without_a_number_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LessonError, match="03-seeing-memory"):
         lesson(tmp_path, HEAD, "index.md")
 
 
-def test_two_lessons_of_one_number(tmp_path: Path) -> None:
+def test_two_lessons_with_one_number_are_refused(tmp_path: Path) -> None:
     lesson(tmp_path, HEAD, "03-a.md")
     lesson(tmp_path, HEAD, "03-b.md")
     with pytest.raises(LessonError, match="one number"):
         source.read_all(tmp_path)
 
 
-def test_a_record_of_another_lesson_is_refused(tmp_path: Path) -> None:
-    read = lesson(tmp_path, HEAD + "```{run}\ncat x\n```\n")
-    with pytest.raises(LessonError, match="has not been recorded"):
-        recorded.load(read)
-    exchange = recorded.Exchange("vm:~# ", "cat x", "1\n2\n")
-    recorded.save(read, recorded.Recorded("6.1", "KVM", ((exchange,),)))
-    assert recorded.load(read).steps == ((exchange,),)
-    other = lesson(tmp_path, HEAD + "```{run}\ncat y\n```\n")
-    with pytest.raises(
-        LessonError, match=r"lesson 3, step 1 .*'cat x'.*'cat y'.*make lessons-record N=3"
-    ):
-        recorded.load(other)
-    shorter = lesson(tmp_path, HEAD)
-    with pytest.raises(LessonError, match="had more steps"):
-        recorded.load(shorter)
+def test_session_is_read_as_it_is_written() -> None:
+    exchanges = (
+        Exchange("vm:/sys# ", "cat x", "1\n\n 2\n"),
+        Exchange("> ", "", ""),
+        Exchange(">>> ", "if x:", ""),
+        Exchange("... ", "    y", "vm: no prompt\n"),
+        Exchange("... ", "", ""),
+    )
+    text = "vm:/sys# cat x\n1\n\n 2\n>\n>>> if x:\n...     y\nvm: no prompt\n...\n"
+    assert render(exchanges) == text
+    assert parse(text) == exchanges
 
 
-def test_what_only_a_page_can_show_is_not_printed() -> None:
-    text = "(lesson-1)=\nSee {ref}`lesson-2`, a {term}`page <pages>`.\n\n:::{dropdown} Answer\n42\n:::\n\nEnd."
-    assert as_text(text) == "See lesson 2, a `page`.\n\n\nEnd."
-    text = "It is:\n\n```{literalinclude} ../../a/b.sh\n:language: sh\n```\n\nEnd."
-    assert as_text(text) == "It is:\n\n`a/b.sh`\n\nEnd."
+@pytest.mark.parametrize("output", [">>> 1\n", "1", "...\n"])
+def test_output_that_reads_as_something_else_is_refused(output: str) -> None:
+    with pytest.raises(SessionError, match="looks like a prompt"):
+        render([Exchange("> ", "x", output), Exchange("> ", "y", "")])
 
 
-def test_every_lesson_parses_and_is_recorded() -> None:
+def test_recorder_writes_output_into_the_page(tmp_path: Path) -> None:
+    before = HEAD + "\nText.\n\n" + run("vm:~# cat x\n", "\nvaries: <count>")
+    read = lesson(tmp_path, before)
+    with pytest.raises(LessonError, match=r"03-name\.md.*make lessons-record N=3"):
+        recorded.check(read)
+    exchange = Exchange("vm:/# ", "cat x", "1 \n2\n")
+    recorded.save(read, [(exchange,)], "6.1.0-test", kvm=True)
+    after = source.read(read.path)
+    assert after.steps[0].exchanges == (Exchange("vm:/# ", "cat x", "1\n2\n"),)
+    assert after.steps[0].varies == read.steps[0].varies
+    text = read.path.read_text()
+    assert "```console\nvm:/# cat x\n1\n2\n```\n" in text
+    assert "make lesson N=3" in text
+    assert "debian-6.1 (6.1.0-test), with KVM" in " ".join(text.split())
+    recorded.check(after)
+    read.path.write_text(text.replace("1\n2", "1\n3"))
+    with pytest.raises(LessonError, match="edited since"):
+        recorded.check(source.read(read.path))
+
+
+def test_page_stays_as_it_is_if_an_output_cannot_be_shown(tmp_path: Path) -> None:
+    read = lesson(tmp_path, HEAD + run("> x\n"))
+    text = read.path.read_text()
+    with pytest.raises(LessonError, match="was not recorded"):
+        recorded.save(read, [(Exchange("> ", "x", "> \n"),)], "6.1", kvm=False)
+    assert read.path.read_text() == text
+
+
+def test_every_lesson_is_recorded() -> None:
     lessons = source.read_all()
     assert list(lessons) == list(range(1, len(lessons) + 1))
     for each in lessons.values():
         assert each.title.startswith(f"{each.number}. ")
-        assert f"(lesson-{each.number})=" in each.path.read_text()
-        assert recorded.load(each).steps
+        recorded.check(each)
 
 
 def test_every_record_is_the_same_as_itself() -> None:
-    for lesson in source.read_all().values():
-        for step, exchanges in zip(lesson.steps, recorded.load(lesson).steps, strict=True):
-            play.compare(lesson, step, exchanges, exchanges)
+    for each in source.read_all().values():
+        for step in each.steps:
+            play.compare(each, step, step.exchanges, step.exchanges)
 
 
-def test_a_draft_shows_what_is_typed(tmp_path: Path) -> None:
-    text = HEAD.replace(":minutes: 5", ":minutes: 5\n:draft: yes") + "```{run}\ncat x\n```\n"
-    read = lesson(tmp_path, text)
-    assert read.draft
-    assert recorded.load(read).steps == ((recorded.Exchange("", "cat x", ""),),)
+def test_terminal_shows_no_markers_links_or_answers() -> None:
+    text = (
+        "<!-- file a.c\nfrom: x\n-->\n[`a.c:3`](../../a.c#L3)\n\n```c\n\tx[0](y);\n```\n<!-- end -->\n\n"
+        "See [lesson 2](02-abi-by-hand.md) and [this](https://example.org).\n\n"
+        "<details>\n<summary>Answer</summary>\n\n42\n\n</details>\n\n![Two pages.](../images/x.svg)\n"
+    )
+    assert as_text(text) == (
+        "`a.c:3`\n\n```c\n        x[0](y);\n```\n\n"
+        "See lesson 2 and [this](https://example.org).\n\n\n> **Picture.** Two pages.\n"
+    )
 
 
-def test_a_drawing_is_told_and_targets_are_a_table_in_the_terminal() -> None:
-    told = as_text("Look:\n\n```{drawing} page-tables\n```\n\nEnd.")
-    assert told.startswith("Look:\n\n> **Drawing: Page tables before and after a merge.** Before: ")
-    assert told.endswith("\n\nEnd.")
-    assert as_text("```{image} x.svg\n:alt: Squares\n```") == "> **Picture.** Squares"
-    table = as_text("```{targets}\n:workload: writer\n```\n\nEnd.")
-    assert "| writer | CPU to 99% merged |" in table
-    for lesson in source.read_all().values():
-        for part in lesson.parts:
-            if isinstance(part, source.Prose):
-                assert "```{" not in as_text(part.text)
+def test_no_lesson_shows_html_in_a_terminal() -> None:
+    for each in source.read_all().values():
+        for part in each.parts:
+            if isinstance(part, Prose):
+                shown = as_text(part.text)
+                assert "<!--" not in shown
+                assert "details>" not in shown
+                assert "![" not in shown

@@ -13,6 +13,7 @@ import pytest
 from pexpect import fdpexpect
 
 from ksmlab.lessons import terminal as terminal_module
+from ksmlab.lessons.session import Exchange
 from ksmlab.lessons.source import Lesson, LessonError, Step
 from ksmlab.lessons.terminal import Terminal, clean
 
@@ -72,7 +73,7 @@ def machine() -> Iterator[Machine]:
 
 
 def step(*typed: str, seconds: float = 30) -> Step:
-    return Step(1, 1, typed, seconds=seconds)
+    return Step(1, 1, tuple(Exchange("", line, "") for line in typed), seconds=seconds)
 
 
 def test_a_dialogue(machine: Machine, lesson: Lesson, tmp_path: Path) -> None:

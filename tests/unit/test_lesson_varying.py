@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ksmlab.lessons import play
-from ksmlab.lessons.recorded import Exchange
+from ksmlab.lessons.session import Exchange
 from ksmlab.lessons.source import Lesson, LessonError, Step
 from ksmlab.lessons.varying import Same, Span, Template, VaryingError, spans
 
@@ -69,9 +69,9 @@ def test_a_rule_has_a_part_that_varies(text: str) -> None:
 
 
 def test_a_difference_names_lesson_step_expected_and_got(tmp_path: object) -> None:
-    step = Step(2, 17, ("cat run",))
+    expected = (Exchange("vm:~# ", "cat run", "0\n"),)
+    step = Step(2, 17, expected)
     lesson = Lesson(path=tmp_path / "04-x.md", title="", kernel="", minutes=1, parts=(step,))
-    expected = [Exchange("vm:~# ", "cat run", "0\n")]
     play.compare(lesson, step, expected, expected)
     with pytest.raises(LessonError) as caught:
         play.compare(lesson, step, expected, [Exchange("vm:~# ", "cat run", "1\n")])

@@ -190,6 +190,12 @@ def test_day_and_night(drawn: ET.Element) -> None:
         assert contrast(values["dim"], values["own"]) >= 4.5
 
 
+def test_picture_is_legible_on_a_phone(drawn: ET.Element) -> None:
+    assert float(drawn.get("width", "inf")) <= 390
+    sizes = [int(size) for size in re.findall(r"(?:font-size: |font: )(\d+)px", style())]
+    assert min(sizes) >= 12
+
+
 def test_it_needs_nothing_from_elsewhere(drawn: ET.Element) -> None:
     assert not [one for one in drawn.iter() if one.get("href") or one.tag == f"{SVG}script"]
 

@@ -16,6 +16,7 @@ from ksmlab.bench.plan import HASH
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 FRONT_PAGE = ROOT / "docs/index.md"
+TUTORIAL = ROOT / "docs/lessons/index.md"
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 #: Two minutes at 170 words a minute.
 SPOKEN_WORDS = 340
@@ -61,7 +62,9 @@ def test_readme_is_read_aloud_in_two_minutes() -> None:
     assert len(spoken(README.read_text())) <= SPOKEN_WORDS
 
 
-@pytest.mark.parametrize("page", [README, FRONT_PAGE], ids=["README", "index"])
+@pytest.mark.parametrize(
+    "page", [README, FRONT_PAGE, TUTORIAL], ids=["README", "index", "tutorial"]
+)
 def test_links_work_without_the_site(page: Path) -> None:
     links = LINK.findall(page.read_text())
     assert len(links) > 5
@@ -72,9 +75,10 @@ def test_links_work_without_the_site(page: Path) -> None:
         assert not fragment or fragment in anchors(target), link
 
 
-def test_readme_and_front_page_link_to_each_other_and_to_the_tutorial() -> None:
+def test_readme_front_page_and_tutorial_link_to_each_other() -> None:
     assert {"docs/index.md", "docs/lessons/index.md"} <= set(LINK.findall(README.read_text()))
     assert {"../README.md", "lessons/index.md"} <= set(LINK.findall(FRONT_PAGE.read_text()))
+    assert {"../../README.md", "../index.md"} <= set(LINK.findall(TUTORIAL.read_text()))
 
 
 @pytest.mark.parametrize("path", ["README.md", "docs/index.md", "kernel/main.c"])

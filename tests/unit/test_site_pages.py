@@ -1,139 +1,185 @@
-"""A small site of lessons, code and reference: what is on its pages, and what makes its build fail."""
+"""Pages are complete Markdown: their code, tables and links hold without the site, and none is stale."""
 
 from __future__ import annotations
 
-import html
 import re
 import subprocess
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
-from ksmlab.lessons import recorded, source
-from ksmlab.lessons.recorded import Exchange, Recorded
+from ksmlab.lessons import blocks
+from ksmlab.lessons.excerpt import CHECKOUT
+from ksmlab.site import comments, pages
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-LESSON = """\
-# 3. Name
-
-```{lesson}
-:kernel: debian-6.1
-:minutes: 5
-```
-
-```{run}
-:varies: pfn=<frame>
-
-cat x
-```
-"""
-STALE = LESSON.replace("# 3. Name", "# 4. Stale")
-PAGES = {
-    "index.md": "# Site\n\n```{toctree}\n03-name\n04-stale\ncode\nreference\n"
-    "reference/driver/pte_c\n```\n",
-    "03-name.md": LESSON,
-    "04-stale.md": STALE,
-    "reference/driver/pte_c.md": "# pte.c\n\n```{reference} kernel-doc pte.c\n```\n",
-    "code.md": "# Code\n\nSee `replace_page()`.\n\n```{excerpt} kernel/pte.c get_pte\n```\n\n"
-    "```{excerpt} kernel/pte.c get_ptes\n```\n\n```{excerpt} python/ksmlab/nothing.py f\n```\n",
-    "reference.md": "# Reference\n\n```{reference} sysfs\n```\n\n```{reference} colours\n```\n\n"
-    "## First\n\n```{reference} ioctls\n```\n\n## Last\n",
-}
+PAGES = pages.all_pages()
+LINK = re.compile(r"\]\((?!https?:|mailto:)([^)\s]+)\)")
+QUOTED = re.compile(
+    r"^\[`(?P<path>[^`:]+):(?P<line>\d+)`\]\((?P<target>[^)#]+)#L(?P<anchor>\d+)\)\n\n"
+    r"(?P<mark>`{3,})\w+\n(?P<code>.*?)\n(?P=mark)$",
+    re.MULTILINE | re.DOTALL,
+)
 
 
-@dataclass(frozen=True)
-class Site:
-    """What a build gave."""
+def prose(text: str) -> str:
+    """Return a page without its code."""
+    return re.sub(r"^(`{3,}).*?^\1$|``.*?``|`[^`]*`", "", text, flags=re.MULTILINE | re.DOTALL)
 
-    status: int
-    said: str
-    out: Path
 
-    def text(self, page: str) -> str:
-        """Return a page without its marks."""
-        return html.unescape(re.sub(r"<[^>]+>", "", (self.out / page).read_text()))
+def anchors(path: Path) -> set[str]:
+    """Return the anchors that a forge makes from the headings of a page."""
+    text = re.sub(r"^(`{3,}).*?^\1$", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    found: set[str] = set()
+    for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE):
+        found.add(re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-"))
+    return found
+
+
+def test_no_page_is_stale() -> None:
+    assert pages.write(PAGES, check=True) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_quoted_code_is_in_its_file_at_its_line(page: Path) -> None:
+    text = page.read_text()
+    found = list(QUOTED.finditer(text))
+    wanted = sum(
+        max(1, len(block.arguments) - 1)
+        for block in blocks.find(text)
+        if block.name in ("excerpt", "file")
+    )
+    assert len(found) == wanted
+    for each in found:
+        source = (page.parent / each["target"]).resolve()
+        assert source == (CHECKOUT / each["path"]).resolve()
+        assert each["line"] == each["anchor"]
+        lines = each["code"].split("\n")
+        first = int(each["line"]) - 1
+        assert source.read_text().splitlines()[first : first + len(lines)] == lines
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_page_needs_no_sphinx(page: Path) -> None:
+    text = page.read_text()
+    assert re.findall(r"^ *(?:`{3,}|:{3,}|~{3,})\{.*$|^\([\w-]+\)=$", text, re.MULTILINE) == []
+    assert re.findall(r"\{[\w:-]+\}`", text) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_of_a_page_lead_to_files_and_headings(page: Path) -> None:
+    for link in LINK.findall(prose(page.read_text())):
+        path, _, fragment = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        if fragment and target.suffix == ".md":
+            assert fragment in anchors(target), link
+
+
+def test_stale_page_is_reported_and_written(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# A\n\n<!-- excerpt kernel/pte.c get_pte -->\nold\n<!-- end -->\n")
+    assert [line.split(": ")[1] for line in pages.write([page], check=True)] == [
+        "differs from its sources. Write the pages again"
+    ]
+    assert "old" in page.read_text()
+    assert pages.write([page]) == []
+    assert "pte_t *get_pte(struct mm_struct *mm" in page.read_text()
+    assert pages.write([page], check=True) == []
+
+
+@pytest.mark.parametrize(
+    ("marker", "said"),
+    [
+        ("excerpt kernel/pte.c get_ptes", r"no\w* of the name 'get_ptes'; near to it: get_pte"),
+        ("excerpt python/ksmlab/nothing.py f", r"python/ksmlab/nothing\.py is not there"),
+        ("file kernel/pte.c\nfrom: no such text\n", "kernel/pte.c has no line with 'no such text'"),
+        ("reference colours", "no part 'colours'"),
+        ("targets\nworkload: colours\n", "no target of colours"),
+    ],
+)
+def test_source_that_is_gone_is_reported_with_the_line(
+    tmp_path: Path, marker: str, said: str
+) -> None:
+    page = tmp_path / "page.md"
+    end = "" if marker.endswith("\n") else " "
+    page.write_text(f"# A\n\n<!-- {marker}{end}-->\n<!-- end -->\n")
+    (problem,) = pages.write([page])
+    assert re.search(rf"page\.md: line 3: .*{said}", problem)
+
+
+def test_command_fails_if_a_page_is_stale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("<!-- reference sysfs -->\n<!-- end -->\n")
+    monkeypatch.setattr(pages, "all_pages", lambda: [page])
+    monkeypatch.setattr(sys, "argv", ["pages", "--check"])
+    with pytest.raises(SystemExit, match="make pages"):
+        pages.main()
+    monkeypatch.setattr(sys, "argv", ["pages"])
+    pages.main()
+    assert "`pages_to_scan`" in page.read_text()
+
+
+def test_parts_of_a_file_are_quoted_by_their_text() -> None:
+    block = blocks.find(
+        "<!-- file vm/kernels.toml\nfrom: # series\nuntil: # flavour\n-->\n<!-- end -->"
+    )[0]
+    page = pages.Page(CHECKOUT / "docs/how-to/x.md")
+    (found,) = QUOTED.finditer(page._write(block).body)
+    assert found["target"] == "../../vm/kernels.toml"
+    assert found["code"].startswith("# series")
+    assert "\n" not in found["code"]
+
+
+def test_code_with_a_fence_gets_a_longer_one() -> None:
+    assert blocks.fence("a\n````\nb", "c") == "`````c\na\n````\nb\n`````\n"
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The HTML files of a small site that has all three comments."""
     root = tmp_path_factory.mktemp("site")
-    (root / "conf.py").write_text("extensions = ['myst_parser', 'ksmlab.site']\n")
-    for name, text in PAGES.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(text)
-    for name, typed in (("03-name.md", "cat x"), ("04-stale.md", "cat y")):
-        lesson = source.read(root / name)
-        exchange = Exchange("vm:~# ", typed, "pfn=0x12 present\n")
-        recorded.save(lesson, Recorded("6.1.0-test", "KVM", ((exchange,),)))
-    done = subprocess.run(
-        [sys.executable, "-m", "sphinx", "-q", "--fail-on-warning", "--keep-going",
-         "-b", "html", str(root), str(root / "out")],
-        capture_output=True, text=True, check=False, timeout=600,
+    (root / "conf.py").write_text(
+        "extensions = ['myst_parser', 'sphinx.ext.autodoc', 'ksmlab.site']\n"
+    )
+    index = (
+        "# Site\n\n<!-- toctree\nnames\nreference/driver/pte_c\n-->\n\n"
+        "<!-- eval-rst\n.. autofunction:: ksmlab.content.equal\n-->\n"
+    )
+    names = "# Names\n\nSee `replace_page()`.\n\n| name | meaning |\n|---|---|\n| a | b |\n"
+    (root / "reference/driver").mkdir(parents=True)
+    (root / "index.md").write_text(index)
+    (root / "names.md").write_text(names)
+    (root / "reference/driver/pte_c.md").write_text("# pte.c\n\n<!-- kernel-doc pte.c -->\n")
+    subprocess.run(
+        [sys.executable, "-m", "sphinx", "-q", "--fail-on-warning", "-b", "html", ".", "out"],
+        cwd=root, check=True, timeout=600,
     )  # fmt: skip
-    return Site(done.returncode, done.stderr, root / "out")
+    return root / "out"
 
 
-def test_a_lesson_shows_what_was_recorded_and_what_varies(site: Site) -> None:
-    page = (site.out / "03-name.html").read_text()
-    assert "vm:~# cat x\npfn=0x12 present" in site.text("03-name.html")
-    assert '<span class="varies">0x12</span> present' in page
-    assert '<span class="typed">cat x</span>' in page
-    assert "make lesson N=3" in site.text("03-name.html")
-    assert "6.1.0-test" in page
+def test_comments_become_directives_on_the_site(site: Path) -> None:
+    index = (site / "index.html").read_text()
+    assert "ksmlab.content.equal" in index
+    assert 'href="names.html"' in index
+    assert 'id="get-pte"' in (site / "reference/driver/pte_c.html").read_text()
 
 
-def test_a_lesson_that_was_another_when_it_was_recorded_breaks_the_build(site: Site) -> None:
-    assert site.status != 0
-    assert re.search(r"04-stale\.md.*lesson 4, step 1 .*make lessons-record N=4", site.said)
+def test_text_without_comments_is_unchanged() -> None:
+    assert comments.expand("text\n") == "text\n"
 
 
-def test_code_is_included_by_its_name(site: Site) -> None:
-    assert "pte_t *get_pte(struct mm_struct *mm" in site.text("code.html")
+def test_tables_of_meanings_have_a_class(site: Path) -> None:
+    assert re.search(r'<table class="[^"]*meanings', (site / "names.html").read_text())
 
 
-def test_excerpt_links_its_file_and_its_function(site: Site) -> None:
-    page = (site.out / "code.html").read_text()
-    assert re.search(r'href="_downloads/\w+/pte\.c"', page)
-    assert 'href="reference/driver/pte_c.html#get-pte"' in page
-
-
-def test_names_of_functions_link_to_the_reference_but_not_to_themselves(site: Site) -> None:
-    page = (site.out / "code.html").read_text()
+def test_names_of_functions_link_to_the_reference_but_not_to_themselves(site: Path) -> None:
+    page = (site / "names.html").read_text()
     assert 'href="reference/driver/pte_c.html#replace-page"' in page
-    page = (site.out / "reference/driver/pte_c.html").read_text()
+    page = (site / "reference/driver/pte_c.html").read_text()
     section = page.partition('<section id="replace-page">')[2].partition("</section>")[0]
     assert 'href="#page-wrprotect"' in section
     assert section.count('href="#replace-page"') == 1
-
-
-def test_a_renamed_function_breaks_the_build(site: Site) -> None:
-    assert re.search(
-        r"code\.md:8.*kernel/pte\.c has nothing of the name 'get_ptes'; near to it: get_pte",
-        site.said,
-    )
-    assert re.search(r"code\.md:11.*python/ksmlab/nothing\.py is not there", site.said)
-
-
-def test_the_reference_is_a_table(site: Site) -> None:
-    assert "pages_to_scan" in site.text("reference.html")
-    assert "<table" in (site.out / "reference.html").read_text()
-    assert re.search(r"reference\.md:6.*no part 'colours'", site.said)
-
-
-def test_what_has_a_name_is_a_section_of_the_one_it_stands_in(site: Site) -> None:
-    page = (site.out / "reference.html").read_text()
-    found = re.findall(r'<(/?)section(?: id="([\w-]+)")?', page)
-    depths, depth = {}, 0
-    for end, name in found:
-        depth += -1 if end else 1
-        if not end:
-            depths[name] = depth
-    names = list(depths)
-    assert names[:3] == ["reference", "first", "ksm-get-api-version"]
-    assert names[-2:] == ["ksm-remove-memory-region", "last"]
-    assert depths["last"] == depths["first"] == 2
-    assert {depths[name] for name in names[2:-1]} == {3}

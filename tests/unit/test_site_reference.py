@@ -20,7 +20,7 @@ KERNEL = CHECKOUT / "kernel"
 
 def shown(part: str) -> set[str]:
     """Give what stands in the first column of a part of the reference, or as a heading."""
-    return set(re.findall(r"^(?:\| |# )`([\w/]+)`", tables.render(part), re.MULTILINE))
+    return set(re.findall(r"^(?:\| |#+ )`([\w/]+)`", tables.render(part), re.MULTILINE))
 
 
 def test_every_sysfs_attribute_is_there() -> None:
@@ -113,7 +113,7 @@ def test_every_parameter_is_there() -> None:
 def test_every_command_is_there() -> None:
     text = tables.render("command")
     for name in ("demo", "lesson", "lessons record", "exercise", "bench", "vm run", "kernels list"):
-        assert f"# `ksmlab {name}`\n" in text
+        assert f"## `ksmlab {name}`\n" in text
     assert "`--kernel KERNEL`" in text
     assert "`--cpus CPUS`: Virtual CPUs. (default: `2`)" in text
     assert "(default: `--module`)" in text
@@ -131,7 +131,7 @@ def test_every_kernel_doc_is_on_the_page_of_its_file(path: Path) -> None:
     if not starts:
         assert not page.exists()
         return
-    assert f"kernel-doc {path.name}\n" in page.read_text()
+    assert f"<!-- kernel-doc {path.name} -->\n" in page.read_text()
     assert f"[{path.name}](driver/{page.name})" in listed
     assert f"\ndriver/{page.stem}\n" in listed
     assert len(kernel_doc.docs(path.name)) == len(starts)

@@ -115,7 +115,7 @@ def _page_table(verdicts: Iterable[Verdict]) -> str:
 
 
 def of_options(options: Mapping[str, str]) -> str:
-    """Write the rows that the options of ``{targets}`` ask for.
+    """Return the rows that the options of a ``targets`` block select, as Markdown.
 
     Raises:
         KeptError: There are none.

@@ -119,7 +119,7 @@ def record(
         list[int] | None, typer.Argument(help="Which; all, if none is given.")
     ] = None,
 ) -> None:
-    """Play lessons in a VM, and keep what comes back as the output that their pages show and their tests expect."""
+    """Play lessons in a VM, and write their output into their pages."""
     progress = Progress()
     failed: list[str] = []
     try:
@@ -134,10 +134,11 @@ def record(
                     room.lesson(each) as (terminal, machine),
                     progress.step(f"lesson {each.number}: playing"),
                 ):
-                    release = machine.kernel.release
-                    recorded.save(each, play.record(each, terminal, machine, release))
+                    steps = play.record(each, terminal)
+                    release, kvm = machine.kernel.release, machine.accel.kvm
+                    recorded.save(each, steps, release, kvm=kvm)
             except LessonError as error:
                 progress.say(str(error))
                 failed.append(str(each.number))
     if failed:
-        raise VmError("\n".join(failed), untouched="What was recorded of that before is as it was.")
+        raise VmError("\n".join(failed), untouched="The pages of these lessons are unchanged.")

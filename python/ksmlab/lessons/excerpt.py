@@ -93,6 +93,37 @@ def find(path: str, name: str, checkout: Path = CHECKOUT) -> Excerpt:
     return found[name]
 
 
+def part(path: str, start: str = "", end: str = "", checkout: Path = CHECKOUT) -> Excerpt:
+    """Return a file, or some lines of it.
+
+    Args:
+        path: The file, from the top of the checkout.
+        start: Text in the first line that is shown, or in the line after the opening of a comment; the file's first
+            line, if empty.
+        end: Text in the first line after it that is not shown any more; to the end, if empty.
+        checkout: The top of the checkout.
+
+    Raises:
+        ExcerptError: The file or a line is not there.
+    """
+    file = checkout / path
+    if not file.is_file():
+        raise ExcerptError(f"{path} is not there")
+    lines = file.read_text().splitlines()
+
+    def line_with(text: str, after: int) -> int:
+        for number in range(after, len(lines)):
+            if text in lines[number]:
+                return number
+        raise ExcerptError(f"{path} has no line with {text!r} after line {after}")
+
+    first = line_with(start, 0) if start else 0
+    if first and lines[first - 1] in ("/*", "/**"):
+        first -= 1
+    last = line_with(end, first + 1) if end else len(lines)
+    return Excerpt(path, first + 1, "\n".join(lines[first:last]).rstrip())
+
+
 @cache
 def _pieces(file: Path, _changed: int) -> dict[str, Excerpt]:
     lines = file.read_text().splitlines()

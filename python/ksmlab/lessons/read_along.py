@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import os
-import posixpath
 import re
 import sys
-from html import unescape
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markdown import Markdown
-from rich.syntax import Syntax
 
-from ksmlab.bench import kept
-from ksmlab.lessons import excerpt
-from ksmlab.lessons.source import Inclusion, Prose, Step, split_options
+from ksmlab.lessons.source import Prose, Step
 from ksmlab.vm.interact import ESCAPE, connect, raw_terminal, read_from, show, type_into
 
 if TYPE_CHECKING:
@@ -24,19 +18,12 @@ if TYPE_CHECKING:
     from ksmlab.lessons.terminal import Terminal
     from ksmlab.vm.machine import Machine
 
-# What only a page can show: blocks of Sphinx, with the answers of exercises among them; labels and comments; roles.
-FENCE = re.compile(r"^(?P<mark>:{3,}|`{3,})\{.*?^(?P=mark)$\n?", re.MULTILINE | re.DOTALL)
-LABEL = re.compile(r"^(?:\([\w-]+\)=|%.*)\n", re.MULTILINE)
-ROLE = re.compile(r"\{[\w:]+\}`(?P<text>[^`]*?)(?: *<[^`]*>)?`")
-LESSON = re.compile(r"\{ref\}`lesson-(?P<number>\d+)`")
-FILE = re.compile(
-    r"^(?P<mark>`{3,})\{literalinclude\} *(?P<path>\S+)\n.*?^(?P=mark)$", re.MULTILINE | re.DOTALL
-)
-DRAWING = re.compile(r"^`{3}\{drawing\} *(?P<name>\S+)\n`{3}$", re.MULTILINE)
-IMAGE = re.compile(r"^`{3}\{image\} *\S+\n:alt: *(?P<words>.*)\n`{3}$", re.MULTILINE)
-TARGETS = re.compile(r"^`{3}\{targets\}\n(?P<options>(?::.*\n)*)`{3}$", re.MULTILINE)
-SAID = re.compile(r"<(?:title|desc)[^>]*>([^<]*)<")
-PLACE = "docs/lessons"
+# What a terminal does not show: comments, and the answers of exercises.
+HIDDEN = re.compile(r"^(?:<!--.*?-->|<details>.*?^</details>)\n?", re.MULTILINE | re.DOTALL)
+CODE = re.compile(r"(^(?P<mark>`{3,}).*?^(?P=mark)$)", re.MULTILINE | re.DOTALL)
+IMAGE = re.compile(r"!\[(?P<words>[^\]]*)\]\([^)]*\)")
+# Links to other pages. Addresses on the net are left as they are.
+LINK = re.compile(r"\[(?P<text>[^\]]*)\]\((?!https?:)[^)\s]*\)")
 ENTER = (b"\r", b"\n", b" ")
 # Longer lines of prose are hard to read, however wide the terminal is.
 WIDEST = 100
@@ -51,32 +38,19 @@ class Stopped(Exception):
 
 
 def as_text(markdown: str) -> str:
-    """Take out of Markdown what only a page can show."""
-    plain = FILE.sub(
-        lambda found: f"`{posixpath.normpath(posixpath.join(PLACE, found['path']))}`", markdown
-    )
-    plain = DRAWING.sub(lambda found: _drawing(found["name"]), plain)
-    plain = IMAGE.sub(lambda found: f"> **Picture.** {found['words']}", plain)
-    plain = TARGETS.sub(lambda found: _targets(found["options"]), plain)
-    plain = LABEL.sub("", FENCE.sub("", plain))
-    plain = LESSON.sub(lambda found: f"lesson {found['number']}", plain)
-    return ROLE.sub(lambda found: f"`{found['text']}`", plain)
+    """Return what a terminal shows of Markdown: no comments, no answers of exercises, no links to other pages."""
+    parts = []
+    done = 0
+    plain = HIDDEN.sub("", markdown)
+    for code in CODE.finditer(plain):
+        parts += [_prose(plain[done : code.start()]), code[0].expandtabs(TAB)]
+        done = code.end()
+    return "".join((*parts, _prose(plain[done:])))
 
 
-def _drawing(name: str) -> str:
-    """Say what a drawing shows, in the words that it has for those who do not see it."""
-    # What is drawn is a part of the pages, and no part of this package.
-    docs = str(excerpt.CHECKOUT / "docs")
-    if docs not in sys.path:
-        sys.path.append(docs)
-    svg = importlib.import_module("drawings").DRAWINGS[name]()
-    title, words = (unescape(found[1]) for found in SAID.finditer(svg))
-    return f"> **Drawing: {title}.** {words}"
-
-
-def _targets(options: str) -> str:
-    """Give rows of the benchmark's targets as the page has them."""
-    return kept.of_options(dict(split_options(options.splitlines())[0]))
+def _prose(markdown: str) -> str:
+    told = IMAGE.sub(lambda found: f"> **Picture.** {found['words']}", markdown)
+    return LINK.sub(lambda found: found["text"], told)
 
 
 def play_to_reader(lesson: Lesson, terminal: Terminal, machine: Machine) -> None:
@@ -96,13 +70,6 @@ def play_to_reader(lesson: Lesson, terminal: Terminal, machine: Machine) -> None
             match part:
                 case Prose(text):
                     console.print(Markdown(as_text(text)))
-                case Inclusion(path, names):
-                    for name in names:
-                        code = excerpt.find(path, name).cut(comment=part.comment, lines=part.lines)
-                        language = "c" if path[-1] in "ch" else "python"
-                        console.print(f"\n{path}, {name}:", style="dim", markup=False)
-                        console.print(Syntax(code.text, language, tab_size=TAB))
-                    print()
                 case Step():
                     _wait_for_key(f"step {part.number} of {len(lesson.steps)}", part)
                     sys.stdout.write(f"\n{terminal.prompt}")

@@ -1,102 +1,94 @@
-"""What came back when a lesson was played: recorded/NN-name.json."""
+"""Write the output of a lesson into its page, and tell whether the page was edited since."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+import hashlib
+import textwrap
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ksmlab.lessons import blocks, session
 from ksmlab.lessons.source import LessonError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from ksmlab.lessons.blocks import Block
+    from ksmlab.lessons.session import Exchange
     from ksmlab.lessons.source import Lesson
 
-
-@dataclass(frozen=True)
-class Exchange:
-    """One line typed.
-
-    Attributes:
-        prompt: What stood before it.
-        typed: The line, without its end.
-        output: What came back before the next prompt, lines ended by a newline.
-    """
-
-    prompt: str
-    typed: str
-    output: str
-
-    @property
-    def text(self) -> str:
-        """It as the terminal showed it."""
-        return f"{self.prompt}{self.typed}\n{self.output}"
+WIDTH = 120
+VARIES = "Frame numbers, addresses, times and some counts differ from run to run."
 
 
-@dataclass(frozen=True)
-class Recorded:
-    """A lesson as it was played.
+def save(lesson: Lesson, steps: Sequence[tuple[Exchange, ...]], release: str, *, kvm: bool) -> None:
+    """Write what a lesson printed into its page.
 
-    Attributes:
-        release: What `uname -r` said.
-        how: How the CPU was run: KVM, or emulation.
+    Args:
+        lesson: Which.
         steps: The exchanges of each step.
-    """
-
-    release: str
-    how: str
-    steps: tuple[tuple[Exchange, ...], ...]
-
-
-def save(lesson: Lesson, recorded: Recorded) -> None:
-    """Write a record; it is made so that a change of the output is a small difference of the file."""
-    lesson.record.parent.mkdir(exist_ok=True)
-    data = {
-        "release": recorded.release,
-        "how": recorded.how,
-        "steps": [
-            [
-                {
-                    "prompt": exchange.prompt,
-                    "typed": exchange.typed,
-                    "output": exchange.output.split("\n"),
-                }
-                for exchange in step
-            ]
-            for step in recorded.steps
-        ],
-    }
-    lesson.record.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
-
-
-def load(lesson: Lesson) -> Recorded:
-    """Read the record of a lesson; of a draft, only what is typed.
+        release: The output of `uname -r`.
+        kvm: Whether the CPU was virtualised, not emulated.
 
     Raises:
-        LessonError: There is none, or it is of another version of the lesson.
+        LessonError: An output cannot be shown; nothing is written.
     """
-    if lesson.draft:
-        only_typed = tuple(
-            tuple(Exchange("", line, "") for line in step.typed) for step in lesson.steps
-        )
-        return Recorded("", "", only_typed)
-    again = f"Record it again: make lessons-record N={lesson.number}"
+    left = iter(steps)
     try:
-        data = json.loads(lesson.record.read_text())
-    except FileNotFoundError:
-        raise LessonError(f"Lesson {lesson.number} has not been recorded. {again}") from None
-    steps = tuple(
-        tuple(
-            Exchange(each["prompt"], each["typed"], "\n".join(each["output"])) for each in exchanges
+        about = f"{release}, {'KVM' if kvm else 'emulation'}, {digest(steps)}"
+
+        def write(block: Block) -> Block:
+            if block.name == "run":
+                return _run(block, next(left))
+            return head(lesson, block, about) if block.name == "lesson" else block
+
+        lesson.path.write_text(blocks.rewrite(lesson.path.read_text(), write))
+    except session.SessionError as error:
+        raise LessonError(f"lesson {lesson.number} was not recorded: {error}") from None
+
+
+def _run(block: Block, exchanges: tuple[Exchange, ...]) -> Block:
+    return block.written(blocks.fence(session.render(exchanges), session.language(exchanges)))
+
+
+def head(lesson: Lesson, block: Block, about: str) -> Block:
+    """Write the head of a lesson: its length, how to play it, what it was recorded on, and links to the others.
+
+    Args:
+        lesson: Which.
+        block: The lesson block.
+        about: What the option ``recorded`` says; empty before the first recording.
+    """
+    options = [(name, value) for name, value in block.options if name != "recorded"]
+    said = "It has not been recorded yet, so its output is missing."
+    if about:
+        release, how, _ = about.split(", ")
+        cpu = "with KVM" if how == "KVM" else "on an emulated CPU"
+        said = f"The output on this page is from {lesson.kernel} ({release}), {cpu}. {VARIES}"
+        options.append(("recorded", about))
+    body = f"About {lesson.minutes} minutes. To play it in a VM: `make lesson N={lesson.number}`. {said}"
+    links = "[All lessons](index.md)"
+    for page in sorted(lesson.path.parent.glob(f"{lesson.number + 1:02}-*.md")):
+        links += f", [next lesson]({page.name})"
+    text = f"{textwrap.fill(body, WIDTH, break_on_hyphens=False)}\n\n{links}\n"
+    return replace(block, options=tuple(options)).written(text)
+
+
+def digest(steps: Iterable[tuple[Exchange, ...]]) -> str:
+    """Return a checksum of the sessions of a lesson."""
+    text = "\n".join(session.render(exchanges) for exchanges in steps)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def check(lesson: Lesson) -> None:
+    """Check that no step was edited since the lesson was recorded.
+
+    Raises:
+        LessonError: A step was edited, or the lesson was never recorded.
+    """
+    found = digest(step.exchanges for step in lesson.steps)
+    if lesson.recorded.rpartition(", ")[2] != found:
+        raise LessonError(
+            f"{lesson.path.name}: steps were edited since the lesson was recorded. "
+            f"Record it: make lessons-record N={lesson.number}"
         )
-        for exchanges in data["steps"]
-    )
-    for number, step in enumerate(lesson.steps):
-        typed = tuple(each.typed for each in steps[number]) if number < len(steps) else ()
-        if typed != step.typed:
-            raise LessonError(
-                f"{lesson.where(step)} was another when it was recorded: "
-                f"{list(typed)} then, {list(step.typed)} now. {again}"
-            )
-    if len(steps) != len(lesson.steps):
-        raise LessonError(f"Lesson {lesson.number} had more steps when it was recorded. {again}")
-    return Recorded(data["release"], data["how"], steps)

@@ -1,19 +1,23 @@
-"""The source of a lesson: Markdown, in which fenced blocks named ``{run}`` are typed in a VM.
+"""A lesson: Markdown, in which the blocks named ``run`` are typed in a VM.
 
-    ```{lesson}
-    :kernel: debian-6.1
-    :minutes: 10
+    <!-- lesson
+    kernel: debian-6.1
+    minutes: 10
+    -->
+    <!-- end -->
+
+    <!-- run
+    varies: pfn=<frame>
+    -->
+    ```console
+    vm:~# cat /sys/kernel/mm/ksm/run
+    0
     ```
+    <!-- end -->
 
-    ```{run}
-    :varies: pfn=<frame>
-
-    cat /sys/kernel/mm/ksm/run
-    ```
-
-``{lesson}`` comes once, before the first step. A line of a ``{run}`` block is typed as it is, an empty one is the Enter
-key alone. What comes back is not in the source but in recorded/; ``:varies:`` (see `varying`) says which parts of it
-differ from run to run, and may be given more than once.
+``lesson`` comes once, before the first step. A ``run`` block is a session at the terminal (see `session`): the player
+types its typed lines, and `recorded` writes their output. ``varies`` (see `varying`) names parts of the output that
+differ from run to run, and may be given more than once. Of a new step, only the typed lines have to be there.
 """
 
 from __future__ import annotations
@@ -23,27 +27,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from markdown_it import MarkdownIt
-
+from ksmlab.lessons import blocks, session
 from ksmlab.lessons.varying import COMMON, Template, VaryingError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
-    from markdown_it.token import Token
+    from ksmlab.lessons.blocks import Block
+    from ksmlab.lessons.session import Exchange
 
 LESSONS = Path(__file__).resolve().parents[3] / "docs/lessons"
 FILE_NAME = re.compile(r"(?P<number>\d\d)-[a-z0-9-]+\.md")
 TITLE = re.compile(r"^# (?P<title>.+)$", re.MULTILINE)
-OPTION = re.compile(r":(?P<name>[a-z]+):\s*(?P<value>.*)")
-DIRECTIVE = re.compile(r"\{(?P<name>[\w-]+)\}\s*(?P<argument>.*)")
+FENCED = re.compile(r"(?P<mark>`{3,})(?:console|pycon)\n(?P<session>.*)(?P=mark)\n", re.DOTALL)
+#: Options of the ``lesson`` block. The recorder writes the last one.
+OPTIONS = ("kernel", "minutes", "boot", "patched", "recorded")
 # Longer lines would be wrapped by a reader's terminal, and by ours.
 LONGEST_LINE = 110
 STEP_SECONDS = 150.0
 
 
 class LessonError(Exception):
-    """A lesson cannot be read, or its step went otherwise than recorded; the text names lesson and step."""
+    """A lesson cannot be read, or a step had another output than recorded; the text names lesson and step."""
 
 
 @dataclass(frozen=True)
@@ -52,41 +57,29 @@ class Step:
 
     Attributes:
         number: From 1, within the lesson.
-        line: Where it begins in the source, from 1.
-        typed: Its lines.
-        varies: Which parts of what comes back differ from run to run.
+        line: The line of its marker in the page, from 1.
+        exchanges: The typed lines, with the recorded output.
+        varies: Which parts of the output differ from run to run.
         seconds: How long one line of it may take on a host with KVM.
     """
 
     number: int
     line: int
-    typed: tuple[str, ...]
+    exchanges: tuple[Exchange, ...]
     varies: tuple[Template, ...] = ()
     seconds: float = STEP_SECONDS
+
+    @property
+    def typed(self) -> tuple[str, ...]:
+        """The typed lines."""
+        return tuple(each.typed for each in self.exchanges)
 
 
 @dataclass(frozen=True)
 class Prose:
-    """Text between two blocks, as Markdown."""
+    """The Markdown between two steps: text, quoted code, drawings."""
 
     text: str
-
-
-@dataclass(frozen=True)
-class Inclusion:
-    """A block that includes code.
-
-    Attributes:
-        path: The file, from the top of the checkout.
-        names: Which functions or types of it.
-        comment: Whether the comment above each is shown, too.
-        lines: Which lines of each, from 1; all, if empty.
-    """
-
-    path: str
-    names: tuple[str, ...]
-    comment: bool = False
-    lines: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,24 +87,24 @@ class Lesson:
     """One lesson.
 
     Attributes:
-        path: Its source.
+        path: Its page.
         title: Its heading.
         kernel: The kernel that it is recorded on and tested on.
         minutes: How long a reader takes, about.
-        parts: Prose, steps and included code, in order.
+        parts: Prose and steps, in order.
         boot: More arguments for the kernel's command line.
-        draft: It has not been recorded since it was written: its page shows what is typed, and says so.
         patched: The name of a second build of the driver that it wants, with edits that programs/NN/NAME.toml lists.
+        recorded: What `recorded` notes about the last recording; empty before the first.
     """
 
     path: Path
     title: str
     kernel: str
     minutes: int
-    parts: tuple[Prose | Step | Inclusion, ...]
+    parts: tuple[Prose | Step, ...]
     boot: tuple[str, ...] = ()
     patched: str = ""
-    draft: bool = False
+    recorded: str = ""
 
     @property
     def number(self) -> int:
@@ -124,11 +117,6 @@ class Lesson:
         return tuple(part for part in self.parts if isinstance(part, Step))
 
     @property
-    def record(self) -> Path:
-        """Where what comes back is kept."""
-        return self.path.parent / "recorded" / f"{self.path.stem}.json"
-
-    @property
     def programs(self) -> Path:
         """Where the programs are that it uses in the VM; need not be there."""
         return self.path.parent / "programs" / f"{self.number:02}"
@@ -136,22 +124,6 @@ class Lesson:
     def where(self, step: Step) -> str:
         """Name a step for an error."""
         return f"lesson {self.number}, step {step.number} ({self.path.name}:{step.line})"
-
-
-def split_options(lines: Sequence[str]) -> tuple[list[tuple[str, str]], tuple[str, ...]]:
-    """Take the options off the head of a block.
-
-    Returns:
-        Name and value of each, and the rest without the empty line between.
-    """
-    options: list[tuple[str, str]] = []
-    rest = list(lines)
-    while rest and (found := OPTION.fullmatch(rest[0])):
-        options.append((found["name"], found["value"].strip()))
-        del rest[0]
-    if options and rest and not rest[0]:
-        del rest[0]
-    return options, tuple(rest)
 
 
 class _Reader:
@@ -166,79 +138,63 @@ class _Reader:
     def error(self, line: int, what: str) -> LessonError:
         return LessonError(f"{self.path.name}:{line}: {what}")
 
-    def parts(self) -> Iterator[Prose | Step | Inclusion]:
-        lines = self.text.splitlines()
+    def parts(self) -> Iterator[Prose | Step]:
         done = 0
-        for token in MarkdownIt("commonmark").parse(self.text):
-            if token.type != "fence" or token.map is None:
+        try:
+            found = blocks.find(self.text)
+        except blocks.BlockError as error:
+            raise LessonError(f"{self.path.name}, {error}") from None
+        for block in found:
+            if block.name not in ("lesson", "run"):
                 continue
-            found = DIRECTIVE.fullmatch(token.info.strip())
-            if found is None or not token.markup.startswith("`"):
-                continue
-            start, end = token.map
-            part = self.part(found["name"], found["argument"], start + 1, token)
-            if part is None and found["name"] != "lesson":
-                continue
-            yield from self.prose(lines[done:start])
-            done = end
-            if part is not None:
-                yield part
-        yield from self.prose(lines[done:])
+            yield from self.prose(self.text[done : block.start])
+            done = block.end
+            if block.name == "run":
+                yield self.step(block)
+            elif self.head is not None or self.steps:
+                raise self.error(block.line, "the lesson block comes once, before the first step")
+            else:
+                self.head = block.option
+        yield from self.prose(self.text[done:])
 
-    def prose(self, lines: Sequence[str]) -> Iterator[Prose]:
-        text = "\n".join(lines).strip("\n")
-        if text:
-            yield Prose(text)
+    def prose(self, text: str) -> Iterator[Prose]:
+        if text.strip():
+            yield Prose(text.strip("\n"))
 
-    def part(self, name: str, argument: str, line: int, token: Token) -> Step | Inclusion | None:
-        lines = token.content.splitlines()
-        if name == "run":
-            return self.step(line, lines)
-        if name == "lesson":
-            if self.head is not None or self.steps:
-                raise self.error(line, "{lesson} comes once, before the first step")
-            self.head = dict(split_options(lines)[0])
-        if name == "excerpt":
-            path, *names = argument.split()
-            options = dict(split_options(lines)[0])
-            return Inclusion(
-                path,
-                tuple(name.replace(":", " ") for name in names),
-                "comment" in options,
-                options.get("lines", ""),
-            )
-        return None
-
-    def step(self, line: int, lines: Sequence[str]) -> Step:
+    def step(self, block: Block) -> Step:
         if self.head is None:
-            raise self.error(line, "a step before {lesson}")
-        options, typed = split_options(lines)
+            raise self.error(block.line, "a step before the lesson block")
         varies: list[Template] = []
         seconds = STEP_SECONDS
-        for name, value in options:
-            try:
+        fenced = FENCED.fullmatch(block.body)
+        try:
+            for name, value in block.options:
                 match name:
                     case "varies":
                         varies.append(Template(value))
                     case "seconds":
                         seconds = float(value)
                     case _:
-                        raise self.error(line, f"a step has no option {name!r}: varies, seconds")
-            except (VaryingError, ValueError) as error:
-                raise self.error(line, str(error)) from None
-        if not typed:
-            raise self.error(line, "a step without a line to type")
-        if long := [text for text in typed if len(text) > LONGEST_LINE]:
-            raise self.error(line, f"longer than {LONGEST_LINE} characters: {long[0]!r}")
+                        raise self.error(
+                            block.line, f"a step has no option {name!r}: varies, seconds"
+                        )
+            exchanges = session.parse(fenced["session"]) if fenced else ()
+        except (VaryingError, ValueError) as error:
+            raise self.error(block.line, str(error)) from None
+        if not exchanges:
+            raise self.error(block.line, "a step has to be one ```console block with a typed line")
+        step = Step(self.steps + 1, block.line, exchanges, (*varies, *COMMON), seconds)
+        if long := [text for text in step.typed if len(text) > LONGEST_LINE]:
+            raise self.error(block.line, f"longer than {LONGEST_LINE} characters: {long[0]!r}")
         self.steps += 1
-        return Step(self.steps, line, typed, (*varies, *COMMON), seconds)
+        return step
 
 
 def read(path: Path) -> Lesson:
     """Read a lesson.
 
     Args:
-        path: Its source, named NN-name.md.
+        path: Its page, named NN-name.md.
 
     Raises:
         LessonError: It is none; the text has the line.
@@ -251,11 +207,11 @@ def read(path: Path) -> Lesson:
     title = TITLE.search(text)
     head = reader.head
     if head is None or title is None:
-        raise reader.error(1, "a lesson has a heading and a {lesson} block")
-    if unknown := head.keys() - {"kernel", "minutes", "boot", "patched", "draft"}:
-        raise reader.error(1, f"{{lesson}} has no option {', '.join(sorted(unknown))}")
+        raise reader.error(1, "a lesson has a heading and a lesson block")
+    if unknown := head.keys() - set(OPTIONS):
+        raise reader.error(1, f"the lesson block has no option {', '.join(sorted(unknown))}")
     if not head.get("kernel") or not head.get("minutes", "").isdigit():
-        raise reader.error(1, "{lesson} has to say :kernel: and :minutes:")
+        raise reader.error(1, "the lesson block has to have the options kernel and minutes")
     return Lesson(
         path=path,
         title=title["title"],
@@ -264,7 +220,7 @@ def read(path: Path) -> Lesson:
         parts=parts,
         boot=tuple(head.get("boot", "").split()),
         patched=head.get("patched", ""),
-        draft=head.get("draft") == "yes",
+        recorded=head.get("recorded", ""),
     )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pexpect
 
-from ksmlab.lessons.recorded import Exchange
+from ksmlab.lessons.session import Exchange
 from ksmlab.lessons.source import LessonError
 from ksmlab.vm.interact import END_OF_INPUT, type_into
 

@@ -31,7 +31,7 @@ def environment(*more: Path) -> jinja2.Environment:
 
 
 def svg(picture: Picture) -> str:
-    """Draw a picture: its moments side by side, a legend below."""
+    """Draw a picture: its moments one below the other, so that it fits a phone, and a legend."""
     return (
         environment()
         .get_template("picture.svg.j2")

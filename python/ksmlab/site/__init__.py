@@ -1,10 +1,10 @@
-"""What the documentation needs beyond Sphinx: lessons as they were played, code by its name, the reference."""
+"""The parts of the documentation that are made from sources, and what its site needs beyond Sphinx."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ksmlab.site import excerpts, identifiers, lesson_pages, outside, tables
+from ksmlab.site import comments, identifiers, meanings, outside
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -12,12 +12,9 @@ if TYPE_CHECKING:
 
 
 def setup(app: Sphinx) -> ExtensionMetadata:
-    """Add the directives; Sphinx calls it."""
-    app.add_directive("lesson", lesson_pages.LessonHead)
-    app.add_directive("run", lesson_pages.Run)
-    app.add_directive("excerpt", excerpts.ExcerptDirective)
-    app.add_directive("targets", tables.TargetsDirective)
-    app.add_directive("reference", tables.ReferenceDirective)
+    """Connect the extension; Sphinx calls it."""
     app.add_transform(outside.OutsideLinks)
+    app.add_transform(meanings.MeaningTables)
     app.add_post_transform(identifiers.IdentifierLinks)
+    app.connect("source-read", comments.read)
     return {"parallel_read_safe": True, "parallel_write_safe": True, "version": "1"}

@@ -1,0 +1,31 @@
+"""Expand comments for the site, which no other viewer of Markdown shows.
+
+``<!-- toctree`` lists the pages below an index page, for the navigation; ``<!-- eval-rst`` has directives that document
+Python sources; both end with a line ``-->``. ``<!-- kernel-doc FILE -->`` is the place for the kernel-doc of a file.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from ksmlab.site import tables
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+TOCTREE = re.compile(r"^<!-- toctree\n(?P<pages>.*?)^-->$", re.MULTILINE | re.DOTALL)
+RST = re.compile(r"^<!-- eval-rst\n(?P<rst>.*?)^-->$", re.MULTILINE | re.DOTALL)
+KERNEL_DOC = re.compile(r"^<!-- kernel-doc (?P<file>\S+) -->$", re.MULTILINE)
+
+
+def expand(text: str) -> str:
+    """Return a page with these comments replaced by what they stand for."""
+    text = TOCTREE.sub(r"```{toctree}\n:hidden:\n:glob:\n\n\g<pages>```", text)
+    text = RST.sub(r"```{eval-rst}\n\g<rst>```", text)
+    return KERNEL_DOC.sub(lambda found: tables.render("kernel-doc", found["file"]), text)
+
+
+def read(_app: Sphinx, _page: str, content: list[str]) -> None:
+    """Expand the comments of one page; Sphinx calls it with the text."""
+    content[0] = expand(content[0])
