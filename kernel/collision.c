@@ -253,8 +253,8 @@ static bool expire_some(struct rhashtable_iter *iter)
 /**
  * ksm_collisions_expire - remove samples that no page has had for long
  *
- * Does nothing if fewer than EXPIRE_PASSES / 2 passes have ended since it last
- * examined the set, unless no memory is registered.
+ * Examines the set once in EXPIRE_PASSES / 2 passes, or in every call if no
+ * memory is registered.
  *
  * Context: process context, one thread at a time. Takes ksm_lock, and drops it
  * every SAMPLES_PER_HOLD samples. May sleep.

@@ -13,7 +13,8 @@
  * for this reason adds the sample to a set (collision.c). Pages with a sample
  * in the set are hashed completely.
  *
- * A page that is written outside of these lines counts as unchanged. If it has
+ * A page that is written only outside of the four cache lines of its sample
+ * counts as unchanged. If it has
  * a match, it may be merged, and the next write makes it private again.
  *
  * No lock is needed. If a sample enters or leaves the set after one scan of a
@@ -68,7 +69,7 @@ static u64 hash_sample(const u64 *content)
  *
  * Context: a page-table lock may be held. Does not sleep.
  * Return: the sample. The seed and the offsets of the cache lines are random,
- * so no process can choose pages whose samples collide.
+ * so no process knows which bytes of a page the sample covers.
  */
 u64 ksm_page_sample(struct page *page)
 {

@@ -67,9 +67,10 @@ enum ksm_kind { KSM_STABLE, KSM_UNSTABLE };
  * contain its entries
  * @order: compare @content with the content of the page of @entry. Set *order
  *	to a value less than, equal to, or greater than zero, and return true.
- *	Return false if the page of @entry is gone
- * @dropped: called after the index has removed @entry: because its page is
- *	gone, or in @flush or @retry
+ *	With index=hash, the hashes are equal already, and zero is enough.
+ *	Return false if @entry must leave the index
+ * @dropped: called after the index has removed @entry: because @order returned
+ *	false, or in @flush or @retry
  * @hash_at: with index=hash: for each enum ksm_kind, the offset from an
  *	entry to the u64 that contains its hash in the lowest KSM_HASH_BITS
  *	bits. The caller stores the hash of the key there before it inserts the

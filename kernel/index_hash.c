@@ -268,7 +268,7 @@ static struct ksm_index *hash_create(const struct ksm_index_callbacks *cb)
 
 /*
  * Find the first entry with the hash of @key. Drop entries with the same hash
- * whose page is gone.
+ * that the callback @order rejects.
  */
 static struct ksm_entry *hash_find(struct ksm_index *index, const struct ksm_key *key,
 				   enum ksm_kind kind)

@@ -337,7 +337,8 @@ static bool chunk_forget(struct ksm_chunk *chunk, unsigned long start, unsigned 
 }
 
 /**
- * ksm_items_forget - reset the items of a range that maps no pages any more
+ * ksm_items_forget - reset the items of a range that maps no pages any more, or
+ * whose region is being removed
  * @region: the region; the caller is its only user, or has claimed the range
  * @start: the first byte of the range
  * @end: the first byte after the range

@@ -43,9 +43,9 @@
  *	      MMU notifier start	(secondary MMUs drop the range)
  *	        page-table lock
  *
- * ksm_run_lock serializes writes to "run" and "threads", area->lock REGISTER
- * and REMOVE on one area, and prune_lock walks over all nodes. No thread holds
- * two of these.
+ * ksm_run_lock serializes writes to "run" and "threads". area->lock serializes
+ * REGISTER and REMOVE on one area. prune_lock serializes walks over all nodes.
+ * No thread holds two of these.
  *
  * Page locks are not in this order, because the driver only tries them.
  *
@@ -53,17 +53,19 @@
  * the index, the stable nodes, the pass and the counters. All clients of the
  * driver share ksm_lock, so a thread that holds it never waits for another
  * process: it waits for no mmap lock, takes no page fault, and makes no
- * allocation that can sleep. Scanners examine and replace pages without
- * ksm_lock, and the unmerge loop drops it for each batch of pages.
+ * allocation that can sleep. Scanners collect candidates and replace pages
+ * without ksm_lock, and the unmerge loop drops it for each batch of pages. With
+ * index=tree, each search compares pages under ksm_lock.
  *
  * After retaking ksm_lock, a thread checks again what it read before. The
  * following rules hold even while ksm_lock is dropped, and need no check:
  *
  *  - A region with users (@users of struct ksm_region) is not freed. Only the
  *    thread that marked a region "leaving" frees it.
- *  - Only the scanner that has claimed a range allocates or frees the chunk in
- *    it. A chunk is not freed while one of its items is KSM_ITEM_MERGING.
- *  - Only the scanner that set an item to KSM_ITEM_MERGING changes that item.
+ *  - While a scanner has claimed a range, no other thread allocates or frees
+ *    the chunk in it. A chunk is not freed while one of its items is
+ *    KSM_ITEM_MERGING.
+ *  - Only the scanner that set an item to KSM_ITEM_MERGING changes its state.
  *  - A kernel page is not freed while a merge job holds a reference to it. Only
  *    the scanner that allocated a kernel page fills it.
  */
@@ -110,7 +112,8 @@
  *	...)
  * @KSM_SKIP_BUSY: the page is locked or under migration, the mmap lock is
  *	contended, or another scanner is about to fill the kernel page
- * @KSM_SKIP_CHANGED: the page was written, moved or unmapped before the merge
+ * @KSM_SKIP_CHANGED: the page was written, moved or unmapped before the merge,
+ *	or it differs from the kernel page because of a hash collision
  * @KSM_SKIP_THP_SPLIT: the page is part of a huge page that cannot be split now
  * @KSM_SKIP_LIMIT: the page has a match, but max_kernel_pages is reached
  * @KSM_SKIP_NO_MEMORY: an allocation failed
@@ -166,7 +169,8 @@ enum ksm_state {
 /**
  * enum ksm_break - why an address no longer maps its kernel page
  * @KSM_BREAK_WRITTEN: the process wrote to it, or mapped another page there
- * @KSM_BREAK_UNMAPPED: the process unmapped it, or has exited
+ * @KSM_BREAK_UNMAPPED: the process unmapped it or has exited, the page has a
+ *	memory error, or the region was removed
  * @KSM_BREAK_UNMERGED: the driver gave the process its own copy
  * @KSM_BREAK_ZEROED: the zero page was mapped in its place
  */
@@ -225,9 +229,9 @@ struct ksm_item {
  * pass after KSM_IDLE_MIN idle passes, then for two, and finally, after
  * KSM_IDLE_MAX, for 2^(KSM_IDLE_MAX - KSM_IDLE_MIN) passes. A chunk with merged
  * or changing pages is never skipped. Its unchanged pages are hashed in every
- * pass until they have been unchanged KSM_IDLE_MIN times, then in every second
- * pass, then in every fourth, and finally, after KSM_IDLE_MAX times, in one of
- * 2^(KSM_IDLE_MAX - KSM_IDLE_MIN) passes.
+ * pass until they have been unchanged more than KSM_IDLE_MIN times, then in
+ * every second pass, then in every fourth, and finally, after KSM_IDLE_MAX
+ * times, in one of 2^(KSM_IDLE_MAX - KSM_IDLE_MIN) passes.
  */
 #define KSM_IDLE_MIN		4
 #define KSM_IDLE_MAX		9
@@ -297,7 +301,8 @@ struct ksm_area {
  * @merged: the number of items that are KSM_ITEM_MERGED
  * @users: the number of holds that keep the region from being freed: one for
  *	each claimed range, one for each partner job (struct ksm_jobs), and one
- *	for each thread that unmerges or reaps the region
+ *	for each thread that keeps its place in ksm_regions by it (the reaper,
+ *	and a writer of run=2)
  * @leaving: the region is being removed; scanners and the reaper do not enter
  *	it
  * @freeing: the items are being reset; no thread may unmerge the region any
@@ -328,8 +333,8 @@ struct ksm_region {
  *	a search finds another node with the same content
  * @pfn: the number of the page frame of the kernel page; 0 once the node has
  *	been dropped. The node holds no reference: the page lives as long as
- *	page tables map it or a merge uses it. Until the node is dropped, the
- *	private field of the page points to the node
+ *	page tables map it or a merge uses it. Until the page is freed or the
+ *	node is dropped, the private field of the page points to the node
  * @hash: unless @full: the hash under which the node is in the index
  * @complete: unless @full: @hash is a hash of the complete page. The sample of
  *	the page has collided, and the node keeps it in the set (collision.c)
@@ -375,7 +380,7 @@ struct ksm_node {
  * @kernel_pages: kernel pages in use. Mainline KSM calls this pages_shared
  * @zero_pages: page frames saved because the kernel mapped the zero page in
  *	place of pages of zeros when a scanner split a huge page. They are not
- *	part of pages_shared. Each is counted until a scanner finds its address
+ *	part of @shared. Each is counted until a scanner finds its address
  *	written or unmapped, or its region is removed. Linux 6.1 does not map
  *	the zero page there. The ksm_zero_pages of mainline KSM counts other
  *	pages: those that KSM itself has replaced by the zero page

@@ -184,8 +184,9 @@ static void merge_partners(struct ksm_jobs *jobs)
 }
 
 /*
- * The first page of a new kernel page was not replaced. With index=hash, the
- * kernel page therefore has no content: cancel the other jobs for it.
+ * The first page that a new kernel page was to replace has not been replaced.
+ * With index=hash, the kernel page therefore has no content: cancel the other
+ * jobs for it.
  */
 static void cancel_own(struct ksm_jobs *jobs, const struct ksm_job *there)
 {
@@ -246,7 +247,7 @@ static void finish(struct ksm_job *job)
 	bool zeroed = test_and_clear_bit((job->addr - chunk->start) / PAGE_SIZE, chunk->zeroed);
 
 	job->item->state = KSM_ITEM_PLAIN;
-	/* If the kernel page has a memory error, its node has been dropped. */
+	/* If the kernel page has a memory error, its node may be dropped. */
 	if (job->collided && node)
 		record_collision(job, node);
 	if (job->why) {

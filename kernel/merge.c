@@ -6,9 +6,10 @@
  * allocates a kernel page, which no process can write, and replaces every equal
  * page by it. Each replacement is independent of the others: the driver first
  * makes sure that no process can write the old page, and then compares it with
- * the kernel page. The first page that a new kernel page replaces is copied
- * instead. The expensive steps, locking and the TLB flush, are done once for
- * several pages that are close to each other (WRPROTECT_MAX_PAGES).
+ * the kernel page. With index=hash, the first page that a new kernel page
+ * replaces is copied instead. The expensive steps, locking and the TLB flush,
+ * are done once for several pages that are close to each other
+ * (WRPROTECT_MAX_PAGES).
  */
 #include <linux/highmem.h>
 #include <linux/huge_mm.h>
@@ -245,8 +246,8 @@ static enum ksm_skip split(struct ksm_job *job)
 }
 
 /*
- * Set VM_NOHUGEPAGE on all mappings of a region. Returns false if the mmap lock
- * is contended.
+ * Set VM_NOHUGEPAGE on the mappings of a region whose pages may be merged.
+ * Returns false if the mmap lock is contended.
  */
 static bool refuse_huge_pages(struct ksm_region *region)
 {
@@ -349,7 +350,7 @@ static unsigned int merge_run(struct ksm_region *region, struct ksm_job *jobs, u
  * ksm_merge - replace pages by kernel pages of the same content
  * @jobs: the merge jobs, sorted by address, all of one chunk; the result of
  *	each is stored in its @why. The caller holds no reference to any of the
- *	pages, nor to any part of a huge page that one belongs to.
+ *	pages, nor to any part of a huge page that contains one of them.
  * @nr: the number of jobs, at most KSM_BATCH
  *
  * A page that is not replaced stays mapped as before, except that a huge page

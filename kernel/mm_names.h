@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Rename the mm functions that mm_symbols.c forwards to.
+ * Rename the wrappers that mm_symbols.c defines for mm functions.
  *
- * The source calls these functions by the kernel's names, but their symbols
- * need other names: if /proc/kallsyms lists two symbols of the same name,
+ * The source calls the wrappers by the kernel's names, but their symbols need
+ * other names: if /proc/kallsyms lists two symbols of the same name,
  * kprobes, perf and bpf refuse to attach to either. Kbuild makes the compiler
  * include this file before any header. So the declarations in the kernel's
  * headers, and the calls in their inline functions, are renamed as well, and

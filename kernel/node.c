@@ -46,9 +46,9 @@ static DEFINE_MUTEX(prune_lock);
 static struct ksm_node *prune_next;
 
 /*
- * Nodes examined before ksm_lock is dropped, and nodes examined in one call. A
- * node that may return to the index counts as SEARCH_COST nodes, because the
- * index is searched for its content.
+ * Nodes examined before ksm_lock is dropped, and nodes examined in one call.
+ * For NODES_PER_HOLD, a node that may return to the index counts as SEARCH_COST
+ * nodes, because the index is searched for its content.
  */
 #define NODES_PER_HOLD	256
 #define NODES_PER_CALL	(1 << 16)
@@ -167,7 +167,8 @@ static void node_free(struct ksm_node *node)
 /**
  * ksm_node_dropped - detach a node from its kernel page, and free it if unused
  * @node: the node, which has just left the index or the list of full nodes,
- *	because its page has been freed or has a memory error
+ *	because its page has been freed or has a memory error, or because the
+ *	module is being unloaded
  *
  * If items still point to the node, the last of them frees it. If the page is
  * still mapped (by a forked child, for example), it becomes an ordinary page.
@@ -307,8 +308,8 @@ uncharge:
  * @content: the page to copy, which no process can write
  *
  * Context: a page-table lock may be held. Does not sleep.
- * Return: true if the content was copied; false, with nothing copied, if the
- * hash of @content is not @hash.
+ * Return: true if the content was copied; false, with nothing copied, if
+ * neither the hash nor the sample of @content is @hash.
  */
 bool ksm_kpage_fill(struct page *kpage, u64 hash, struct page *content)
 {
@@ -375,10 +376,11 @@ struct ksm_node *ksm_node_of(struct page *page)
 }
 
 /*
- * Can no page be merged with a kernel page, because it has max_page_sharing
- * mappings? The page has one reference for each mapping, one for each queued
- * merge job, and @held references of the caller. Any other reference makes the
- * node full too early; ksm_nodes_prune() later puts it back into the index.
+ * Does a kernel page have max_page_sharing mappings, so that no more pages can
+ * be merged with it? The page has one reference for each mapping, one for each
+ * queued merge job, and @held references of the caller. Any other reference
+ * makes the node full too early; ksm_nodes_prune() later puts it back into the
+ * index.
  */
 static bool is_full(const struct ksm_node *node, int held)
 {
@@ -438,8 +440,8 @@ struct ksm_node *ksm_node_find(struct page *page, u64 hash, u64 sample)
 
 /**
  * ksm_node_collided - handle a hash collision between a page and a kernel page
- * @node: the node of the kernel page; it is indexed by a hash of the complete
- *	page from now on
+ * @node: the node of the kernel page; on success it is indexed by a hash of the
+ *	complete page, unless another node has that hash
  * @mm: the mm of the page; its memory cgroup is charged for the record of the
  *	collision
  *
@@ -525,7 +527,10 @@ static void node_reindex(struct ksm_node *node)
 	node->full = false;
 	/* find() has shown that this does not fail. */
 	node_insert(node, &key, sample);
-	/* One page can be in the unstable index, because this node was full. */
+	/*
+	 * While this node was full, one equal page may have entered the
+	 * unstable index.
+	 */
 	if (ksm_index_ops->retry)
 		ksm_index_ops->retry(ksm_index, &key);
 }

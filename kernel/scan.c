@@ -16,7 +16,7 @@
 
 #include "ksm.h"
 
-/* The maximum number of chunks skipped under one hold of ksm_lock. */
+/* ksm_lock is dropped once at least this many chunks have been skipped. */
 #define CHUNKS_PER_HOLD	256
 
 /**

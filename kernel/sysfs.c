@@ -39,7 +39,7 @@ static bool kernel_ksm_hidden;
 
 static char *sysfs = "auto";
 module_param(sysfs, charp, 0444);
-MODULE_PARM_DESC(sysfs, "directory in /sys/kernel/mm: auto (ksm, or ksm_dev if the kernel's own KSM has ksm) or takeover (replace the directory of the kernel's own KSM, which must be stopped)");
+MODULE_PARM_DESC(sysfs, "directory in /sys/kernel/mm: auto (ksm, or ksm_dev if ksm exists already) or takeover (replace the directory of the kernel's own KSM, which must be stopped)");
 
 static int sysfs_dir_get(char *buffer, const struct kernel_param *kp)
 {

@@ -158,7 +158,7 @@ static int break_cow(struct vm_area_struct *vma, struct unmerge_job *job)
 }
 
 /*
- * Cause such faults for jobs whose addresses are in one VMA. Stop early if a
+ * Call break_cow() for jobs whose addresses are in one VMA. Stop early if a
  * fault fails, or if another thread waits for the mmap lock or the CPU. The
  * caller holds the mmap lock.
  *
@@ -303,7 +303,7 @@ static int unmerge_chunk(struct ksm_chunk *chunk, bool force)
  *
  * A scanner must neither wait for the mmap lock nor invoke the OOM killer. A
  * page fault can invoke the OOM killer if no page is available. So the function
- * first allocates and frees a page in a way that cannot.
+ * first allocates a page without invoking the OOM killer, and frees it.
  *
  * Context: ksm_lock must not be held. May sleep.
  * Return: true if @addr does not map @kpage any more.
@@ -335,10 +335,9 @@ bool ksm_undo_merge(struct mm_struct *mm, unsigned long addr, struct page *kpage
 }
 
 /*
- * Find the next page of a region, at or after @addr, that may be a kernel page
- * to whose node its item is not linked yet. If there is one before the end of
- * the page table, set @item to its item, and walk->page to the page, with a
- * reference.
+ * Find the next page of a region, at or after @addr, whose item may have to be
+ * linked to a node. If there is one before the end of the page table, set @item
+ * to its item, and walk->page to the page, with a reference.
  *
  * The caller does not hold ksm_lock, and continues at walk->next. Returns 0, or
  * a negative error.
@@ -442,9 +441,9 @@ int ksm_unmerge_region(struct ksm_region *region, bool force)
  *
  * Context: takes ksm_lock. May sleep. All scanners have stopped, and the caller
  * holds ksm_run_lock so that they stay stopped.
- * Return: 0 on success; the first error otherwise, and some pages are still
- * merged: -EINTR, -ENOMEM, or -EFAULT if a page cannot be copied (see
- * ksm_area_remove()).
+ * Return: 0 on success. On failure, some pages are still merged, and the first
+ * error is returned: -EINTR; -ENOMEM; or -EFAULT if a page cannot be copied
+ * (see ksm_area_remove()).
  */
 int ksm_unmerge_all(void)
 {

@@ -5,8 +5,8 @@
  * ksm_walk_next() finds the next page, or the reason to skip a range.
  * ksm_walk_batch() is the fast path: it hashes many pages under one hold of the
  * page-table lock, but stops at anything that is not an ordinary page. Here a
- * page is ordinary if it is present, is no device page, has no memory error,
- * and has not been merged by the kernel's own KSM.
+ * page is ordinary if it is present, is neither the zero page nor a device
+ * page, has no memory error, and has not been merged by the kernel's own KSM.
  */
 #include <linux/dax.h>
 #include <linux/highmem.h>
@@ -25,8 +25,8 @@
  * @vma: the VMA
  *
  * File mappings are skipped, even private ones, whose written pages are
- * anonymous. A kernel page is not anonymous. So truncating the file would treat
- * it as a page of the file and unmap it, and the process would lose its data.
+ * anonymous. A kernel page is not anonymous. So punching a hole in the file
+ * would unmap it like a page of the file, and the process would lose its data.
  *
  * Context: the mmap lock must be held.
  * Return: KSM_SKIP_NONE if the pages may be merged; otherwise the reason.
@@ -188,8 +188,8 @@ void ksm_walk_next(struct mm_struct *mm, unsigned long addr, unsigned long end,
 }
 
 /*
- * Returns the number of the pass, from which is_idle() chooses the pages to
- * leave out. Returns 0 if no page is left out: the idle counts are out of date,
+ * Returns the number of the pass, by which is_idle() chooses the pages to leave
+ * out. Returns 0 if no page is left out: the idle counts are out of date,
  * or the chunk itself is skipped in most passes. ksm_lock is not held: if
  * another thread wakes a page or the chunk now, the next pass hashes the page.
  */
