@@ -140,10 +140,12 @@ build: $(STAMP) ## build the modules for every tested kernel that this host's ar
 kernels: $(STAMP) ## fetch the newest revision of each tested kernel that this host's archive has
 	@$(KSMLAB) kernels fetch
 
-lint: $(STAMP) ## ruff, mypy, stale pages and drawings, subjects of commits, gcc W=1, sparse, checkpatch
+lint: $(STAMP) ## ruff, mypy, spelling and words, stale pages and drawings, subjects of commits, gcc W=1, sparse, checkpatch
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
+	@$(BIN)/codespell
+	@$(BIN)/python -m ksmlab.prose
 	@$(BIN)/python -m ksmlab.site.pages --check
 	@PYTHONPATH=docs $(BIN)/python -m drawings --check
 	@$(KSMLAB) lint-commits

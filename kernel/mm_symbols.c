@@ -200,10 +200,10 @@ static int find_kallsyms_lookup_name(void)
 
 /*
  * Check that the running kernel is the build whose headers this module was
- * compiled with. The module loader compares only the release and the checksum
- * of each exported function. Functions that this file looks up by name have no
- * checksum, but their prototypes and structures may differ between two builds
- * of one release.
+ * compiled with. The module loader compares only the checksum of each exported
+ * function, or the release if the kernel has no such checksums. Functions that
+ * this file looks up by name have no checksum, but their prototypes and
+ * structures may differ between two builds of one release.
  */
 static int check_kernel(void)
 {
