@@ -35,5 +35,6 @@
 /* Not wrappers: inline functions that gcc sometimes emits as symbols. */
 #define pmd_pfn					ksm_sym_pmd_pfn
 #define jhash					ksm_sym_jhash
+#define rht_key_get_hash			ksm_sym_rht_key_get_hash
 
 #endif /* KSM_MM_NAMES_H */

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-#: Names that no source file chooses: the compiler's copies and constructors, the linker's tables, and descriptors of
-#: module parameters. None of them is a function that a probe could be meant for.
-GENERATED = re.compile(r"\.\d+$|^orc_header$|^__(start|stop)_|^__param_|^_sub_[DI]_")
+#: Names that no source file chooses: static variables of functions, the compiler's constructors, the linker's tables,
+#: and descriptors of module parameters. None of them is a function that a probe could be meant for.
+GENERATED = re.compile(
+    r"(?<!\.constprop)(?<!\.isra)(?<!\.part)\.\d+$|^orc_header$|^__(start|stop)_|^__param_|^_sub_[DI]_"
+)
 EVENTS = Path("/sys/kernel/tracing/kprobe_events")
 
 
