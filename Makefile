@@ -80,7 +80,7 @@ test-vm: $(STAMP) ## the VM tests only, on the quickest kernel that is here
 bench: $(STAMP) ## measure the driver beside the kernel's own KSM: build/bench/index.html (an hour or two; BENCH=--quick)
 	@$(KSMLAB) bench $(BENCH)
 
-bench-check: $(STAMP) ## count instructions: fail if a workload is over 5% dearer than its baseline (BENCH=--update)
+bench-check: $(STAMP) ## count instructions: fail if a workload costs over 5% more than its baseline (BENCH=--update)
 	@$(KSMLAB) bench --check $(BENCH)
 
 bench-latency: $(STAMP) ## trace how long the scanners keep others from the CPU, on a kernel built for it: build/bench/latency.json

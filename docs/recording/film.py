@@ -16,9 +16,9 @@ from recording.cast import RecordingError
 if TYPE_CHECKING:
     from recording.cast import Cast
 
-#: A state is shown no longer than this (seconds): nobody wants to watch a machine wait.
+#: The longest time that a state is shown, in seconds: the film cuts the machine's waiting times.
 LONGEST = 1.0
-#: And no shorter, but for the last, which is there to be read.
+#: The shortest time that a state is shown, except the last one, which stays long enough to be read.
 SHORTEST = 0.2
 LAST = 6.0
 STYLE = Path(__file__).with_name("terminal.css")

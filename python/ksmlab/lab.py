@@ -136,7 +136,7 @@ class Lab:
             kernel: What to build for.
             variables: More make variables.
             suffix: Added to the directory's name, so that another set of variables has a build of its own.
-            fresh: Build everything anew, so that the log has what is said of every file.
+            fresh: Rebuild everything, so that the log has the compiler's messages for every file.
         """
         with self.progress.step(f"{kernel.name}: building the modules"):
             return build_modules(

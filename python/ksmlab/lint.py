@@ -49,10 +49,10 @@ def check_build(lab: Lab, name: str) -> None:
 
 
 def fetch_checkpatch(lab: Lab) -> Path:
-    """Give the kernel's checkpatch.pl, fetched with the sources of the host's own release.
+    """Return the path of the kernel's checkpatch.pl, fetched with the sources of the host's own release.
 
     Raises:
-        FetchError: It cannot be had.
+        FetchError: The archive does not have the sources, or they cannot be fetched.
     """
     with lab.progress.step("finding checkpatch"):
         place = lab.store.tool("checkpatch", SOURCE_PACKAGE, CHECKPATCH_FILES, lab.progress.note)
@@ -98,7 +98,7 @@ def lint_kernel(lab: Lab) -> None:
 
     Raises:
         BuildError: Something is complained about.
-        FetchError: checkpatch or a kernel cannot be had.
+        FetchError: checkpatch or a kernel cannot be fetched.
     """
     check_style(lab)
     for name in lab.tested_names():

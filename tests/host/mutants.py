@@ -62,7 +62,8 @@ class Mutant:
 
 
 MUTANTS = (
-    # A guest goes on with the old frame. That is kept, and zeroed: it reads zeros at once, and its writes break nobody.
+    # The guest goes on using the old frame. KEEP_FRAMES keeps that frame allocated and zeroes it: the guest reads zeros
+    # at once, and its writes damage no other memory.
     Mutant(
         name="secondary MMUs are not told",
         edits=(
@@ -256,7 +257,7 @@ MUTANTS = (
         test="tests/vm/test_idle_pages.py::test_collisions_are_forgotten_when_their_pages_are_gone",
         sign=r"WaitTimeoutError: waited \d",
     ),
-    # Pages that have been given copies of their own already are found in the index, and merged anew.
+    # The scanner finds pages that the removal has already unmerged in the index, and merges them again.
     Mutant(
         name="what is being removed still merges",
         edits=(
@@ -266,7 +267,7 @@ MUTANTS = (
                 "",
             ),
         ),
-        test="tests/vm/test_ioctls.py::test_what_is_being_removed_merges_with_nobody",
+        test="tests/vm/test_ioctls.py::test_pages_of_a_region_being_removed_do_not_merge",
         sign=r"\d+ pages of what was removed are merged",
     ),
     # Two locks, each taken while the other is held: lockdep needs no deadlock to see it, and the

@@ -158,11 +158,11 @@ with machine:
         (signal.SIGINT, ()),
         (signal.SIGTERM, ()),
         (signal.SIGKILL, ()),
-        # Who started it ignores the hangup of a terminal, and so would all that it starts.
+        # A parent that ignores SIGHUP passes this on to the processes that it starts.
         (signal.SIGKILL, ("nohup",)),
     ],
 )
-def test_the_vm_ends_with_whoever_booted_it(
+def test_vm_ends_with_the_process_that_booted_it(
     number: signal.Signals, prefix: tuple[str, ...]
 ) -> None:
     env = {**os.environ, "PYTHONPATH": f"{CHECKOUT / 'python'}:{CHECKOUT / 'tests/host'}"}

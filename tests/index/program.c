@@ -4,7 +4,7 @@
  * and for each command a line on standard output.
  *
  * Pages are small here, and have numbers. Each is allocated by itself, and freed as
- * soon as the index has it no longer, so that a sanitizer sees whoever looks again.
+ * soon as the index drops it, so that a sanitizer reports any later access.
  *
  *	create			"ok", or "none" when there was no memory
  *	weak BITS		hashes have only so many bits from here on; before "create"

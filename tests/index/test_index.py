@@ -104,7 +104,7 @@ def test_many_entries(program: Path, name: str) -> None:
 
 
 def test_a_search_has_a_limit(program: Path) -> None:
-    """Contents that somebody has chosen to meet in one hash cost merges, not time."""
+    """Contents that an attacker has chosen to collide in one hash cost merges, not time."""
     limit = 20
     with an_index(program, "hash", weak=True) as index:
         for number in range(200):

@@ -1,4 +1,4 @@
-"""The baseline, and the check against it: dearer, missing, new, and of another build of the kernel."""
+"""The check against the baseline: increased, missing and new figures, and figures of another kernel build."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ def checked(now: Results, stored: Path, *, update: bool = False, wanted: Wanted 
 
 
 @pytest.mark.parametrize(
-    ("before", "dear"), [(1000, False), (953, False), (951, True), (None, False)]
+    ("before", "regressed"), [(1000, False), (953, False), (951, True), (None, False)]
 )
-def test_five_percent_dearer_is_too_dear(before: int | None, dear: bool) -> None:
-    assert Change(COST, before).too_dear is dear
+def test_increase_of_over_5_percent_is_a_regression(before: int | None, regressed: bool) -> None:
+    assert Change(COST, before).regressed is regressed
 
 
 def test_costs_are_the_figures_that_instructions_make_up() -> None:
@@ -74,7 +74,7 @@ def test_the_same_figures_are_good(stored: Path) -> None:
     assert "--update" not in text
 
 
-def test_a_workload_that_has_become_dearer(stored: Path) -> None:
+def test_check_fails_and_names_the_figure_that_has_increased(stored: Path) -> None:
     now = results(*GOOD.samples[:2], sample("sparse", HASH, cpu_to_goal_ns=300, steady_pass_ns=220))
     with pytest.raises(VmError, match=r"more than 5%: sparse \(hash, steady_pass_ns\)\."):
         checked(now, stored)

@@ -1,4 +1,4 @@
-"""The engines, as far as they need no kernel: whose time is counted, what rests, and how they are set."""
+"""The parts of the engines that need no kernel: the accounting of CPU time, idle pages, and settings."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from ksmlab.bench.engines import HASH_REST, DriverEngine, read_all
 @pytest.mark.parametrize(
     ("counted", "woken", "used"),
     [
-        # Woken when due, but for what a wake-up takes: what the kernel has counted.
+        # The process woke up with the usual delay: the kernel's count is right.
         (900, 1050, 900),
-        # It kept the CPU for 500 more, which the kernel has counted as the other's.
+        # The scanner kept the CPU for 500 more, which the kernel has charged to the process.
         (900, 1550, 1400),
-        # The host kept the VM waiting before the timer came: that is counted already.
+        # The host did not run the VM before the timer expired: the kernel has counted that already.
         (1500, 1550, 1500),
-        # It slept for most of the time.
+        # The scanner slept for most of the time.
         (10, 1052, 12),
     ],
 )
-def test_what_a_scanner_runs_on_for_is_its_own(
+def test_time_until_the_scanner_yields_the_cpu_counts_as_its_own(
     counted: int, woken: int, used: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(engines.time, "sleep", lambda _seconds: None)
@@ -42,16 +42,16 @@ def test_what_a_scanner_runs_on_for_is_its_own(
     engine.close()
 
 
-def test_what_rests_is_what_the_driver_has_rest() -> None:
+def test_idle_passes_agree_with_the_drivers_constants() -> None:
     source = (Path(__file__).resolve().parents[2] / "kernel/ksm.h").read_text()
     least, most = (
         int(re.findall(rf"#define KSM_IDLE_{end}\s+(\d+)", source)[0]) for end in ("MIN", "MAX")
     )
     longest = 1 << (most - least)
     assert HASH_REST.cycle == longest + 1
-    # One busy pass, a look for each further step of quiet, and the rests of 1, 2, 4 ... between them.
+    # One active pass, a scan for each further idle step, and between them the skipped passes: 1, 2, 4 ...
     assert HASH_REST.settle >= 1 + most + (longest - 1)
-    # The three that are measured come after one that has begun before, and one more.
+    # The measured passes come after one that had already begun, and one more.
     assert 1 + least >= 2 + figures.FULL_PASSES
 
 

@@ -335,7 +335,7 @@ def test_samples_are_drawn_but_where_instructions_are_counted(
     modules.load_any()
     modules.load("hash")
     loads = [argv[2:] for argv in commands if argv[0] == "insmod" and len(argv) > 2]
-    # Anew for each measurement, with the same index, too.
+    # The driver is loaded again for each measurement, also with the same index.
     assert loads == 2 * [["sysfs=auto", f"hash_seed={seed}", "index=hash"]]
 
 

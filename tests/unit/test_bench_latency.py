@@ -38,7 +38,7 @@ def test_a_trace_of_nothing_yet() -> None:
     assert parse("# tracer: preemptoff\n#\n") is None
 
 
-def test_a_tracer_begins_anew_each_time_it_is_asked(tmp_path: Path) -> None:
+def test_tracer_resets_after_each_take(tmp_path: Path) -> None:
     (tmp_path / "available_tracers").write_text("preemptoff irqsoff nop\n")
     (tmp_path / "options").mkdir()
     (tmp_path / "options/function-trace").write_text("1")

@@ -144,7 +144,7 @@ def test_a_goal_that_neither_reaches_is_a_target_that_is_not_met() -> None:
     samples = [sample("churn", "in_kernel"), sample("churn", "hash")]
     verdict = only(judge(Summary(samples), (target,)))
     assert (verdict.met, verdict.ratio, verdict.reason) == (False, None, targets.NEVER_BOTH)
-    # Nothing to reach, and nobody to compare with: no verdict.
+    # No goal to reach, or no other engine to compare with: no verdict.
     nothing = [sample("churn", "in_kernel", possible=0), sample("churn", "hash", possible=0)]
     assert judge(Summary(nothing), (target,)) == ()
     assert judge(Summary(runs("churn", "hash", "wall_to_goal_ns", [1])), (target,)) == ()

@@ -41,7 +41,7 @@ def test_a_planted_failure_shrinks_and_its_program_replays_it(
     with pytest.raises(FuzzError) as caught:
         play(PlantedMachine, 300, SEED, steps=STEPS, options="--kernel planted ")
     program = caught.value.program
-    # Whole lines of it, for whoever copies it from the report.
+    # The report has the program as whole lines, so that a reader can copy it.
     assert f"\n{capsys.readouterr().out}".endswith(f"\n{program}\n")
     assert "ksmlab vm run --kernel planted -- " in program
     # Two steps would do; what Hypothesis comes to is short, and not always the shortest.
@@ -86,7 +86,7 @@ CONSOLE = """\
 [   20.1] fuzz: 1: wait(passes=1)
 [   20.2] fuzz: 2: fork(process=3)
 [   21.0] fuzz: 1: map(process=0, first=2, count=3, prot='rw')
-[   21.1] something of somebody else's
+[   21.1] a line of another driver
 [   21.2] fuzz: 2: descriptor(process=1, area=0, how='dup', to=5)\r
 [   21.3] Kernel panic - not syncing: it
 """

@@ -1,4 +1,4 @@
-"""Typing at a console: what comes back is told from what was typed, and from the prompts."""
+"""Typing at a console: the output is separated from the typed text and from the prompts."""
 
 from __future__ import annotations
 

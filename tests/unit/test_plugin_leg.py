@@ -29,7 +29,7 @@ def make_leg(deadline: float = 1.0) -> Any:
     return Leg(KERNEL, plan, Accel(kvm=False, why=""), lambda _line: None)
 
 
-def test_how_long_all_tests_take_is_nobodys_business(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_session_of_tests_has_no_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     configs: list[MachineConfig] = []
 
     def no_machine(_kernel: Kernel, config: MachineConfig, **_: object) -> None:

@@ -1,4 +1,4 @@
-"""What the plugin does with a project before its first VM: what cannot be had is said once, and nothing is run."""
+"""The plugin's checks before the first VM: it reports a missing kernel or module once, and runs no test."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_run_ends_at_once_if_the_build_directory_cannot_be_written_to(
 
 
 @pytest.mark.parametrize("kernel", ["smal", "no-such-file"])
-def test_a_kernel_that_nobody_knows_ends_a_run_that_wants_it(project: Path, kernel: str) -> None:
+def test_unknown_kernel_ends_only_a_run_with_vm_tests(project: Path, kernel: str) -> None:
     (project / "pytest.ini").write_text(CONFIGURATION.format(kernel=kernel))
     if kernel == "no-such-file":
         (project / "kernels.toml").unlink()
@@ -147,7 +147,7 @@ class Item:
         return None
 
 
-def test_what_cannot_be_had_is_tried_once() -> None:
+def test_failed_build_is_not_retried_for_each_test() -> None:
     tries = []
 
     def make_leg(name: str) -> Leg:

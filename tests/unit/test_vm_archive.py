@@ -22,7 +22,7 @@ CONTROL = """\
 Package: thing
 Version: 1.0-1
 Architecture: all
-Maintainer: nobody <nobody@example.org>
+Maintainer: A Maintainer <maintainer@example.org>
 Description: a thing
 """
 

@@ -62,7 +62,7 @@ def test_build_gives_the_modules(source: Path, kernel: Path, tmp_path: Path) -> 
         built.module("other")
 
 
-def test_other_variables_build_anew(source: Path, kernel: Path, tmp_path: Path) -> None:
+def test_other_variables_rebuild_everything(source: Path, kernel: Path, tmp_path: Path) -> None:
     build_modules(source, kernel, tmp_path / "b")
     (tmp_path / "b/left.o").touch()
     build_modules(source, kernel, tmp_path / "b")
@@ -82,7 +82,7 @@ def test_an_error_has_the_compilers_words(source: Path, kernel: Path, tmp_path: 
 
 
 def lives(process: Path) -> bool:
-    """Say whether a process is there, and not only waiting for somebody to take note of its end."""
+    """Return whether a process exists and is not a zombie."""
     try:
         return (process / "stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:

@@ -147,7 +147,7 @@ def test_a_limit_passes(tmp_path: Path) -> None:
         assert time.monotonic() - start < 5
 
 
-def test_an_idle_limit_begins_anew_with_each_output(tmp_path: Path) -> None:
+def test_idle_limit_starts_again_with_each_output(tmp_path: Path) -> None:
     with session() as channel:
         script = "for i in 1 2 3 4 5 6; do sleep 0.3; echo $i; done; sleep 60"
         request = channel.request(

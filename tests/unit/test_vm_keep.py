@@ -34,7 +34,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kept]:
         channel=SimpleNamespace(console=console),
     )  # fmt: skip
     made = keep(machine, Ports(()), "it failed", {}, {})
-    # A Popen that is let go of while its process runs would be warned of now.
+    # Python would warn now if the Popen had been freed while its process runs.
     gc.collect()
     yield made
     console.process.kill()
@@ -66,9 +66,7 @@ def test_another_process_of_its_number_is_left_alone(made: Kept) -> None:
             other.kill()
 
 
-def test_what_is_somebody_elses_is_not_looked_at(
-    made: Kept, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_vms_of_other_users_are_not_listed(made: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
     assert kept() == []
     assert Path(made.directory, FACTS).is_file()

@@ -40,7 +40,7 @@ modules_install:
 
 
 class FakeApt:
-    """An archive with one source package, which is packed anew each time."""
+    """An archive with one source package, which each unpack() creates again."""
 
     def __init__(self, version: str = "6.1.9-1", hook: str = "") -> None:
         self.version = version
@@ -285,7 +285,7 @@ def test_a_build_that_is_killed_leaves_no_entry(
 ) -> None:
     context = multiprocessing.get_context("spawn")
     begun = tmp_path / "begun"
-    # It prints until nobody listens any more, as a build does.
+    # Like a build, it prints until the reader of its output is gone.
     hook = f"echo $$ > {begun}.new; mv {begun}.new {begun}; while echo line; do sleep 0.05; done"
     process = context.Process(target=_build, args=(spec, store.cache, hook))
     process.start()
@@ -298,7 +298,7 @@ def test_a_build_that_is_killed_leaves_no_entry(
     while Path(f"/proc/{child}/cmdline").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not Path(f"/proc/{child}/cmdline").exists(), (
-        "the compiler goes on with nobody to hear it"
+        "the compiler still runs although the build was killed"
     )
     assert store.find("k") is None
     assert shelf(store), "it was killed before it could clean up"

@@ -249,7 +249,7 @@ def test_waiver_covers_its_own_leak_only(kmemleak: Kmemleak, tmp_path: Path) -> 
     assert tear_down(["a.py"], str(allow)) == [""]
 
 
-def test_where_there_is_no_kmemleak_nobody_looks(
+def test_without_kmemleak_no_scan_is_started(
     kmemleak: Kmemleak, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watch, "kmemleak_on", lambda: False)

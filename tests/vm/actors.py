@@ -102,7 +102,7 @@ class Actor:
         self.arena = self.new_arena()
         self.actions: list[Callable[[int, int], None]] = [
             self.fill, self.fill, self.write, self.write_by_reference, self.discard, self.protect,
-            self.lock, self.advise, self.collapse, self.page_out, self.fork, self.register_anew,
+            self.lock, self.advise, self.collapse, self.page_out, self.fork, self.register_again,
             self.move, self.unmap, self.read_direct, self.write_direct, self.bind,
             self.move_pages, self.migrate,
         ]  # fmt: skip
@@ -198,20 +198,20 @@ class Actor:
         self.arena.fill(content.unique(64, first=7777))
         return 2 if wrong or self.arena.verify() else 0
 
-    def register_anew(self, first: int, count: int) -> None:
+    def register_again(self, first: int, count: int) -> None:
         self.area.remove()
         self.check("REMOVE")
         self.area.register(self.arena)
 
     def move(self, first: int, count: int) -> None:
-        """All of it, elsewhere by mremap(); its region stays behind for a while."""
+        """Move all of the memory with mremap(); its region stays at the old address for a while."""
         with refusable():
             self.arena.move()
             self.check("mremap")
-        self.register_anew(first, count)
+        self.register_again(first, count)
 
     def unmap(self, first: int, count: int) -> None:
-        """A hole, then nothing at all, then memory anew, often at the same place."""
+        """Unmap a part, then all of the memory; then map new memory, often at the same address."""
         self.arena.unmap(first, count)
         self.check("munmap")
         self.arena.close()

@@ -41,9 +41,9 @@ SETTINGS = {
     "fail_page_alloc/verbose": "1",
 }
 KINDS = ("failslab", "fail_page_alloc")
-#: kmemleak, when it lacks memory for a note of its own, says so with a lock held under which the console frees memory
-#: (mm/kmemleak.c, kmemleak_scan_area(), 6.1). lockdep reports that as a deadlock, and then looks at nothing any more.
-#: Only emergencies reach the console meanwhile; the log has all of it, and whoever oopses turns the console up again.
+#: When kmemleak lacks memory for its metadata, it prints a warning while it holds a lock under which the console frees
+#: memory (mm/kmemleak.c, kmemleak_scan_area(), 6.1). lockdep reports that as a deadlock, and then turns itself off. So
+#: only emergencies reach the console meanwhile. The log has everything, and an oops raises the console's level again.
 QUIET = {Path("/proc/sys/kernel/printk"): "1"}
 
 
@@ -155,13 +155,13 @@ def walk(
 
 @contextmanager
 def random_failures(tid: int, percent: int) -> Iterator[None]:
-    """Have allocations of one task, and those of no other, fail by chance.
+    """Make allocations of one task, and of no other, fail at random.
 
     Args:
         tid: the task.
-        percent: how many of a hundred.
+        percent: the share of allocations that fail.
     """
-    # The filter comes first and goes last: without it, everybody's allocations fail.
+    # The filter is set first and reset last: without it, allocations of every task fail.
     chance = {
         "task-filter": "Y",
         "verbose": "0",

@@ -166,7 +166,7 @@ class FuzzMachine(RuleBasedStateMachine):
 
     most_members = 4
     driver: Callable[[], Driver] = RealDriver
-    #: Where the steps go as they are made, for whoever comes after a crash.
+    #: The file that each step is logged to, so that the steps are known after a crash.
     log: str | None = "/dev/kmsg"
     #: Of the sequence that was begun last, and of the one that failed last.
     history: History = []  # noqa: RUF012 - the class's own
@@ -627,7 +627,7 @@ class FuzzMachine(RuleBasedStateMachine):
         self.check_poisoned_frames()
 
     def teardown(self) -> None:
-        """Everybody dies; then nothing may be left."""
+        """Kill all processes; then the driver must free everything, and the kernel must not complain."""
         for member in self.members:
             member.process.kill()
         for member in self.members:

@@ -1,7 +1,8 @@
 """A failing sequence of the fuzzer, as a program that replays it.
 
-The fuzzer prints one of what it finds. After a panic there is nobody to print it: then what the VM's
-console has shown, or the report of the test that was lost, has the steps, and this makes the program:
+The fuzzer prints such a program for each failure that it finds. After a kernel panic the fuzzer is gone.
+The steps are then in the output of the VM's console, or in the report of the lost test, and this script
+makes the program from them:
 
     .venv/bin/python tests/vm/fuzz_script.py LOG --kernel NAME > build/fuzz-failure.py
 """

@@ -83,7 +83,7 @@ class Worker:
 
         def written() -> bool:
             KsmSysfs.find().wait_until(lambda _: merged(), PATIENCE, "a page to merge")
-            # Whoever has written 2 to run, or has lowered the limit, may have been here first.
+            # A write of 2 to run, or a lower limit, may already have unmerged the pages.
             for page in merged():
                 shared = pagemap.entry(self.arena.page_address(page)).file
                 self.arena.write(page, b"mine")
@@ -160,7 +160,7 @@ class Worker:
 
 
 class Collapser:
-    """MADV_COLLAPSE in a loop: of memory that nobody merges, and of memory that is being merged."""
+    """Call MADV_COLLAPSE in a loop, on memory of no region and on memory that kksmd is merging."""
 
     def __init__(self, stage: Stage) -> None:
         self.actor = Actor(stage, f"{stage.seed} collapser")
@@ -169,8 +169,8 @@ class Collapser:
     def turn(self) -> Counter[str]:
         until(self.collapsed, "no memory has been collapsed")
         done = Counter(collapse=1)
-        # In a region that is new, huge pages are welcome until something merges.
-        self.actor.register_anew(0, NPAGES)
+        # A new region may have huge pages until the first of its pages merges.
+        self.actor.register_again(0, NPAGES)
         self.actor.arena.fill(content.cycle(NPAGES, 50))
         for _ in range(RACES):
             with refusable():

@@ -19,7 +19,10 @@ MM_KSM = Path("/sys/kernel/mm/ksm")
 
 
 def kernel_has_ksm() -> bool:
-    """Say whether the kernel has a KSM of its own, whoever has its directory: it counts what it copies."""
+    """Return whether the kernel has its own KSM, even while our driver has taken over its directory.
+
+    Only such a kernel has the counter cow_ksm in /proc/vmstat.
+    """
     return "\ncow_ksm " in Path("/proc/vmstat").read_text()
 
 
@@ -64,10 +67,10 @@ class Modules(VmModules):
                 self.load(module.name, *module.parameters)
 
     def unload_all(self) -> None:
-        """Unload all that are loaded, whoever loaded them, the last one first.
+        """Unload all of our modules that are loaded, the last one first, also those that the test did not load.
 
         Raises:
-            RuntimeError: The kernel refused it; the text is what rmmod said.
+            RuntimeError: The kernel refused to unload one; the text is the message of rmmod.
         """
         for name in reversed(self.loaded()):
             self.unload(name)

@@ -26,7 +26,7 @@ from ksmlab.sysfs import KsmSysfs
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Pages of an arena, and how many are alike: small, since each is merged anew for each trial.
+#: Pages of an arena, and how many are alike: small numbers, since each trial merges the pages again.
 NPAGES = 12
 ALIKE = 3
 SHARED = NPAGES - NPAGES // ALIKE
@@ -175,10 +175,10 @@ def test_scan_and_merge(ksm: KsmSysfs, huge: bool) -> None:
 
 
 def test_scan_and_merge_while_memory_fails_by_chance(ksm: KsmSysfs) -> None:
-    """Several failures in one step: a merge that fails halfway cannot be undone either.
+    """Several allocations fail in one step, so a merge may fail halfway and its undo may fail, too.
 
-    Items and kernel pages are whole pages, of which kmemleak knows nothing: had each failure lost
-    one, it would show in what memory there is that nobody accounts for.
+    Items and kernel pages are whole pages, which kmemleak does not track. If each failure leaked
+    one, the amount of unaccounted memory would show it.
     """
     missed = before = 0
     driver = held(ksm)

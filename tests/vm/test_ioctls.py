@@ -263,12 +263,12 @@ def test_remove_takes_the_regions_of_its_own_area_alone(scanning: KsmSysfs) -> N
         assert arena.verify() == []
 
 
-def test_what_is_being_removed_merges_with_nobody(scanning: KsmSysfs) -> None:
-    """Pages that remove has been to already are found equal to pages of another region, and left alone."""
+def test_pages_of_a_region_being_removed_do_not_merge(scanning: KsmSysfs) -> None:
+    """The scanner finds already unmerged pages equal to pages of another region, and skips them."""
     npages = 64 * 512
     keys = content.unique(npages)
     with (
-        # kksmd is to have a lot left to merge when remove is through.
+        # Slow enough that kksmd still has many pages to merge when the removal is done.
         scanning.settings(pages_to_scan=512, sleep=10000),
         KsmDevice() as device,
         device.create_area() as going,
@@ -277,13 +277,13 @@ def test_what_is_being_removed_merges_with_nobody(scanning: KsmSysfs) -> None:
         Arena(npages, huge=False) as second,
     ):
         first.fill(keys)
-        # Its equals come in any order: wherever remove is, half of what kksmd finds is behind it.
+        # The equal pages are in random order: of the pages that kksmd matches, half are unmerged already.
         random.Random(npages).shuffle(keys)
         second.fill(keys)
         going.register(first)
         scanning.wait_full_scans(3)
         staying.register(second)
-        # What there is to unmerge keeps remove busy, and what there is to merge kksmd.
+        # Half of the pages are left for kksmd to merge while the removal unmerges the others.
         scanning.wait_until(lambda s: s.pages_shared > npages // 2, 60, "half of it to merge")
         going.remove()
         mine = pagemap.frames(None, first.address, npages)

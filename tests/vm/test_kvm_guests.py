@@ -2,7 +2,7 @@
 
 This is what the driver was first written for, and what ``set_pte_at_notify()`` and the calls to
 MMU notifiers are for: without them the guests' nested page tables keep the frames from before
-the merge, and the guests read what somebody else writes there. See tests/clients/kvm_guests.c.
+the merge, and the guests read the data of the frames' next owners. See tests/clients/kvm_guests.c.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class Rounds:
 
 def merged(client: Client, guests: list[Guest]) -> int:
     """Count the pages that both guests have in the same frame, while they run."""
-    # Whoever has just ended has no page tables, or no file in /proc, any more.
+    # A guest that has just ended has no page tables, or no file in /proc, any more.
     with contextlib.suppress(OSError):
         pairs = zip(*(guest.frames() for guest in guests), strict=True)
         return sum(one == other != 0 for one, other in pairs)

@@ -31,10 +31,10 @@ def lab() -> Iterator[PteLab]:
 
 @pytest.fixture
 def arena(area: Area, scanning: KsmSysfs) -> Iterator[Arena]:
-    """Eight pages to which nobody else holds a reference.
+    """Eight pages without references besides those of their mappings.
 
-    A fresh page is in a per-CPU batch that holds one, until kksmd begins a pass and has all such
-    batches drained, which it does when it has come upon fresh pages: so there is one in a region.
+    A new page is in a per-CPU batch, which holds a reference. kksmd drains all such batches at the
+    start of a pass, but only if it has met new pages before. So one new page is in a region.
     """
     with Arena(1) as other, Arena(8, huge=False) as arena:
         arena.fill(content.unique(8))

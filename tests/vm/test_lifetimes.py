@@ -345,7 +345,7 @@ def test_a_kernel_page_outlives_the_module(unloaded: Modules) -> None:
 
 @pytest.fixture
 def theirs(unloaded: Modules) -> Path:
-    """The directory of the kernel's own KSM, which nobody has taken over."""
+    """Return the directory of the kernel's own KSM while our driver is not loaded."""
     return kernels_own_ksm()
 
 

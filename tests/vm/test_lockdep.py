@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 LOCKDEP = Path("/proc/lockdep")
 STATS = Path("/proc/lockdep_stats")
 CLASS = re.compile(r"^([0-9a-f]+) .*?FD: *\d+ BD: *\d+ \S+: (\S.*)$")
-#: Nobody waits to enter a section of SRCU, so what is taken in one does not come after what the section
-#: is entered under. lockdep knows; /proc/lockdep does not say it.
+#: Entering an SRCU read-side section never waits. So locks taken in the section are not ordered after the
+#: locks under which the section is entered. lockdep knows that, but /proc/lockdep does not show it.
 SRCU = re.compile(r"(&.*[>.])?srcu")
 AFTER = re.compile(r"^ -> \[([0-9a-f]+)\] \S")
 
@@ -34,14 +34,14 @@ def plain(name: str) -> str:
 
 @dataclass
 class Seen:
-    """What lockdep has seen (/proc/lockdep).
+    """The lock orders that lockdep has seen (/proc/lockdep).
 
-    Names do not tell classes apart: a dozen locks that have nothing to do with each other are
-    called "&____s->seqcount", and who takes them for one finds ways that nobody has gone.
+    Names do not identify classes: a dozen unrelated locks are called "&____s->seqcount". Merging
+    them by name would produce lock orders that no thread has ever used.
 
     Attributes:
         names: The name of each class, by its key.
-        after: The keys of those that were taken under each class, with nothing in between.
+        after: The keys of the classes that were taken directly under each class.
     """
 
     names: dict[str, str]

@@ -1,4 +1,4 @@
-"""The main job: equal pages become one, and nobody can tell but by frame numbers."""
+"""The main job: equal pages become one, and only their frame numbers show it."""
 
 from __future__ import annotations
 
@@ -318,7 +318,7 @@ def test_closing_the_area_gives_every_page_its_own_frame(scanning: KsmSysfs) -> 
 
 
 def test_the_frames_that_a_merge_saves_are_free(area: Area, scanning: KsmSysfs) -> None:
-    """A frame that still counts as anonymous, and that nobody maps, would be lost for good."""
+    """A frame that still counts as anonymous, and that no process maps, would be lost for good."""
     with Arena(1024, huge=False) as arena:
         arena.fill(content.groups(1024, 64))
         before = pagemap.frames(None, arena.address, 1024)

@@ -134,10 +134,10 @@ def test_mremap_of_merged_pages_over_pages_that_wait_in_the_index(
 
 
 @pytest.mark.parametrize("gone", [False, True], ids=["written", "gone"])
-def test_what_waits_in_the_index_is_not_what_it_was(
+def test_page_that_changes_after_its_insertion_is_not_merged(
     area: Area, scanning: KsmSysfs, gone: bool
 ) -> None:
-    """By hash its equal finds it all the same, and there is a kernel page for both that nobody gives way to."""
+    """Its old hash still matches another page; the driver notices the change before it replaces either page."""
     wait, meet = content.unique(NPAGES), content.unique(NPAGES, first=500)
     with (
         Arena(NPAGES, huge=False, words=content.EVERY_LINE) as waiting,
@@ -148,7 +148,7 @@ def test_what_waits_in_the_index_is_not_what_it_was(
         area.register(waiting)
         area.register(meeting)
         scanning.wait_full_scans(2)
-        # Each batch is one of the regions, since nothing rests; a pass ends with that of the second.
+        # Each batch is one of the regions, since no page is skipped; a pass ends with that of the second.
         with scanning.settings(pages_to_scan=NPAGES, sleep=kksmd.LONG, run=1):
             kksmd.one_batch(scanning)
             passes = scanning.full_scans
@@ -164,7 +164,7 @@ def test_what_waits_in_the_index_is_not_what_it_was(
             kksmd.one_batch(scanning)
             assert scanning.full_scans == passes + 3
             assert (scanning.pages_shared, scanning.kernel_pages_allocated) == (0, 0)
-            # The tree has looked at the page behind the entry.
+            # The tree compares the current contents, so it has found no match.
             assert scanning.skipped()["changed"] == (2 * NPAGES if kksmd.finds_by_hash() else 0)
         waiting.fill(wait)
         scanning.wait_until(lambda s: s.pages_shared == NPAGES, 60, "all pairs to merge")
@@ -233,7 +233,7 @@ def test_everything_at_once_while_scanning(area: Area, scanning: KsmSysfs) -> No
 
 @pytest.fixture
 def overcommit() -> Iterator[None]:
-    """Address space for whoever asks, however much."""
+    """Allow every process to map any amount of memory."""
     with written({Path("/proc/sys/vm/overcommit_memory"): "1"}):
         yield
 

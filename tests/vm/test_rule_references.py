@@ -1,4 +1,4 @@
-"""Rules 1 and 2: a page to which somebody holds a reference is left alone, and as it was."""
+"""Rules 1 and 2: the driver skips a page that has a reference besides its mappings, and leaves it unchanged."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_an_o_direct_read_in_flight_reaches_its_page(
     assert result == [PAGE_SIZE]
     assert bytes(arena.page_view(PINNED)) == data
     assert arena.verify() == [PINNED]
-    # Nobody holds it any more: with equal content again, it merges.
+    # The reference is gone: with equal content again, the page merges.
     arena.write(PINNED, arena.expected(0))
     all_merged(scanning)
 
@@ -89,7 +89,7 @@ def test_vmsplice_keeps_what_was_spliced(area: Area, arena: Arena, scanning: Ksm
 def test_vmsplice_of_a_merged_page_keeps_the_content(
     area: Area, arena: Arena, scanning: KsmSysfs
 ) -> None:
-    """The pipe holds the kernel page, and keeps it when everybody else has let go."""
+    """The pipe holds the kernel page, and keeps it after all other references are gone."""
     area.register(arena)
     all_merged(scanning)
     wanted = arena.expected(PINNED)

@@ -111,7 +111,7 @@ class Heir:
         )
 
     def live_on(self, connection: Connection) -> None:
-        """In a forked child: let go of the driver, but not of the pages."""
+        """Close the driver's descriptors in a forked child, but keep the pages mapped."""
         self.let_go()
         connection.send("let go")
         connection.recv()

@@ -193,7 +193,7 @@ def test_each_page_is_looked_at_once_a_pass(several: KsmSysfs, area: Area) -> No
         # To read is not to write: it maps the zero page, page by page.
         for page in range(zeros.npages):
             assert zeros.page_view(page)[0] == 0
-        # A terabyte, all of it a hole but for one mapping of shared memory in the middle.
+        # A terabyte, all of it a hole except one mapping of shared memory in the middle.
         hole = libc.map_anonymous(1 << 40, noreserve=True)
         libc.unmap(hole, 1 << 40)
         with Arena(50, shared=True) as island:
@@ -303,7 +303,7 @@ def test_run_2_leaves_nothing_merged(several: KsmSysfs, area: Area) -> None:
 
 
 def test_run_2_and_remove_at_the_same_time(several: KsmSysfs) -> None:
-    """Each lets go of the lock in between, and waits for the other where it must."""
+    """Both drop ksm_lock in between, and each waits for the other where it must."""
 
     def body(connection: Connection) -> None:
         with KsmDevice() as device, device.create_area() as area, Arena(NPAGES) as arena:

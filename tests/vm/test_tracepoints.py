@@ -51,7 +51,7 @@ def test_the_life_of_a_merge(scanning: KsmSysfs) -> None:
     assert len(breaks) == 4
     assert f"written" in breaks[0] and f"addr={arena.address:#x}" in breaks[0]  # noqa: F541, PT018
     assert all("unmerged" in line for line in breaks[1:])
-    # A page that somebody held for a moment was tried again, with another kernel page.
+    # A page that had another reference for a moment was tried again, with another kernel page.
     held = [line for line in lines if re.match(r"skip: .*(busy|pinned)", line)]
     dropped = [line for line in lines if line.startswith("node_dropped:")]
     assert dropped[-1] == f"node_dropped: kernel_pfn={frame:#x} mappings=0"

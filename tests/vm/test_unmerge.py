@@ -41,7 +41,7 @@ def test_one_page_that_cannot_be_copied_keeps_no_other_merged(
         with pytest.raises(SysfsError) as refused:
             scanning.run = 2
         assert refused.value.errno == errno.EFAULT
-        # It stands still, the one page is merged with nobody, and is counted as merged.
+        # The scanner has stopped. The one page still maps a kernel page, which no other page shares.
         assert (scanning.run, scanning.pages_shared, scanning.kernel_pages_allocated) == (0, 0, 1)
         assert distinct(arena) == NPAGES
         assert pagemap.entry(arena.address).file
@@ -66,7 +66,7 @@ def test_an_area_that_is_closed_unmerges_all_it_can(
 
 
 def test_unmerging_while_a_userfaultfd_closes(area: Area, arena: Arena, scanning: KsmSysfs) -> None:
-    """Faults end with nothing done until whoever closes it has had the mmap lock."""
+    """A fault returns with nothing done until the close of the userfaultfd has taken the mmap lock."""
     for _ in range(20):
         scanning.run = 1
         area.register(arena)

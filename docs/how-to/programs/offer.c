@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Root opens /dev/ksm; somebody without rights offers memory.
+ * Root opens /dev/ksm; an unprivileged user offers memory.
  *
  * Usage: offer npages
  *
- * It makes an area as root, becomes nobody, and registers npages pages, all
- * alike. It prints what the driver says of the area, before and after the end
- * of input.
+ * It creates an area as root, switches to an unprivileged user, and registers
+ * npages equal pages. It prints the driver's figures for the area, and prints
+ * them again at the end of input.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -85,7 +85,7 @@ int main(int argc, char **argv)
 	if (area < 0)
 		fail("offer: make an area");
 	if (setgid(NOBODY) || setuid(NOBODY))
-		fail("offer: become nobody");
+		fail("offer: drop root");
 
 	memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (memory == MAP_FAILED)

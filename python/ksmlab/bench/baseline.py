@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ksmlab.bench.runner import Wanted
 
 STORED = Path(__file__).with_name("baseline.json")
-#: A workload may be so much dearer than it was, as a share.
+#: The share by which a figure may exceed its baseline.
 TOLERANCE = 0.05
 #: The figures that are compared. Each is a number of instructions, at 2 ns each.
 COMPARED = (
@@ -68,12 +68,12 @@ class Change:
 
     @property
     def share(self) -> float | None:
-        """How much dearer it is, as a share; negative is cheaper."""
+        """The increase over the baseline, as a share of it; negative for a decrease, None without a baseline."""
         return self.cost.ns / self.before - 1 if self.before else None
 
     @property
-    def too_dear(self) -> bool:
-        """Whether it is dearer than may be."""
+    def regressed(self) -> bool:
+        """Whether the figure exceeds its baseline by more than TOLERANCE."""
         return self.share is not None and self.share > TOLERANCE
 
     def __str__(self) -> str:
@@ -108,12 +108,12 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What things cost now, beside the baseline.
+    """The figures of this run beside those of the baseline.
 
     Attributes:
-        changes: Each figure that there is now.
-        missing: Those of the baseline that were to be measured, and are not there: a goal was not reached.
-        other_releases: By the name of a kernel, its release then and now, where it is another one.
+        changes: Each figure of this run.
+        missing: Figures of the baseline that this run should have, but does not: a goal was not reached.
+        other_releases: The releases in the baseline and now, by kernel name, for kernels whose release has changed.
     """
 
     changes: tuple[Change, ...]
@@ -121,13 +121,13 @@ class Comparison:
     other_releases: dict[str, tuple[str, str]]
 
     @property
-    def dear(self) -> tuple[Cost, ...]:
-        """What has become dearer than may be."""
-        return tuple(change.cost for change in self.changes if change.too_dear)
+    def regressions(self) -> tuple[Cost, ...]:
+        """The figures that exceed their baseline by more than TOLERANCE."""
+        return tuple(change.cost for change in self.changes if change.regressed)
 
     @property
     def new(self) -> tuple[Cost, ...]:
-        """What has nothing to be compared with."""
+        """The figures that are not in the baseline."""
         return tuple(change.cost for change in self.changes if change.before is None)
 
 

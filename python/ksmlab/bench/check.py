@@ -66,9 +66,9 @@ def check(
     problems = []
     if found.missing:
         problems.append(f"In the baseline, and not reached any more: {_names(found.missing)}.")
-    if found.dear:
+    if found.regressions:
         problems.append(
-            f"Dearer than the baseline by more than {baseline.TOLERANCE:.0%}: {_names(found.dear)}."
+            f"Over the baseline by more than {baseline.TOLERANCE:.0%}: {_names(found.regressions)}."
         )
     problems += _beyond_bounds(results, holds)
     if len(found.new) == len(found.changes) and not found.missing:
@@ -78,7 +78,7 @@ def check(
             " ".join([*problems, *_releases(found)]),
             untouched="The baseline is as it was.",
             hint=_next(found),
-            log=json.dumps([one.key for one in (*found.missing, *found.dear)]),
+            log=json.dumps([one.key for one in (*found.missing, *found.regressions)]),
         )
 
 
@@ -105,7 +105,7 @@ def _show(found: Comparison, console: Console) -> None:
         console.print(f"{kernel}: nanoseconds of a clock that counts instructions; then, and now")
         for change in found.changes:
             if change.cost.kernel == kernel:
-                style = "red" if change.too_dear else ""
+                style = "red" if change.regressed else ""
                 console.print(str(change), style=style, markup=False, soft_wrap=True)
     for line in _releases(found):
         console.print(line, style="yellow", markup=False, soft_wrap=True)
@@ -121,7 +121,7 @@ def _releases(found: Comparison) -> list[str]:
 def _next(found: Comparison) -> str:
     if found.other_releases:
         return (
-            "The kernel itself may be the reason. Check a commit that is known to be good on it; if that is as dear, "
-            f"the baseline is out of date: {UPDATE} there, then check again."
+            "The kernel itself may be the reason. Check a commit that is known to be good on it. If its costs have "
+            f"grown as much, the baseline is out of date: {UPDATE} there, then check again."
         )
     return f"Find out why; if it is worth it: {UPDATE}"

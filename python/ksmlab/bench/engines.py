@@ -1,13 +1,14 @@
-"""What merges: the kernel's own KSM, and our driver, behind one face.
+"""The scanners that the benchmarks measure, behind one interface: the kernel's own KSM, and our driver.
 
-The scanner's thread and whoever looks at it are bound to one CPU. So a look always finds the scanner off the CPU, its
-CPU time up to date, and what the look costs is not counted as the scanner's, even when one thread of the host emulates
-both CPUs. Source: Documentation/admin-guide/mm/ksm.rst, Documentation/scheduler/sched-stats.rst.
+The scanner's thread and the measuring process are bound to one CPU. So whenever the process takes a measurement, the
+scanner is off the CPU and its CPU time is up to date. The cost of the measurement is not counted as the scanner's, even
+when one thread of the host emulates both CPUs.
+Source: Documentation/admin-guide/mm/ksm.rst, Documentation/scheduler/sched-stats.rst.
 
-Up to date but for one thing: a kernel thread that is to give way runs on until it offers to, or on a kernel that can be
-preempted, until it lets go of its locks. The scheduler has looked at its clock when the other one woke up, and does not
-do so again when it switches (rq_clock_skip_update() in kernel/sched/core.c), so the time in between is counted as the
-other's. Whoever looks knows how long it was kept waiting, and gives it back.
+The CPU time needs one correction. When the process wakes up, the scanner keeps the CPU until it next calls
+cond_resched(), or on a preemptible kernel, until it drops its locks. The scheduler updates its clock at the wake-up and
+not again at the switch (rq_clock_skip_update() in kernel/sched/core.c), so it charges this time to the process. The
+process measures how late it got the CPU, and adds that to the scanner's time.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from ksmlab.bench.workloads import Memory
     from ksmlab.device import Area
 
-#: The CPU of the scanner, and of whoever looks at it.
+#: The CPU of the scanner and of the measuring process.
 CPU = 0
 KERNEL_DIRECTORY = Path("/sys/kernel/mm/ksm")
 MADV_MERGEABLE = 12
@@ -161,7 +162,7 @@ class Engine(Closing):
         self.look()
 
     def _waking(self) -> int:
-        """Return the nanoseconds that it takes to wake up where nobody else runs."""
+        """Return the delay of a wake-up on a CPU where no other thread runs, in nanoseconds."""
         self._prompt = 0
         kept = []
         for _ in range(_WAKINGS):
@@ -171,17 +172,18 @@ class Engine(Closing):
         return min(kept)
 
     def wait(self, seconds: float) -> None:
-        """Leave it the CPU for a while, and note for how long it kept it beyond that."""
+        """Sleep, which leaves the CPU to the scanner, and record how much longer the scanner kept it."""
         start = time.monotonic_ns()
         time.sleep(seconds)
         self._elapsed = time.monotonic_ns() - start
         self._kept = max(0, self._elapsed - round(seconds * 1e9) - self._prompt)
 
     def look(self) -> Look:
-        """Look at it."""
+        """Return the scanner's state, with the corrected CPU time."""
         cpu, saved, scans = (int(os.pread(fd, _LONGEST, 0).split()[0]) for fd in self._files)
         used = cpu - self._counted
-        # Nobody runs for longer than there is time: where the host kept the VM waiting, that is counted already.
+        # The scanner cannot run for longer than the time that has passed: if the host did not run the VM for a while,
+        # the kernel has already counted that while as the scanner's.
         self._cpu += used + min(self._kept, max(0, self._elapsed - self._prompt - used))
         self._counted, self._kept = cpu, 0
         return Look(time.monotonic_ns(), self._cpu, saved, scans)
@@ -223,7 +225,7 @@ class Engine(Closing):
         self.sysfs.write("run", 2)
 
     def close(self) -> None:
-        """Let go of its files."""
+        """Close the files of the scanner's counters."""
         for fd in self._files:
             os.close(fd)
         self._files = []

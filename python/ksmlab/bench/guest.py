@@ -54,9 +54,10 @@ class Modules:
         self._index: str | None = None
 
     def load(self, index: str) -> None:
-        """Load the driver anew with an index; no area may be open.
+        """Reload the driver with an index; no area may be open.
 
-        What it has drawn, and what it has learnt about samples, is not to outlast a measurement.
+        The driver's random choices, and what it has learnt about the pages' contents, must not carry over from one
+        measurement to the next.
 
         Raises:
             subprocess.CalledProcessError: insmod or rmmod failed; the kernel log says why.

@@ -1,7 +1,8 @@
-"""The guest's half of the latencies: trace while a scanner merges, and tell its sections from those of others.
+"""The guest's half of the latency measurement: trace while a scanner merges, and separate its sections from others.
 
-The tracer keeps one section, the longest of all. So it is asked and reset every few milliseconds: each such window has
-the longest of its own, and the longest of the scanner is that of all windows in which nobody else was longer.
+The tracer keeps only the longest section. So it is read and reset every few milliseconds, which yields the longest
+section of each such window. The scanner's longest section is taken from the windows in which no other task had a longer
+one.
 
 python -m ksmlab.bench.latency PLAN
 """
@@ -37,9 +38,9 @@ class Longest:
         engine: One of plan.ENGINES.
         workload: Its name.
         tracer: One of TRACERS: what was off.
-        windows: How often the longest was asked for.
-        scanner: The longest of the scanner's; None if in each window somebody else's was longer.
-        other: The longest of anybody else's; None likewise.
+        windows: The number of windows.
+        scanner: The scanner's longest section; None if another task had a longer one in each window.
+        other: The longest section of any other task; None if the scanner had a longer one in each window.
     """
 
     engine: str

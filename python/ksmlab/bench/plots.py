@@ -134,7 +134,7 @@ def _curve(title: str, samples: Sequence[Sample]) -> Plot:
 
 
 def growth(summary: Summary, kernel: str, name: str) -> list[Plot]:
-    """Draw, for each workload, how much dearer a page becomes with more memory."""
+    """Draw, for each workload, how the cost per page grows with the memory."""
     plots = []
     for workload in summary.workloads:
         lines = {}

@@ -40,7 +40,7 @@ class Report:
 
     @property
     def notes(self) -> list[str]:
-        """What is to be known about single samples, and about what is missing."""
+        """Remarks on single samples and on missing figures."""
         found = [
             f"{one.kernel}, {one.workload}, {one.engine}, {one.factor}x, run {one.run + 1}: {one.note}"
             for one in self.results.samples

@@ -28,10 +28,11 @@ PROBE = Path(__file__).with_name("probe.c")
 INDEX_PROBE = Path(__file__).with_name("index_probe.c")
 #: Without it the slab caches of several users are one, and /proc/slabinfo cannot tell them apart.
 BOOT = ("slab_nomerge", "norandmaps", "clearcpuid=erms,rep_good")
-#: All memory of the VM from the start: the host takes up to 30 ms for 2 MiB at the first touch, which would
-#: count as the CPU time of whoever touches it.
+#: Allocate all memory of the VM at its start. Otherwise the host takes up to 30 ms for 2 MiB at the first access, which
+#: would count as the CPU time of the thread that makes the access.
 PREALLOCATED = ("-mem-prealloc",)
-#: Seconds between two looks where a look costs no time of anybody else's, and a figure has to be the same twice.
+#: Seconds between two measurements where the VM counts instructions: a measurement then costs the scanner no time, and
+#: a figure must come out the same twice.
 COUNTED_INTERVAL = 0.0002
 #: A figure can only be the same twice if the samples lie at the same places. With this number the last line is in none,
 #: so pages that differ there alone (common_prefix) are read whole, as with 15 draws of 16.
@@ -226,7 +227,7 @@ def run_in(
         compile_index_probe(Path(plan.index_probe), lab.checkout)
     config, accel = config_for(wanted, lab.checkout, accel)
     lines = Lines(on_data)
-    # Whoever measures may take all day, and leaves the CPU to others.
+    # A measurement may take all day, on a host that runs other things, too.
     deadlines = replace(config.deadlines, boot=BOOT_SECONDS, session=SESSION_SECONDS)
     config = replace(config, deadlines=deadlines)
     with contextlib.ExitStack() as stack:

@@ -115,7 +115,10 @@ class Summary:
     def growth(
         self, kernel: str, workload: str, engine: str, metric: str, factor: int
     ) -> Spread | None:
-        """Say how many times dearer a page is with `factor` times the memory, run by run; 1 is linear growth."""
+        """Divide the cost per page with `factor` times the memory by the cost per page at factor 1, run by run.
+
+        A ratio of 1 is linear growth.
+        """
         small = self._runs.get(Place(kernel, 1, workload, engine, metric), {})
         large = self._runs.get(Place(kernel, factor, workload, engine, metric), {})
         return Spread.of([large[run] / factor / small[run] for run in large if small.get(run)])

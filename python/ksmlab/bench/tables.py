@@ -129,7 +129,7 @@ def figures_table(summary: Summary, kernel: str, name: str) -> Table:
 
 
 def growth_table(summary: Summary, kernel: str, name: str) -> Table:
-    """Show how much dearer a page is with more memory; 1.00 is linear growth."""
+    """Show the cost per page with more memory, relative to that at factor 1; 1.00 is linear growth."""
     factors = [factor for factor in summary.factors if factor != 1]
     rows = []
     for workload in summary.workloads:

@@ -206,7 +206,11 @@ def _ratio(
 def _without_ratio(
     summary: Summary, kernel: str, workload: str, engine: str, target: Target
 ) -> tuple[bool, str] | None:
-    """Judge a goal that somebody has not reached: whether the target is met, and why. None if it is none."""
+    """Judge a target where one of the two compared runs has not reached the goal, so that there is no ratio.
+
+    Returns:
+        Whether the target is met, and why; None if the target does not apply.
+    """
     if target.versus not in (IN_KERNEL, "growth") or not target.metric.endswith("to_goal_ns"):
         return None
     growth = target.versus == "growth"

@@ -1,4 +1,4 @@
-"""The kernel's tracers of the longest section in which nobody else gets the CPU.
+"""The kernel's tracers of the longest section that keeps other tasks from the CPU.
 
 Source: Documentation/trace/ftrace.rst, "irqsoff" and "preemptoff".
 """
@@ -25,11 +25,11 @@ class TracerError(RuntimeError):
 
 @dataclass(frozen=True)
 class Section:
-    """A section in which nobody else got the CPU.
+    """A section during which no other task could get the CPU.
 
     Attributes:
-        us: How long it was, in microseconds.
-        task: Who ran; an interrupt counts as whom it has interrupted.
+        us: Its length in microseconds.
+        task: The task that ran; an interrupt counts as the task that it interrupted.
         started: The function that it began in.
         ended: The function that it ended in.
     """
@@ -89,7 +89,7 @@ class Tracer(Closing):
         (self._directory / "tracing_max_latency").write_text("0")
 
     def take(self) -> Section | None:
-        """Give the longest section since the last call, or None if there was none, and begin anew."""
+        """Return the longest section since the last call, or None if there was none, and reset the tracer."""
         found = parse((self._directory / "trace").read_text())
         self._reset()
         return found

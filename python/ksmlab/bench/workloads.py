@@ -1,6 +1,6 @@
 """The workloads: memory of one process, what could be saved in it, and what goes on while it is scanned.
 
-Contents follow from a seed alone, but for the real ones, which follow from what is installed.
+The contents follow from a seed alone, except in the real workloads, where they follow from the installed files.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Memory(Closing):
         address: Its first byte.
         npages: Its length in pages.
         stride: Every so manieth page is there.
-        still: Pages from the first on that nobody changes.
+        still: The number of pages, from the first on, that the workload never changes.
         possible: Frames that could be saved.
         content: What its pages are made of; None if they are copies of real ones.
     """

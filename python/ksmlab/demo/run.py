@@ -182,7 +182,7 @@ class Demo:
         return frames
 
     def write(self, merged: Frames) -> None:
-        """Let one process write merged pages, and check that nobody else is hit."""
+        """Have one process write merged pages, and check that the pages of the others keep their frames and content."""
         plan, equal = self.plan, self.checks.equal
         self.view.step(f"Process {self.workers[0].pid} writes {plan.writes:,} merged pages")
         self.ask(0, "write")

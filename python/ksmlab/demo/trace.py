@@ -1,4 +1,4 @@
-"""The driver's tracepoints, in an instance of tracefs of our own, so that nobody else's tracing is disturbed.
+"""The driver's tracepoints, in our own instance of tracefs, so that the tracing of other processes is not disturbed.
 
 Source: Documentation/trace/ftrace.rst (instances, trace_clock), Documentation/trace/events.rst (filters).
 """

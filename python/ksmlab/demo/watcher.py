@@ -1,4 +1,4 @@
-"""Who wants to know how far the demonstration is, besides whoever looks at the terminal."""
+"""Observers of the demonstration's progress, besides the person at the terminal."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ if TYPE_CHECKING:
 
 
 class Watcher(Protocol):
-    """Somebody who is told how far the demonstration is."""
+    """An observer that the demonstration calls at each stage."""
 
     def filled(self, workers: Sequence[Worker]) -> None:
-        """The processes have filled their memory, and nothing is registered yet."""
+        """Handle the first stage: the processes have filled their memory, and have registered nothing yet."""
 
     def moment(self, title: str, *, after_write: bool = False) -> None:
-        """Everything is as ``title`` says."""
+        """Handle a later stage: the memory is now in the state that `title` names."""
 
 
 class NoWatcher:
-    """Somebody who does not care."""
+    """An observer that ignores every stage."""
 
     def filled(self, workers: Sequence[Worker]) -> None:
         """Do nothing."""

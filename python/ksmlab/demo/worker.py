@@ -129,9 +129,9 @@ def _main(plan: Plan, number: int, channel: _Channel) -> None:
 
 
 def _keep_only(*keep: int) -> None:
-    """Close all descriptors but the standard ones and some: not least, those of other processes.
+    """Close all descriptors except the standard ones and some, above all the pipes to other workers.
 
-    A process ends when its parent closes the pipe to it, so nobody else may hold that open.
+    A worker ends when its parent closes the pipe to it, so no other worker may hold that pipe open.
     """
     edges = [2, *sorted(keep), os.sysconf("SC_OPEN_MAX")]
     for low, high in itertools.pairwise(edges):

@@ -54,11 +54,11 @@ def _prose(markdown: str) -> str:
 
 
 def play_to_reader(lesson: Lesson, terminal: Terminal, machine: Machine) -> None:
-    """Play a lesson to whoever sits at this terminal; without one, to its end at once.
+    """Play a lesson step by step to the reader at this terminal; without a terminal, play it to its end at once.
 
     Args:
-        lesson: Which.
-        terminal: Its shell; what it shows is written out by whoever made it.
+        lesson: The lesson.
+        terminal: The lesson's shell; the caller has arranged for its output to be printed.
         machine: The VM that the shell is in.
     """
     console = Console(highlight=False)

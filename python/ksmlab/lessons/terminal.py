@@ -1,4 +1,4 @@
-"""Type at a VM's console as a reader would, and give what comes back, prompt by prompt."""
+"""Type at a VM's console as a reader would, and return the output, prompt by prompt."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""What of an output may be otherwise next time, and whether another output is the same but for that.
+"""The parts of an output that may vary between runs, and the comparison of two outputs except for those parts.
 
-A template is the text around a varying part, with the part itself as ``<kind>``: ``pfn=<frame>`` says that after
-``pfn=`` stands a frame number which differs from run to run. A blank of it stands for any number of them.
+A template is the text around a varying part, with the part itself as ``<kind>``: ``pfn=<frame>`` says that the frame
+number after ``pfn=`` differs from run to run. A blank in a template matches any number of blanks.
 
 Numbers that name a thing (a frame, an address, a process) are compared among themselves: where the recorded output has
-one of them twice, so must the other.
+the same number twice, so must the other.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class Same:
         self._names: dict[tuple[str, str], str] = {}
 
     def __call__(self, recorded: str, got: str) -> bool:
-        """Say whether an output is the recorded one, but for what varies."""
+        """Return whether an output equals the recorded one, except for the varying parts."""
         pattern, named, done = "", [], 0
         for span in spans(self._templates, recorded):
             fixed = recorded[done : span.start]

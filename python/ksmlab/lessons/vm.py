@@ -1,4 +1,4 @@
-"""The VM of a lesson: booted once for all lessons that want the same, with the driver loaded afresh for each."""
+"""The VM of a lesson: lessons that need the same VM share one, and the driver is reloaded for each of them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ echo 0 > /sys/kernel/tracing/events/enable
 echo > /sys/kernel/tracing/trace
 if test -e /sys/kernel/mm/ksm/run; then echo 0 > /sys/kernel/mm/ksm/run; fi
 """
-# A reader may take all day. Nobody is kept waiting by a boot that takes long on a busy host.
+# A reader may take all day. The boot may be slow on a busy host, and a long deadline delays nothing.
 DEADLINES = Deadlines(boot=240, session=float("inf"))
 
 
@@ -81,7 +81,7 @@ class Room(Closing):
             with Terminal(self._machine, lesson, modules, on_output) as terminal:
                 yield terminal, self._machine
         except BaseException:
-            # In what state it is, nobody knows.
+            # The VM may be in any state, so the next lesson boots another.
             self.close()
             raise
 
@@ -120,9 +120,9 @@ class Room(Closing):
         return modules
 
     def _reload(self, machine: Machine) -> None:
-        """Take the driver out and put it in again, so that a lesson finds it as if just booted."""
+        """Reload the driver, so that a lesson finds it as if just booted."""
         assert self._built is not None
-        with self._lab.progress.step("loading the driver afresh"):
+        with self._lab.progress.step("reloading the driver"):
             names = [module.name for module in reversed(lab_module.MODULES)]
             # A lesson may have taken one of them out,
             loaded = [

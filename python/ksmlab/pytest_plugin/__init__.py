@@ -112,10 +112,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @contextlib.contextmanager
 def usage_errors() -> Iterator[None]:
-    """Have pytest end with a message if the block cannot get what the run needs.
+    """Turn errors of the block, which prepares the run, into usage errors: pytest then ends with their message alone.
 
     Raises:
-        pytest.UsageError: A kernel or a module cannot be had, a disk is full, or something cannot be written to.
+        pytest.UsageError: A kernel is not available, a module does not build, a disk is full, or a path cannot be
+            written to.
     """
     try:
         with storage_errors():
@@ -126,10 +127,10 @@ def usage_errors() -> Iterator[None]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Have everything ready before workers start, each of which would wait for it in silence.
+    """Fetch the kernels and build the modules before workers start: each worker would wait for them in silence.
 
     Raises:
-        pytest.UsageError: A kernel or a module cannot be had.
+        pytest.UsageError: A kernel is not available, or a module does not build.
     """
     setup = session.config.stash[SETUP]
     if session.config.stash.get(IN_GUEST, False) or setup.worker:
@@ -141,12 +142,12 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Have a kernel that nobody named ready before the first test, so that what is wrong with it is said once.
+    """Prepare a kernel that was not named with --kernel before the first test, so that an error is reported once.
 
-    A worker cannot end the run: there it is each test's failure.
+    A worker cannot end the run; in a worker, each test fails with the error instead.
 
     Raises:
-        pytest.UsageError: The kernel or a module cannot be had.
+        pytest.UsageError: The kernel is not available, or a module does not build.
     """
     setup = session.config.stash[SETUP]
     if (

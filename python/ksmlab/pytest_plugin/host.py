@@ -36,8 +36,9 @@ class Host:
     """Run tests in VMs, one VM at a time.
 
     Args:
-        kernel_of: Gives the kernel that a test runs on; None for a test of the host's.
-        make_leg: Gives what runs a kernel, by its name; a VmError says that it cannot be had, or no module for it.
+        kernel_of: Returns the kernel that a test runs on, or None for a test that runs on the host.
+        make_leg: Returns the Leg that runs the kernel of a name; raises VmError if the kernel is not available or its
+            modules do not build.
     """
 
     def __init__(
@@ -116,7 +117,7 @@ class Host:
             return
         leg, self._leg = self._leg, None
         if self._running:
-            # After Ctrl-C in a test: it may never come to its end, and nobody wants to wait for that.
+            # After Ctrl-C in a test: the test may never end, so do not wait for it.
             leg.close()
             return
         item, story = self._last

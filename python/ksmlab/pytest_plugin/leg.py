@@ -234,7 +234,7 @@ class Leg:
             qemu_options=ports.qemu_options,
             remember=True,
             hold=plan.keep,
-            # Each test has a deadline of its own; how many there are, nobody knows here.
+            # Each test has a deadline of its own, and the number of tests is not known here.
             deadlines=Deadlines(session=float("inf")),
         )
         self._machine = machine = Machine(self.kernel, config, accel=self._accel)
@@ -329,6 +329,6 @@ class Leg:
 
 
 def _hang_up(line: socket.socket) -> None:
-    """End both directions of a line, so that whoever reads it sees its end."""
+    """Shut down both directions of a connection, so that the thread that reads it sees its end."""
     with contextlib.suppress(OSError):
         line.shutdown(socket.SHUT_RDWR)

@@ -69,7 +69,7 @@ class Setup:
         """The names of the kernels that this run is for.
 
         Raises:
-            VmError: None is named, and none of vm_default_kernels can be had.
+            VmError: None is named, and none of vm_default_kernels is available.
         """
         if named := self._config.option.kernel:
             return list(dict.fromkeys(named))
@@ -115,7 +115,7 @@ class Setup:
         """Fetch every kernel of this run, and build the modules for it.
 
         Raises:
-            VmError: One cannot be had, or does not build.
+            VmError: A kernel is not available, or its modules do not build.
         """
         for name in self.kernels:
             self.built(name)

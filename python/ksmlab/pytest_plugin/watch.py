@@ -70,7 +70,7 @@ class Watch:
         self._waivers: tuple[Waiver, ...] = load_waivers(Path(allow)) if allow else ()
         self._objects = {name: Path(path) for name, path in setup["objects"].items()}
         self._log = KernelLog()
-        # The first report is charged with what came before it, which is nobody's.
+        # Complaints from before the first test belong to no test; its first report carries them.
         self._before = self._log.take()
         if not complaints(self._before, self._waivers)[0]:
             self._before.clear()
@@ -110,7 +110,7 @@ class Watch:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Check after each phase, however it ended; whoever else has a say in its outcome has had it by then."""
+        """Check the log after each phase, however it ended, once every other plugin has settled the outcome."""
         complaint = self.look(item, call.when)
         report = yield
         if not complaint:

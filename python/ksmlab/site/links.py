@@ -1,7 +1,7 @@
-"""Links within pages that are made: ``python -m ksmlab.site.links build/docs/html``.
+"""Check the links of the built pages: ``python -m ksmlab.site.links build/docs/html``.
 
-Sphinx checks what it resolves itself. This looks at what came of it: every href and src of every page, whoever made it,
-has to lead to a file that is there, and what stands behind a # to an id of it.
+Sphinx checks only the links that it resolves itself. This module reads the resulting pages: every href and src, whether
+it comes from Sphinx, a template or raw HTML, must lead to an existing file, and each fragment after a # to an id in it.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def broken(root: Path) -> list[str]:
             target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
             target = target / "index.html" if target.is_dir() else target
             there = target.is_file()
-            # A script answers to some fragments of its own; nobody can say which those are.
+            # Fragments of files that are not pages are not checked: a script may interpret them itself.
             wanted = unquote(parts.fragment) if target in pages else ""
             if not there or (wanted and wanted not in pages[target].ids):
                 found.append(f"{path.relative_to(root.resolve())}: {link}")

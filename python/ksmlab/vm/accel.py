@@ -14,11 +14,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-# Of CPU time, which is not spent while a busy host runs somebody else. Hardware needs a millisecond or so for the loop;
-# emulated KVM over a third of a second. The script has itself ended after LOOP_SECONDS.
+# Limits of CPU time, which does not grow while a busy host runs another process. Hardware needs about a millisecond for
+# the loop, emulated KVM over a third of a second. The script has itself ended after LOOP_SECONDS.
 FAST_SECONDS = 0.05
 LOOP_SECONDS = 0.1
-# Until a probe that uses no CPU time is ended; with the start of Python, on a host that has much to do.
+# Elapsed time after which a probe that uses no CPU time is ended; enough for Python to start on a busy host.
 PROBE_SECONDS = 20.0
 OVERRIDE = "KSMLAB_ACCEL"
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 BUILD_SECONDS = 900
-# Whoever holds it is allowed that, and some time to end.
+# The process that holds the lock may build for BUILD_SECONDS, and then needs some time to end.
 LOCK_SECONDS = BUILD_SECONDS + 60
 DEFAULTS = {
     # Type information for BPF tools wants pahole, and some headers' packages cannot make it: nowhere, then.
@@ -141,7 +141,7 @@ def build_modules(
         build_dir: Where to build, a directory for this kernel alone; created if need be.
         variables: More make variables, such as {"W": "1"}. Another set of them rebuilds everything.
         jobs: How many compilers at once; as many as there are CPUs if not given.
-        fresh: Build everything anew.
+        fresh: Rebuild everything.
 
     Raises:
         BuildError: make failed; its `log` is what the compiler said.

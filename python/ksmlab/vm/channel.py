@@ -1,4 +1,4 @@
-"""Requests to the guest's end of the console (vm/guest/session.sh), and what comes back, within time limits."""
+"""Requests to the guest's end of the console (vm/guest/session.sh), and their output, within time limits."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ READY = re.compile(b"\x1evm-session ready\x1e")
 # What a mark looks like before its second separator has come.
 PARTIAL_MARK = re.compile(rb"\x1e[0-9a-z -]{0,64}\Z")
 TICK_SECONDS = 0.25
-# Nothing in the log of a kernel that has panicked, and it has said all; longer where that is slow. QEMU ends then.
+# When the log of a panicked kernel is silent for this long, its report is complete; longer where printing is slow. QEMU
+# ends then.
 PANIC_SECONDS = 5.0
-# So many times as long, and it need not be waited for although it still goes on.
+# After this multiple of PANIC_SECONDS, do not wait for the end of the report even if the kernel still prints.
 PANIC_PATIENCE = 12
 # A command may print for days.
 KEPT_CHARACTERS = 16 << 20
@@ -49,13 +50,13 @@ class Overdue(Exception):
 
 @dataclass
 class Limit:
-    """A time limit, and what is said when it passes.
+    """A time limit, and the error to raise when it passes.
 
     Attributes:
-        seconds: How long.
-        error: What to raise then.
-        idle: Whether it begins anew whenever something is printed.
-        start: When it began, by time.monotonic().
+        seconds: Its length in seconds.
+        error: The error.
+        idle: Whether the limit starts again with each output.
+        start: Its start, by time.monotonic().
     """
 
     seconds: float
@@ -64,7 +65,7 @@ class Limit:
     start: float = field(default_factory=time.monotonic)
 
     def passed(self, now: float) -> bool:
-        """Say whether it is over at the time `now`."""
+        """Return whether the limit has passed at the time `now`."""
         return now - self.start > self.seconds
 
 
@@ -99,14 +100,14 @@ class Channel:
         self._pending = b""
 
     def request(self, verb: str, script: str) -> Request:
-        """Give the guest a bash script.
+        """Send the guest a bash script to run.
 
         Args:
             verb: "run" for a command, "shell" to have an interactive shell after it.
-            script: It, of any length.
+            script: The script, of any length.
 
         Raises:
-            ChannelClosed: There is nobody to give it to.
+            ChannelClosed: The console has closed.
         """
         token = secrets.token_hex(16)
         payload = base64.b64encode(script.encode(errors="surrogateescape")).decode()

@@ -30,7 +30,7 @@ DATA = Path(__file__).resolve().parents[3] / "vm"
 SESSION_SCRIPT = DATA / "guest/session.sh"
 EMULATION_FACTOR = 4
 USUAL_MEMORY = "2G"
-# As virtme-ng mounts it, but for the cache. Of two such arguments the kernel takes the last.
+# The options of virtme-ng, except for the cache mode. The kernel uses the last of two such arguments.
 REMEMBERED_ROOT = "rootflags=version=9p2000.L,trans=virtio,access=any,msize=524288,cache=loose"
 
 

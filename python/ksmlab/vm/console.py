@@ -33,7 +33,7 @@ WRITE_BYTES = 1024
 
 
 def _pass_bytes(terminal: int) -> None:
-    """Make a terminal pass on every byte as it is, also once QEMU has set it up anew (which turns OPOST on again)."""
+    """Make a terminal pass on every byte unchanged, even after QEMU has set it up again, which turns on OPOST."""
     tty.setraw(terminal)
     mode = termios.tcgetattr(terminal)
     mode[tty.OFLAG] &= ~(termios.ONLCR | termios.OCRNL)
@@ -84,8 +84,9 @@ class Console:
         _pass_bytes(slave)
         log_read, log_write = os.pipe()
         try:
-            # setsid makes the terminal the session's own; being no group leader yet, it does not fork. The hangup of
-            # the terminal is what ends the VM when we are gone, also where nohup has had everybody ignore it.
+            # setsid makes the terminal that of its session; it is no group leader yet, so it does not fork. When this
+            # process is gone, the hangup of the terminal ends the VM. env restores the default action of SIGHUP, which
+            # nohup sets to ignore.
             self.process: subprocess.Popen[bytes] = subprocess.Popen(
                 ["env", "--default-signal=HUP", "setsid", "--ctty", *argv],
                 stdin=slave,

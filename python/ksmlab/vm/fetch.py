@@ -53,7 +53,7 @@ def make_kernel(apt: PrivateApt, kernel: Kernel, image: Package, report: Report)
     """Fetch the image and what is needed to build modules for it, and make the entry `kernel.root`.
 
     Raises:
-        FetchError: Something of it cannot be had.
+        FetchError: The archive lacks one of the packages, or it cannot be fetched.
     """
     headers = apt.show(f"linux-headers-{kernel.release}", image.version)
     if headers is None:
@@ -201,7 +201,7 @@ def fetch_scripts(
         report: Called with a line for each step.
 
     Raises:
-        FetchError: They cannot be had.
+        FetchError: The archive lacks the source package, or the files cannot be fetched.
     """
     apt.update()
     package = apt.show(meta)

@@ -21,7 +21,7 @@ from fcntl import ioctl
 from pathlib import Path
 
 READ_BYTES = 4096
-#: Between two looks at a port that nobody is connected to; it cannot be waited for.
+#: Seconds between two reads of a port while no host process is connected to it: poll() cannot wait for a connection.
 LOOK_SECONDS = 0.2
 SYSFS = Path("/sys/class/virtio-ports")
 
@@ -47,7 +47,10 @@ def read(port: int) -> bytes:
 
 
 def greeting(port: int) -> dict[str, str | int]:
-    """Wait until somebody connects, and read the line in which they say what their terminal is like."""
+    """Wait until a person's terminal connects, and return the description that it sends first.
+
+    The description is one line of JSON.
+    """
     line = b""
     while not line.endswith(b"\n"):
         data = read(port)
@@ -98,7 +101,7 @@ def main() -> None:
     port = os.open(find_port(sys.argv[1]), os.O_RDWR | os.O_CLOEXEC)
     while True:
         serve(port)
-        # What the person still typed is nobody's.
+        # greeting() discards the bytes that the person types from here until they hang up.
         os.write(port, b"\r\n[the shell has ended; Ctrl-] leaves the VM]\r\n")
 
 

@@ -1,6 +1,6 @@
-"""VMs that are kept after their tests, for a person to look at: who holds them, and how they are found again.
+"""Keep VMs after their tests, so that a person can examine them; list the kept VMs, and end them.
 
-A VM ends when nobody holds its console. So a process of its own takes the console over, and drains it.
+A VM ends when no process holds its console. So a separate process takes the console over, and drains it.
 
     python -m ksmlab.vm.keep CONSOLE LOG DIRECTORY
 """
@@ -33,7 +33,7 @@ LOG = "kernel.log"
 READ_BYTES = 1 << 16
 END_SECONDS = 10.0
 LOOK_SECONDS = 0.1
-#: What goes on without this process. Python would warn that it still runs, when nobody refers to it any more.
+#: Processes that outlive this one. Python warns when a Popen is freed while its process runs, so keep references.
 GOES_ON: list[subprocess.Popen[bytes]] = []
 
 
@@ -107,7 +107,7 @@ class Kept:
         if not self.alive:
             shutil.rmtree(self.directory, ignore_errors=True)
             return
-        # As long as one of the group is left, nobody else gets its number.
+        # The kernel does not reuse the group's number while one of its processes is left.
         for number in (signal.SIGTERM, signal.SIGKILL):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, number)
@@ -137,12 +137,12 @@ def start_time(pid: int) -> int | None:
 
 
 def kept(directory: Path | None = None) -> list[Kept]:
-    """List the VMs of this user's that are kept, the newest last.
+    """List this user's kept VMs, the newest last.
 
-    What is left of one that ended without whoever kept it, after a reboot for example, is removed.
+    Also remove the directory of a VM that has ended without its keeper, for example by a reboot.
 
     Args:
-        directory: Where VMs have their sockets, if not in the usual place.
+        directory: The directory of the VMs' sockets, if not the usual one.
     """
     there = []
     for path in (directory or SOCKETS).glob(f"{PREFIX}*/{FACTS}"):
@@ -197,7 +197,7 @@ def keep(
     made.save()
     Path(ports.directory, LOG).write_text("\n".join(machine.log) + "\n")
     console, log = machine.channel.console.give_away()
-    # It leaves a process behind: that is nobody's to wait for here.
+    # The command forks the keeper and returns at once; do not wait for the keeper itself.
     subprocess.run(
         [sys.executable, "-m", "ksmlab.vm.keep", str(console), str(log), str(ports.directory)],
         pass_fds=(console, log), start_new_session=True, stdin=subprocess.DEVNULL,

@@ -122,9 +122,9 @@ class KernelStore:
         return [spec.name for spec in sorted(specs, key=lambda each: each.series_key, reverse=True)]
 
     def choose(self, names: Sequence[str], report: Report = print) -> str:
-        """Give the first of these kernels that is cached or that the archive has.
+        """Return the first of these kernels that is cached or that the archive has.
 
-        A kernel that would have to be built counts only if none of the others can be had. The archive is asked only
+        A kernel that would have to be built counts only if none of the others is available. The archive is asked only
         about names before the first cached one.
 
         Args:
@@ -132,7 +132,7 @@ class KernelStore:
             report: Called if the archive is asked, or cannot be asked and an older kernel is cached.
 
         Raises:
-            VmError: None of them can be had.
+            VmError: None of them is available.
         """
         for name in names:
             if self.find(name) is not None:
@@ -243,17 +243,17 @@ class KernelStore:
 
     @fetch_errors("Removing a kernel")
     def remove(self, name: str, report: Report = print, *, unused: bool = False) -> int:
-        """Remove the entries of a kernel from the cache, and the sources that nobody needs then.
+        """Remove the entries of a kernel from the cache, and packed sources that no remaining entry was built from.
 
         A VM that runs one of them loses its modules.
 
         Args:
             name: The table in kernels.toml.
-            report: Called if another process has to be waited for.
-            unused: Keep the entry that `find` gives.
+            report: Called before waiting for another process.
+            unused: Keep the entry that `find` returns.
 
         Returns:
-            How many were removed.
+            The number of entries removed.
         """
         with file_lock(self._lock(self.spec(name)), on_wait=lambda: report(WAITING)):
             kept = self.find(name) if unused else None
@@ -286,8 +286,8 @@ class KernelStore:
             refresh: Ask the archive for the newest sources even if some are here already.
 
         Raises:
-            FetchError: The sources cannot be had; the cache is as it was.
-            BuildError: It does not build, or an option did not survive; the cache is as it was.
+            FetchError: The archive lacks the sources, or they cannot be fetched; the cache is unchanged.
+            BuildError: It does not build, or an option did not survive; the cache is unchanged.
         """
         spec = self.spec(name)
         if spec.source is None:
@@ -328,7 +328,7 @@ class KernelStore:
 
     @fetch_errors("Fetching a kernel")
     def fetch(self, name: str, report: Report = print, *, refresh: bool = True) -> Kernel:
-        """Fetch the newest revision of a kernel, with what is needed to build modules for it.
+        """Fetch the newest revision of a kernel, with the headers and tools that a module build needs.
 
         Args:
             name: The table in kernels.toml.
@@ -336,7 +336,7 @@ class KernelStore:
             refresh: Ask the archive even if an entry is here already.
 
         Raises:
-            FetchError: It cannot be had; the cache is as it was.
+            FetchError: The archive lacks the kernel, or it cannot be fetched; the cache is unchanged.
         """
         spec = self.spec(name)
         if spec.built:
@@ -380,7 +380,7 @@ class KernelStore:
             The directory that holds them.
 
         Raises:
-            FetchError: They cannot be had; the cache is as it was.
+            FetchError: The archive lacks the source package, or it cannot be fetched; the cache is unchanged.
         """
         place = self.cache / "tools" / name
         with file_lock(self.cache / FETCH_LOCK, on_wait=lambda: report(WAITING)):

@@ -2,9 +2,9 @@
 
     python kvm_loop.py SECONDS
 
-SIGPROF ends it if the loop takes more CPU time than that. A script of its own, so that whoever asks can end it, too:
-a KVM that hangs uses none. Standard library only, and it
-imports nothing of its own package. The numbers are those of <linux/kvm.h> for x86-64.
+SIGPROF ends the script if the loop takes more CPU time than that. A KVM that hangs uses no CPU time, so the loop is a
+script of its own, which the caller can end. It uses only the standard library, and imports nothing of its own package.
+The numbers are those of <linux/kvm.h> for x86-64.
 """
 
 from __future__ import annotations

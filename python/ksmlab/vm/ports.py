@@ -61,10 +61,10 @@ class Ports:
         return tuple(options)
 
     def connect(self, name: str) -> socket.socket:
-        """Connect to a socket of a VM that runs.
+        """Connect to a socket of a running VM.
 
         Raises:
-            VmError: There is nobody.
+            VmError: The VM does not answer.
         """
         line = socket.socket(socket.AF_UNIX)
         line.settimeout(CONNECT_SECONDS)

@@ -68,7 +68,7 @@ def test_no_write_is_lost(other) -> None:
         assert memory.entry is not None, "the entry is left empty"
 
 
-def test_nobody_in_the_way_it_merges() -> None:
+def test_merge_alone_maps_the_kernel_page() -> None:
     ((_, memory),) = orders([merge])
     assert memory.entry == "kernel page"
 

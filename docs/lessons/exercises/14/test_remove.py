@@ -1,4 +1,4 @@
-"""Removing an area removes its own regions, all of them, and nobody else's."""
+"""Removing an area removes all of its own regions, and none of another area."""
 
 from remove import Area, Driver
 

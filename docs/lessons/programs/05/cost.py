@@ -1,4 +1,4 @@
-"""What kksmd pays for pages that are hard to tell apart: all alike but for their last eight bytes."""
+"""Measure the CPU time of kksmd on pages that are hard to tell apart: equal except for their last eight bytes."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def cpu_ms() -> int:
 
 
 def measure() -> int:
-    """Have the pages scanned a few times; return what it cost, in milliseconds."""
+    """Wait until kksmd has scanned the pages a few times, and return the CPU time that it used, in milliseconds."""
     ksm = KsmSysfs.find()
     with Arena(PAGES, words=content.LAST_WORD, huge=False) as arena, KsmDevice() as device:
         arena.fill(content.unique(PAGES))

@@ -1,4 +1,4 @@
-"""Another process finds out which of 200 secrets somebody has, by the time that its own writes take."""
+"""Find out which of 200 secrets another process has in its memory, by the time that our own writes take."""
 
 import time
 from collections.abc import Sequence

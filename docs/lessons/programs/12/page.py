@@ -1,4 +1,4 @@
-"""What a page with a secret looks like. Everybody knows that; nobody knows the number."""
+"""The page that holds the secret. Its layout is public; only the number is secret."""
 
 PAGES = 1
 

@@ -87,7 +87,7 @@ def test_child_out_of_memory():
 
 
 def test_leaks(vm_modules):
-    """Where there is no kmemleak, nobody notices."""
+    """Leak memory, which only a kernel with kmemleak reports."""
     vm_modules.load("crash", "how=leak")
 
 

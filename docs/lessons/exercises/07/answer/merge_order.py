@@ -14,18 +14,18 @@ class Memory:
 
 def merge(memory):
     """Put the kernel page in place of the page, or leave everything as it was."""
-    # From here on nobody takes a new reference by this entry ...
+    # From here on no CPU takes a new reference through this entry ...
     memory.entry = None
     yield
-    # ... and from here on nobody writes by a copy of it.
+    # ... and from here on no CPU writes through a copy of it.
     memory.tlb = None
     yield
-    # Who came before is seen here.
+    # A reference that was taken before shows here.
     if memory.refs:
         memory.entry = "page"
         return
     yield
-    # Nobody can write any more: what is equal now stays equal.
+    # No write is possible any more: pages that are equal now stay equal.
     if memory.content["page"] != memory.content["kernel page"]:
         memory.entry = "page"
         return

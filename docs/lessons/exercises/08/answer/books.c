@@ -22,9 +22,9 @@ struct process {
 };
 
 /*
- * Map the kernel page where another page is mapped; all accounts follow. The new entry is
- * read-only and clean, and keeps the soft-dirty bit. If the old entry was dirty, the old
- * page is from now on. A swap slot of a page that nobody maps any more is freed.
+ * Map the kernel page in place of another page, and update all counters. The new entry is
+ * read-only and clean, and keeps the soft-dirty bit. If the old entry was dirty, mark the old
+ * page dirty. When no entry maps the old page any more, free its swap slot.
  */
 void replace(struct process *process, struct pte *pte, struct page *kernel_page)
 {

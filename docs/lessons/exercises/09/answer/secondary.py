@@ -12,13 +12,13 @@ class Secondary:
         self.sequence = 0  # how many have ended
 
     def start(self, address):
-        """Somebody is about to change the primary entry of an address."""
+        """Begin a change of the primary entry of an address."""
         self.changing += 1
         self.table.pop(address, None)
 
     def end(self):
-        """It has been changed."""
-        # In this order: who sees that nothing is changing sees the new number, too.
+        """End the change."""
+        # In this order: a fault that sees no change under way also sees the new number.
         self.sequence += 1
         self.changing -= 1
 

@@ -12,11 +12,11 @@ class Secondary:
         self.sequence = 0  # how many have ended
 
     def start(self, address):
-        """Somebody is about to change the primary entry of an address."""
+        """Begin a change of the primary entry of an address."""
         raise NotImplementedError
 
     def end(self):
-        """It has been changed."""
+        """End the change."""
         raise NotImplementedError
 
     def may_enter(self, seen):

@@ -1,10 +1,10 @@
-"""Which guesses somebody else has, by write times."""
+"""Find the guesses that another process has in its memory, by write times."""
 
 import statistics
 
 
 def suspects(rounds: list[list[int]], factor: float = 3.0) -> list[int]:
-    """Say which pages are shared."""
+    """Return the numbers of the shared pages."""
     least = [min(times) for times in zip(*rounds, strict=True)]
     usual = statistics.median(least)
     return [page for page, time in enumerate(least) if time > factor * usual]

@@ -1,8 +1,8 @@
-"""Which guesses somebody else has, by write times. Fill in suspects()."""
+"""Find the guesses that another process has in its memory, by write times. Fill in suspects()."""
 
 
 def suspects(rounds: list[list[int]], factor: float = 3.0) -> list[int]:
-    """Say which pages are shared.
+    """Find the shared pages.
 
     Args:
         rounds: how long one write to each page took, in ns; one list a round, pages in order.
