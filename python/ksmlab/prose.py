@@ -32,10 +32,12 @@ class Rule:
     Attributes:
         pattern: Matches any of the words.
         instead: The words to use.
+        exceptions: Files that may have the words.
     """
 
     pattern: re.Pattern[str]
     instead: str
+    exceptions: frozenset[Path] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,11 @@ def load(path: Path = RULES) -> tuple[Rule, ...]:
     """
     entries = tomllib.loads(path.read_text())["rule"]
     return tuple(
-        Rule(re.compile(rf"\b(?:{'|'.join(one['words'])})\b", re.IGNORECASE), one["instead"])
+        Rule(
+            re.compile(rf"\b(?:{'|'.join(one['words'])})\b", re.IGNORECASE),
+            one["instead"],
+            frozenset(map(Path, one.get("exceptions", ()))),
+        )
         for one in entries
     )
 
@@ -103,7 +109,7 @@ def passages(path: Path, text: str) -> Iterator[tuple[int, str]]:
             yield text.count("\n", 0, match.start()) + 1, match[0]
 
 
-def check(paths: Iterable[Path], rules: tuple[Rule, ...]) -> Iterator[Finding]:
+def check(paths: Iterable[Path], rules: Iterable[Rule]) -> Iterator[Finding]:
     """Yield the words in files that the rules replace.
 
     Args:
@@ -116,6 +122,8 @@ def check(paths: Iterable[Path], rules: tuple[Rule, ...]) -> Iterator[Finding]:
     for path in paths:
         for first, passage in passages(path, path.read_text()):
             for rule in rules:
+                if path in rule.exceptions:
+                    continue
                 for match in rule.pattern.finditer(passage):
                     line = first + passage.count("\n", 0, match.start())
                     yield Finding(path, line, match[0], rule.instead)

@@ -71,3 +71,11 @@ def test_the_rules_of_the_project_find_words_of_the_style_guide(tmp_path: Path, 
     path = tmp_path / "page.md"
     path.write_text(text)
     assert len(list(prose.check([path], prose.load()))) == 1
+
+
+def test_a_rule_does_not_apply_to_its_exceptions(tmp_path: Path) -> None:
+    paths = [tmp_path / "a.md", tmp_path / "b.md"]
+    for path in paths:
+        path.write_text("nobodies")
+    rule = Rule(re.compile("nobodies"), "no processes", frozenset(paths[:1]))
+    assert [found.path for found in prose.check(paths, [rule])] == paths[1:]
