@@ -24,6 +24,20 @@ def held(ksm: KsmSysfs) -> dict[str, int]:
     return counted | {"nodes": int((NODES / "objects").read_text().split()[0])}
 
 
+def wait_until_held(ksm: KsmSysfs, wanted: dict[str, int], what: object) -> None:
+    """Wait until the driver holds something again: a work item frees unused nodes.
+
+    Args:
+        ksm: The driver's settings and counters.
+        wanted: What :func:`held` returned before.
+        what: The step after which it has to be so.
+
+    Raises:
+        WaitTimeoutError: It holds something else after a minute.
+    """
+    ksm.wait_until(lambda now: held(now) == wanted, 60, f"{wanted} to be held after {what}")
+
+
 def unaccounted_pages() -> int:
     """Return how many pages are in use that no figure of /proc/meminfo names.
 

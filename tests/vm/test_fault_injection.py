@@ -16,7 +16,7 @@ import faults
 import kksmd
 import pytest
 from faults import FailNth, Trial, walk
-from leaks import held, unaccounted_pages
+from leaks import held, unaccounted_pages, wait_until_held
 
 from ksmlab import content, pagemap
 from ksmlab.device import Area, KsmDevice
@@ -137,7 +137,7 @@ def test_register(ksm: KsmSysfs, area: Area, arena: Arena) -> None:
         assert fdinfo(area) == {"ksm-regions": 1, "ksm-pages": NPAGES, "ksm-merged": 0}, trial
         area.remove()
         assert arena.verify() == [], trial
-        assert held(ksm) == before, trial
+        wait_until_held(ksm, before, trial)
     assert len(refused(trials)) >= 1
 
 
@@ -165,7 +165,7 @@ def test_scan_and_merge(ksm: KsmSysfs, huge: bool) -> None:
                 check(ksm, arena, nth)
                 area.remove()
                 check(ksm, arena, nth)
-            assert held(ksm) == before, nth
+            wait_until_held(ksm, before, nth)
             if not hit:
                 break
     # A chunk and its items, and four times a node and its page. That a slab cannot grow is made good
@@ -194,7 +194,7 @@ def test_scan_and_merge_while_memory_fails_by_chance(ksm: KsmSysfs) -> None:
                 ksm.run = 0
                 check(ksm, arena, turn)
             assert kernel_frames(arena) == [], turn
-            assert held(ksm) == driver, turn
+            wait_until_held(ksm, driver, turn)
         assert missed > 200, "too few failures to tell"
         assert unaccounted_pages() - before < missed // 2, f"{missed} failures"
         with device.create_area() as area:
@@ -222,7 +222,7 @@ def test_remove(ksm: KsmSysfs, area: Area, arena: Arena) -> None:
             area.remove()
             check(ksm, arena, trial)
         assert kernel_frames(arena) == [], trial
-        assert held(ksm) == before, trial
+        wait_until_held(ksm, before, trial)
         assert pagemap.distinct(pagemap.frames(None, arena.address, NPAGES)) == NPAGES, trial
         area.register(arena)
         merge_all(ksm, arena)
@@ -258,7 +258,7 @@ def test_remove_of_pages_that_mremap_brought(ksm: KsmSysfs) -> None:
                 assert arena.verify() == [], trial
                 old.remove()
                 assert ksm.pages_shared == 0, trial
-                assert held(ksm) == before, trial
+                wait_until_held(ksm, before, trial)
     # A chunk and its items come on top.
     assert len(refused(trials)) >= MOST_PAGES
 
@@ -279,7 +279,7 @@ def test_run_2(ksm: KsmSysfs, area: Area, arena: Arena) -> None:
         check(ksm, arena, trial)
         assert kernel_frames(arena) == [], trial
         assert fdinfo(area)["ksm-regions"] == 1, trial
-        assert held(ksm) == before, trial
+        wait_until_held(ksm, before, trial)
         merge_all(ksm, arena)
     assert len(refused(trials)) >= MOST_PAGES
 
@@ -312,5 +312,5 @@ def test_close(ksm: KsmSysfs) -> None:
                 arena.fill(content.unique(NPAGES))
                 assert arena.verify() == [], trial
             ksm.wait_until(lambda s: s.kernel_pages_allocated == 0, 60, "nodes of no region gone")
-            assert held(ksm) == before, nth
+            wait_until_held(ksm, before, nth)
     assert shared >= 1, f"none of {nth} failures left a page shared"
