@@ -1,9 +1,9 @@
 """Measure how long threads hold ksm_lock, with kprobes on the kernel's mutex functions.
 
 A hold lasts from the call of mutex_lock() to the call of mutex_unlock(). If the thread had to wait for the lock, its
-hold begins when the kernel reports the end of the wait. Time for which the thread was preempted is not counted: it
-depends on what else runs. Time for which it slept is. Nothing in the driver takes part, so any build of it can be
-measured.
+hold begins when the kernel reports the end of the wait. Time for which the thread was preempted or interrupted is not
+counted: it depends on what else runs. (After the exit of a process, for example, a softirq runs RCU callbacks for up to
+2 ms.) Time for which the thread slept is counted. Nothing in the driver takes part, so any build of it can be measured.
 
 The kernel computes each hold (a histogram trigger passes the time of the lock event to the unlock event) and records
 only the long ones. Source: Documentation/trace/histogram.rst and Documentation/trace/kprobetrace.rst.
@@ -32,6 +32,13 @@ KALLSYMS = Path("/proc/kallsyms")
 SHORTEST = 20_000
 _GROUP = "ksmlab"
 _HOLD = "ksmlab_hold"
+#: The kernel's events at the start and the end of an interrupt, by group.
+_INTERRUPTS = {
+    "irq": ("irq_handler_entry", "irq_handler_exit", "softirq_entry", "softirq_exit"),
+    "irq_vectors": ("local_timer_entry", "local_timer_exit"),
+}
+_STARTS = frozenset(name for names in _INTERRUPTS.values() for name in names[::2])
+_ENDS = frozenset(name for names in _INTERRUPTS.values() for name in names[1::2])
 _LOCKING = ("mutex_lock", "mutex_lock_killable", "mutex_lock_interruptible", "mutex_trylock")
 _EVENT = re.compile(
     r"^\s*(?P<task>.+)-(?P<pid>\d+)\s+\[\d+\].*?\s(?P<at>\d+\.\d+): (?P<name>\w+): (?P<fields>.*)$"
@@ -85,7 +92,8 @@ class _Threads:
     def __init__(self) -> None:
         self._waited_until: dict[int, float] = {}
         self._preempted_at: dict[int, float] = {}
-        self._preempted: dict[int, list[tuple[float, float]]] = defaultdict(list)
+        self._interrupted_at: dict[int, list[float]] = defaultdict(list)
+        self._away: dict[int, list[tuple[float, float]]] = defaultdict(list)
 
     def wait_ended(self, pid: int, at: float) -> None:
         """Note that a thread got the lock for which it has waited."""
@@ -97,7 +105,19 @@ class _Threads:
             self._preempted_at[int(fields["prev_pid"])] = at
         begin = self._preempted_at.pop(int(fields["next_pid"]), None)
         if begin is not None:
-            self._preempted[int(fields["next_pid"])].append((begin, at))
+            self._away[int(fields["next_pid"])].append((begin, at))
+
+    def interrupted(self, pid: int, at: float) -> None:
+        """Note that an interrupt of a thread starts, perhaps during another one."""
+        self._interrupted_at[pid].append(at)
+
+    def resumed(self, pid: int, at: float) -> None:
+        """Note that the latest interrupt of a thread ends; an outer one contains its time."""
+        starts = self._interrupted_at[pid]
+        if starts:
+            begin = starts.pop()
+            if not starts:
+                self._away[pid].append((begin, at))
 
     def held(self, pid: int, ns: int, at: float) -> int:
         """Return how long a thread held the lock, in nanoseconds.
@@ -111,7 +131,7 @@ class _Threads:
         waited_until = self._waited_until.pop(pid, 0.0)
         if waited_until > begin:
             begin, ns = waited_until, round((at - waited_until) * 1e9)
-        away = sum(max(0.0, end - max(start, begin)) for start, end in self._preempted.pop(pid, ()))
+        away = sum(max(0.0, end - max(start, begin)) for start, end in self._away.pop(pid, ()))
         return max(0, ns - round(away * 1e9))
 
 
@@ -119,7 +139,7 @@ def parse(trace: str, functions: Sequence[tuple[int, str]]) -> list[Hold]:
     """Read holds from the text of a trace.
 
     Args:
-        trace: The events ksmlab_hold, contention_end and sched_switch, by time.
+        trace: The events ksmlab_hold, contention_end, sched_switch and those of interrupts, by time.
         functions: The driver's functions, see module_functions().
     """
     found = []
@@ -134,6 +154,10 @@ def parse(trace: str, functions: Sequence[tuple[int, str]]) -> list[Hold]:
             threads.wait_ended(pid, at)
         elif event["name"] == "sched_switch":
             threads.switched(fields, at)
+        elif event["name"] in _STARTS:
+            threads.interrupted(pid, at)
+        elif event["name"] in _ENDS:
+            threads.resumed(pid, at)
         elif event["name"] == _HOLD:
             ns = threads.held(pid, int(fields["ns"]), at)
             found.append(
@@ -182,7 +206,13 @@ class LockTracer(Closing):
         self._write(f"events/synthetic/{_HOLD}/enable", "1")
         self._write("events/lock/contention_end/filter", f"lock_addr=={address:#x}")
         self._write("events/lock/contention_end/enable", "1")
-        self._write("events/sched/sched_switch/enable", "1")
+        self._enable_others("1")
+
+    def _enable_others(self, value: str) -> None:
+        self._write("events/sched/sched_switch/enable", value)
+        for group, names in _INTERRUPTS.items():
+            for name in names:
+                self._write(f"events/{group}/{name}/enable", value)
 
     def _write(self, name: str, text: str) -> None:
         (self._directory / name).write_text(text)
@@ -202,7 +232,7 @@ class LockTracer(Closing):
 
     def close(self) -> None:
         """Remove the events."""
-        self._write("events/sched/sched_switch/enable", "0")
+        self._enable_others("0")
         self._write("events/lock/contention_end/enable", "0")
         self._write(f"events/synthetic/{_HOLD}/enable", "0")
         for event, trigger in reversed(self._triggers):
