@@ -5,7 +5,7 @@ from __future__ import annotations
 from drawings.canvas import Canvas
 
 NAME = "address"
-#: The one that lesson 6 takes apart, too.
+#: The lesson "The page table" takes the same address apart.
 ADDRESS = 0x7F12_3456_789A
 _TABLES = ("PGD", "PUD", "PMD", "PTE")
 _BITS, _OFFSET_BITS = 9, 12

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 WIDTHS = (360, 1280)
 SCHEMES = ("light", "dark")
 #: A page of each kind.
-READ = ("index", "lessons/01-first-merge", "lessons/07-page-wrprotect", "explanation/choices", "reference/sysfs",
+READ = ("index", "lessons/01-first-merge", "lessons/08-page-wrprotect", "explanation/choices", "reference/sysfs",
         "reference/ioctls", "reference/command")  # fmt: skip
 DRAWN = "explanation/merge.html"
 

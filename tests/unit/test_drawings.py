@@ -66,8 +66,8 @@ def test_page_has_the_words_of_a_drawing_as_alternative_text(name: str) -> None:
     assert found == {words}
 
 
-def test_the_address_is_taken_apart_as_by_the_program_of_lesson_6() -> None:
-    text = (CHECKOUT / "docs/lessons/06-page-table.md").read_text()
+def test_address_is_split_as_by_the_program_of_the_page_table_lesson() -> None:
+    text = (CHECKOUT / "docs/lessons/07-page-table.md").read_text()
     asked = re.search(r"^>>> way\((0x\w+)\)$", text, re.MULTILINE)
     assert asked
     assert int(asked[1], 0) == address.ADDRESS

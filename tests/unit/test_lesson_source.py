@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
 
-from ksmlab.lessons import play, recorded, source
+from ksmlab.lessons import blocks, play, recorded, source
 from ksmlab.lessons.read_along import as_text
 from ksmlab.lessons.session import Exchange, SessionError, parse, render
 from ksmlab.lessons.source import LessonError, Prose, Step
@@ -121,6 +122,20 @@ def test_recorder_writes_output_into_the_page(tmp_path: Path) -> None:
         recorded.check(source.read(read.path))
 
 
+def test_head_links_to_the_next_lesson_that_exists(tmp_path: Path) -> None:
+    for name in ("03-name.md", "05-after.md", "07-later.md"):
+        lesson(tmp_path, HEAD, name)
+    heads = [
+        recorded.head(read, blocks.find(HEAD)[0], "").body
+        for read in source.read_all(tmp_path).values()
+    ]
+    assert [re.findall(r"\[next lesson\]\((.*?)\)", text) for text in heads] == [
+        ["05-after.md"],
+        ["07-later.md"],
+        [],
+    ]
+
+
 def test_page_stays_as_it_is_if_an_output_cannot_be_shown(tmp_path: Path) -> None:
     read = lesson(tmp_path, HEAD + run("> x\n"))
     text = read.path.read_text()
@@ -129,9 +144,13 @@ def test_page_stays_as_it_is_if_an_output_cannot_be_shown(tmp_path: Path) -> Non
     assert read.path.read_text() == text
 
 
+#: Lessons of the plan that are not written yet. Delete a number when its lesson comes, and the set when it is empty.
+UNWRITTEN = {0, 6, 9, 13, 14, 18}
+
+
 def test_every_lesson_is_recorded() -> None:
     lessons = source.read_all()
-    assert list(lessons) == list(range(1, len(lessons) + 1))
+    assert lessons.keys() | UNWRITTEN == set(range(20))
     for each in lessons.values():
         assert each.title.startswith(f"{each.number}. ")
         recorded.check(each)

@@ -7,7 +7,7 @@ import textwrap
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ksmlab.lessons import blocks, session
+from ksmlab.lessons import blocks, session, source
 from ksmlab.lessons.source import LessonError
 
 if TYPE_CHECKING:
@@ -68,8 +68,9 @@ def head(lesson: Lesson, block: Block, about: str) -> Block:
         options.append(("recorded", about))
     body = f"About {lesson.minutes} minutes. To play it in a VM: `make lesson N={lesson.number}`. {said}"
     links = "[All lessons](index.md)"
-    for page in sorted(lesson.path.parent.glob(f"{lesson.number + 1:02}-*.md")):
-        links += f", [next lesson]({page.name})"
+    later = [page.name for page in source.pages(lesson.path.parent) if page.name > lesson.path.name]
+    if later:
+        links += f", [next lesson]({later[0]})"
     text = f"{textwrap.fill(body, WIDTH, break_on_hyphens=False)}\n\n{links}\n"
     return replace(block, options=tuple(options)).written(text)
 

@@ -108,7 +108,7 @@ class Lesson:
 
     @property
     def number(self) -> int:
-        """Its place among the lessons, from 1."""
+        """The number in the name of its page, from 0."""
         return int(self.path.name[:2])
 
     @property
@@ -224,6 +224,11 @@ def read(path: Path) -> Lesson:
     )
 
 
+def pages(directory: Path = LESSONS) -> list[Path]:
+    """Return the pages of the lessons, in the order of their numbers."""
+    return sorted(directory.glob("[0-9]*.md"))
+
+
 def read_all(directory: Path = LESSONS) -> dict[int, Lesson]:
     """Read every lesson, by number.
 
@@ -231,7 +236,7 @@ def read_all(directory: Path = LESSONS) -> dict[int, Lesson]:
         LessonError: One cannot be read, or two have one number.
     """
     lessons: dict[int, Lesson] = {}
-    for path in sorted(directory.glob("[0-9]*.md")):
+    for path in pages(directory):
         lesson = read(path)
         if other := lessons.get(lesson.number):
             raise LessonError(f"{path.name} and {other.path.name} have one number")
