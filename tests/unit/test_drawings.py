@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import drawings
-from drawings import address, hash_index, lock_order
+from drawings import address, hash_index, ioctl_number, lock_order
 from ksmlab.lab import CHECKOUT
 
 if TYPE_CHECKING:
@@ -74,6 +74,18 @@ def test_the_address_is_taken_apart_as_by_the_program_of_lesson_6() -> None:
     indexes, offset = address.parts()
     shown = dict(zip(("PGD", "PUD", "PMD", "PTE", "offset"), [*indexes, offset], strict=True))
     assert str(shown) in text
+
+
+def test_the_ioctl_number_has_the_fields_that_the_lesson_lists() -> None:
+    page = next((CHECKOUT / "docs/lessons").glob("*-abi-by-hand.md")).read_text()
+    listed = re.findall(r"^\| (\d+)-(\d+) \| .* \| (\w+) \|$", page, re.MULTILINE)
+    assert [(field.high, field.low, field.value) for field in ioctl_number.FIELDS] == [
+        (int(high), int(low), int(value, 0)) for high, low, value in listed
+    ]
+    assert f"'{ioctl_number.NUMBER:#x}'" in page
+    assert "".join(field.bits for field in ioctl_number.FIELDS) == f"{ioctl_number.NUMBER:032b}"
+    sizes = [field for field in ioctl_number.FIELDS if field.name == "size"]
+    assert f"has {sizes[0].value} bytes" in sizes[0].meaning
 
 
 def test_an_arrow_against_the_order_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
