@@ -20,7 +20,7 @@ IMAGES = Path(__file__).resolve().parents[1] / "images"
 GENERATED: dict[str, Callable[[], str]] = {
     one.NAME: one.draw for one in (hash_index, ioctl_number, address, lock_order)
 }
-PLAIN = ("page-tables", "pagemap", "race-o-direct", "replace-page", "trees")
+PLAIN = ("guest-tables", "page-tables", "pagemap", "race-o-direct", "replace-page", "trees")
 NAMES = (*GENERATED, *PLAIN)
 
 
