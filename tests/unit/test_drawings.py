@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import drawings
-from drawings import address, hash_index, ioctl_number, lock_order
+from drawings import address, hash_index, ioctl_number, lock_order, skips
 from ksmlab.lab import CHECKOUT
 
 if TYPE_CHECKING:
@@ -153,6 +153,28 @@ def test_hash_drawing_is_refused_if_a_search_does_something_else(tmp_path: Path)
     source.write_text("/* no search at all */")
     with pytest.raises(ValueError, match="hash_find"):
         hash_index.check_search(source)
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("ksm.h", "\tKSM_SKIP_BUSY,", "\tKSM_SKIP_BUSY,\n\tKSM_SKIP_NEW,"),
+        ("ksm.h", "\tKSM_SKIP_LIMIT,\n", ""),
+        ("walk.c", "return KSM_SKIP_IO;", "return KSM_SKIP_PFNMAP;"),
+        ("walk.c", "ksm_vma_refuses(", "another_name("),
+    ],
+)
+def test_drawing_of_skipped_pages_is_refused_if_the_driver_has_other_reasons(
+    tmp_path: Path, name: str, old: str, new: str
+) -> None:
+    for file in ("ksm.h", "walk.c"):
+        shutil.copy(skips.KERNEL / file, tmp_path)
+    skips.check(tmp_path)
+    source = tmp_path / name
+    assert old in source.read_text()
+    source.write_text(source.read_text().replace(old, new))
+    with pytest.raises(ValueError, match=f"{name}.* than GATES"):
+        skips.check(tmp_path)
 
 
 @pytest.mark.parametrize(
