@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import shutil
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 import drawings
-from drawings import address, hash_index, ioctl_number, lock_order, skips
+from drawings import address, cost, hash_index, ioctl_number, lock_order, skips
+from ksmlab.bench.kept import COUNTED, KeptError, Measured
 from ksmlab.lab import CHECKOUT
 
 if TYPE_CHECKING:
@@ -153,6 +155,35 @@ def test_hash_drawing_is_refused_if_a_search_does_something_else(tmp_path: Path)
     source.write_text("/* no search at all */")
     with pytest.raises(ValueError, match="hash_find"):
         hash_index.check_search(source)
+
+
+def test_the_costs_are_those_of_the_stored_results() -> None:
+    results = Measured.read(COUNTED)
+    merge, full, steady = cost.pairs(results)
+    wanted = next(
+        one
+        for one in results.verdicts
+        if (one.workload, one.metric) == ("each_twice", "cpu_to_goal_ns")
+    )
+    assert merge[0].ours == pytest.approx(wanted.ours / 2 / 8192)
+    assert merge[0].in_kernel / merge[0].ours == pytest.approx(wanted.ratio)
+    assert full[0].ours > steady[0].ours
+    texts = [one.text for one in ET.fromstring(cost.draw()).iter(f"{SVG}text")]
+    for pair in (*merge, *full, *steady):
+        assert {cost.short(pair.ours), cost.short(pair.in_kernel)} <= set(texts)
+
+
+def test_no_cost_is_drawn_from_results_that_lack_it() -> None:
+    results = Measured.read(COUNTED)
+    with pytest.raises(KeptError, match="has no cpu_to_goal_ns of each_twice"):
+        cost.pairs(replace(results, verdicts=()))
+    with pytest.raises(KeptError, match="no --size"):
+        cost.pairs(replace(results, command="ksmlab bench"))
+
+
+@pytest.mark.parametrize(("count", "text"), [(19.3, "19"), (660.4, "660"), (25864, "26,000")])
+def test_instructions_are_written_with_two_digits(count: float, text: str) -> None:
+    assert cost.short(count) == text
 
 
 @pytest.mark.parametrize(
