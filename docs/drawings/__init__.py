@@ -20,7 +20,15 @@ IMAGES = Path(__file__).resolve().parents[1] / "images"
 GENERATED: dict[str, Callable[[], str]] = {
     one.NAME: one.draw for one in (hash_index, ioctl_number, address, lock_order, skips, cost)
 }
-PLAIN = ("guest-tables", "page-tables", "pagemap", "race-o-direct", "replace-page", "trees")
+PLAIN = (
+    "guest-tables",
+    "page-tables",
+    "pagemap",
+    "race-o-direct",
+    "replace-page",
+    "symbol-binding",
+    "trees",
+)
 NAMES = (*GENERATED, *PLAIN)
 
 

@@ -157,6 +157,27 @@ def test_hash_drawing_is_refused_if_a_search_does_something_else(tmp_path: Path)
         hash_index.check_search(source)
 
 
+def test_the_symbols_that_are_bound_are_those_of_the_driver() -> None:
+    names = {
+        one.text.removesuffix("()")
+        for one in image("symbol-binding").iter(f"{SVG}text")
+        if one.text and "code" in (one.get("class") or "").split()
+    }
+    assert names == {
+        "kallsyms_lookup_name",
+        "page_remove_rmap",
+        "ksm_sc_page_remove_rmap",
+        "ksm_sym_page_remove_rmap",
+    }
+    kernel = CHECKOUT / "kernel"
+    symbols = (kernel / "mm_symbols.c").read_text()
+    assert '.symbol_name = "kallsyms_lookup_name"' in symbols
+    assert "V(page_remove_rmap," in symbols
+    assert "ksm_sc_##name" in symbols
+    renamed = (kernel / "mm_names.h").read_text()
+    assert re.search(r"#define page_remove_rmap\s+ksm_sym_page_remove_rmap\n", renamed)
+
+
 def test_the_costs_are_those_of_the_stored_results() -> None:
     results = Measured.read(COUNTED)
     merge, full, steady = cost.pairs(results)
