@@ -22,6 +22,7 @@ GENERATED: dict[str, Callable[[], str]] = {
 }
 PLAIN = (
     "guest-tables",
+    "history",
     "page-tables",
     "pagemap",
     "race-o-direct",
