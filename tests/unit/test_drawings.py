@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import drawings
-from drawings import address, cost, hash_index, ioctl_number, lock_order, skips
+from drawings import address, cost, hash_index, ioctl_number, lock_order, skips, write_times
 from ksmlab.bench.kept import COUNTED, KeptError, Measured
 from ksmlab.lab import CHECKOUT
 
@@ -176,6 +176,43 @@ def test_the_symbols_that_are_bound_are_those_of_the_driver() -> None:
     assert "ksm_sc_##name" in symbols
     renamed = (kernel / "mm_names.h").read_text()
     assert re.search(r"#define page_remove_rmap\s+ksm_sym_page_remove_rmap\n", renamed)
+
+
+def test_each_write_of_the_data_is_in_one_bar_of_the_histogram() -> None:
+    times = write_times.Times.read()
+    pages, rounds = len(times.fastest("merged")), len(times.rounds)
+    assert len(times.fastest("private")) == pages
+    assert len(times.all("private")) == len(times.all("merged")) == pages * rounds
+    # What the lesson claims.
+    assert max(times.fastest("private")) < min(times.fastest("merged"))
+    bars = {write_times.bar(time) for time in times.all("private")}
+    tallest = max(
+        sum(write_times.bar(time) == one for time in times.all("private")) for one in bars
+    )
+    texts = [one.text for one in ET.fromstring(write_times.draw()).iter(f"{SVG}text")]
+    assert str(tallest) in texts
+
+
+@pytest.mark.parametrize(
+    ("time", "number"), [(1, 0), (999, 17), (1000, 18), (9999, 23), (10_000, 24)]
+)
+def test_a_bar_is_a_sixth_of_a_factor_of_ten(time: int, number: int) -> None:
+    assert write_times.bar(time) == number
+
+
+def test_the_fastest_write_is_that_of_all_rounds() -> None:
+    rounds = ({"private": [5, 9], "merged": [70]}, {"private": [6, 3], "merged": [60]})
+    times = write_times.Times("6.1", rounds)
+    assert times.fastest("private") == [5, 3]
+    assert times.all("merged") == [70, 60]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"kernel": "6.1"}'])
+def test_no_histogram_is_drawn_from_another_file(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "times.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match="Nothing was drawn"):
+        write_times.Times.read(path)
 
 
 def test_the_costs_are_those_of_the_stored_results() -> None:
