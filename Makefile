@@ -98,12 +98,14 @@ pages: $(STAMP) ## write the quoted code and the tables of the pages again, from
 MERGE := ╭[^\n]*\n[^\n]*/dev/ksm:
 
 # The images of README.md and the data of the unit tests come from the same runs.
-images: $(STAMP) ## draw the images of README.md again, from runs in a VM: docs/images (minutes)
+images: $(STAMP) ## draw the images that need a VM again, from new runs: docs/images (minutes)
 	@$(KSMLAB) picture $(kernel) --out build/picture/merge.svg
 	@PYTHONPATH=docs $(BIN)/python -m recording record build/demo.cast --title 'make demo' \
 		-- env -u MAKEFLAGS -u MAKELEVEL make demo $(if $(KERNEL),KERNEL=$(call quote,$(KERNEL)))
 	@PYTHONPATH=docs $(BIN)/python -m recording draw --since '$(MERGE)' build/demo.cast docs/images/demo.svg
+	@$(KSMLAB) vm run $(kernel) -- $(BIN)/python $(wildcard docs/lessons/programs/*/measure.py) >build/write-times.json
 	@cp build/picture/merge.json tests/unit/data/picture.json
+	@cp build/write-times.json docs/data/write-times.json
 	@cp build/demo/run.json tests/unit/data/demo-run.json
 	@$(MAKE) --no-print-directory drawings
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from drawings import address, hash_index, lock_order
+from drawings import address, cost, hash_index, ioctl_number, lock_order, skips, write_times
 from drawings.canvas import styled
 
 if TYPE_CHECKING:
@@ -18,9 +18,19 @@ if TYPE_CHECKING:
 IMAGES = Path(__file__).resolve().parents[1] / "images"
 #: The name of the file, without ".svg", and the function that returns it.
 GENERATED: dict[str, Callable[[], str]] = {
-    one.NAME: one.draw for one in (hash_index, address, lock_order)
+    one.NAME: one.draw
+    for one in (hash_index, ioctl_number, address, lock_order, skips, cost, write_times)
 }
-PLAIN = ("page-tables", "race-o-direct", "replace-page", "trees")
+PLAIN = (
+    "guest-tables",
+    "history",
+    "page-tables",
+    "pagemap",
+    "race-o-direct",
+    "replace-page",
+    "symbol-binding",
+    "trees",
+)
 NAMES = (*GENERATED, *PLAIN)
 
 

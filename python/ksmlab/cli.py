@@ -100,7 +100,7 @@ def demo(
     page = demo_page.finish(record, f"ksmlab demo --kernel {kernel}", kernel)
     if page is not None:
         here = page.relative_to(Path.cwd()) if page.is_relative_to(Path.cwd()) else page
-        print(f"To look at, with pictures, counters and events: {here}")
+        print(f"Frames, counters, events: {here}")
     raise typer.Exit(done.status)
 
 
