@@ -79,12 +79,12 @@ ROWS = (
     Row("metadata: each page twice", "each_twice", "metadata_per_page", charted=False),
     Row("metadata: sparse memory", "sparse", "metadata_per_page", charted=False),
 )
-#: How the sentence below the table calls targets that are missed, by metric and what they are compared with.
+#: The words for missed targets in the sentence below the table, by metric and what they are compared with.
 KINDS = {
     ("cpu_to_goal_ns", IN_KERNEL): "in CPU time",
     ("wall_to_goal_ns", IN_KERNEL): "in wall-clock time",
     ("metadata_per_page", IN_KERNEL): "in metadata",
-    ("steady_pass_ns", "growth"): "in growth with memory",
+    ("steady_pass_ns", "growth"): "in how costs grow with memory",
 }
 
 
@@ -129,7 +129,7 @@ def short(ratio: float) -> str:
 
 def block(counted: Measured, timed: Measured) -> str:
     """Write the table and the sentence below it, as Markdown."""
-    lines = ["| in-kernel KSM / this driver | counted | timed | target | met in time |"]
+    lines = ["| in-kernel KSM / this driver | counted | timed | target, timed | met |"]
     lines.append("|---|--:|--:|--:|---|")
     for one in compared(counted, timed):
         cells = (
@@ -148,7 +148,8 @@ def _missed(timed: Measured) -> str:
     kinds = Counter((one.metric, one.versus) for one in verdicts if not one.met)
     named = [f"{count} {KINDS.get(kind, METRICS[kind[0]].title)}" for kind, count in kinds.items()]
     return textwrap.fill(
-        f"Of {len(verdicts)} targets, {kinds.total()} are missed: {', '.join(named)}.", _LINE
+        f"{kinds.total()} of {len(verdicts)} targets are missed: {', '.join(named)}.",
+        _LINE,
     )
 
 
