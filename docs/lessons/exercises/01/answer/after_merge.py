@@ -1,11 +1,11 @@
-"""What is left when everything that is equal has merged."""
+"""Predict the result of a merge."""
 
 
 def frames_left(contents: list[bytes]) -> int:
-    """How many frames there are in the end. A page that has no equal keeps its frame."""
+    """Return the number of frames after the merge. A page that is not equal to any other page keeps its frame."""
     return len(set(contents))
 
 
 def pages_shared(contents: list[bytes]) -> int:
-    """Return what the driver's pages_shared says then: the frames saved (mainline's pages_sharing)."""
+    """Return the number of frames that the merge saves. The driver calls it pages_shared, mainline pages_sharing."""
     return len(contents) - frames_left(contents)
