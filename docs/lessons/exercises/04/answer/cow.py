@@ -1,4 +1,4 @@
-"""Copy-on-write in a model."""
+"""A model of copy-on-write."""
 
 from dataclasses import dataclass
 
@@ -28,7 +28,7 @@ class Memory:
         self.faults = 0
 
     def merge(self, pages: list[int]) -> None:
-        """Put one frame behind pages that are equal, read-only."""
+        """Map equal pages to one frame, read-only."""
         frame = Frame(self.entries[pages[0]].frame.content, len(pages))
         for page in pages:
             assert self.entries[page].frame.content == frame.content

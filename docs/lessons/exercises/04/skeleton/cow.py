@@ -1,4 +1,4 @@
-"""Copy-on-write in a model. Fill in write()."""
+"""A model of copy-on-write. Complete write()."""
 
 from dataclasses import dataclass
 
@@ -28,7 +28,7 @@ class Memory:
         self.faults = 0
 
     def merge(self, pages: list[int]) -> None:
-        """Put one frame behind pages that are equal, read-only."""
+        """Map equal pages to one frame, read-only."""
         frame = Frame(self.entries[pages[0]].frame.content, len(pages))
         for page in pages:
             assert self.entries[page].frame.content == frame.content
@@ -37,7 +37,7 @@ class Memory:
     def write(self, page: int, content: str) -> None:
         """Write to a page as its owner does.
 
-        If the entry does not allow it, that is a fault. The page gets a frame of its own, unless it
-        is the only one that maps its frame: then it may have that one, without a copy.
+        If the entry is read-only, the write causes a fault. If other entries map the frame, the page
+        gets a new one. If not, it keeps its frame. In both cases the entry becomes writable.
         """
         raise NotImplementedError
