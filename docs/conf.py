@@ -21,6 +21,8 @@ exclude_patterns = [
 ]
 # Headings that a link may name.
 myst_heading_anchors = 3
+# A class for the next block, in braces; ksmlab.site.comments writes it.
+myst_enable_extensions = ["attrs_block"]
 
 # Every link within the site has to lead somewhere. What the kernel and Python define is documented elsewhere.
 nitpicky = True
@@ -43,7 +45,8 @@ napoleon_numpy_docstring = False
 html_theme = "furo"
 html_title = "/dev/ksm lab"
 html_static_path = ["_static"]
-html_css_files = ["pages.css"]
+html_css_files = ["pages.css", "stepper.css"]
+html_js_files = [("stepper.js", {"defer": "defer"})]
 html_show_copyright = False
 html_show_sphinx = False
 html_copy_source = False

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from browser import CONTRASTS, Browser, browser
 from harness import CHECKOUT
+from selenium.webdriver.common.keys import Keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -113,3 +114,24 @@ def test_what_is_said_of_a_name_stands_below_it_on_a_phone(screen: Browser, site
             )
         )
     assert places == [[True, False], [False, True]]
+
+
+def test_stepper_shows_one_step_more_for_each_press(screen: Browser, site: Path) -> None:
+    screen.show(site / "lessons/07-page-wrprotect.html", width=WIDTHS[1])
+    state = """
+        const seen = [...document.querySelectorAll("table.stepper tbody tr")]
+          .filter((row) => getComputedStyle(row).visibility === "visible").length;
+        return [seen, document.querySelector(".stepper-said").textContent.slice(0, 7)]"""
+    assert screen.js(state) == [1, ""]
+    frame = screen.driver.find_element("css selector", ".stepper-frame")
+    back, more, everything = frame.find_elements("css selector", "button")
+    frame.send_keys(Keys.ARROW_RIGHT)
+    # Not by the pointer: the page still scrolls, and its buttons move.
+    press = "arguments[0].click()"
+    screen.js(press, more)
+    assert screen.js(state) == [3, "step: 3"]
+    screen.js(press, back)
+    assert screen.js(state) == [2, "step: 2"]
+    screen.js(press, everything)
+    assert screen.js(state) == [6, "All 6 s"]
+    assert frame.text.startswith("Back\nNext\nStep by step\nAll 6 steps")
