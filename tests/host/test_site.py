@@ -7,9 +7,10 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from browser import CONTRASTS, Browser, browser
+from browser import CONTRASTS, DEADLINE, Browser, browser
 from harness import CHECKOUT
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -140,3 +141,23 @@ def test_stepper_shows_one_step_more_for_each_press(screen: Browser, site: Path)
     screen.js(press, everything)
     assert screen.js(state) == [6, "All 6 s"]
     assert frame.text.startswith("Back\nNext\nStep by step\nAll 6 steps")
+
+
+@pytest.mark.parametrize("chosen", SCHEMES)
+def test_front_page_shows_the_demonstration_in_the_chosen_scheme(
+    screen: Browser, site: Path, chosen: str
+) -> None:
+    screen.show(site / "index.html", scheme="dark" if chosen == "light" else "light")
+    screen.js("document.body.dataset.theme = arguments[0]", chosen)
+    frames = screen.driver.find_elements("css selector", ".demo-frame iframe")
+    (frame,) = [each for each in frames if each.is_displayed()]
+    screen.js("arguments[0].scrollIntoView({behavior: 'instant'})", frame)
+    screen.driver.switch_to.frame(frame)
+    WebDriverWait(screen.driver, DEADLINE).until(
+        lambda driver: driver.find_elements("css selector", ".cell[tabindex]")
+    )
+    screen.js("document.querySelector('.cell.kernel').dispatchEvent(new MouseEvent('click'))")
+    assert "frame is marked" in screen.js("return document.getElementById('told').textContent")
+    back = screen.js("return getComputedStyle(document.body).backgroundColor")
+    assert back == {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 23, 27)"}[chosen]
+    screen.driver.switch_to.default_content()

@@ -1,4 +1,4 @@
-"""The light and the dark form of drawings."""
+"""The light and the dark form of drawings, and of the page of the demonstration."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from elements import Elements
 
-from ksmlab.site import links, schemes
+from ksmlab.site import demo, links, schemes
 
 ROOT = Path(__file__).resolve().parents[2]
 DRAWINGS = sorted((ROOT / "docs/images").glob("*.svg"))
@@ -66,3 +67,17 @@ def test_page_shows_one_form_for_each_scheme(tmp_path: Path) -> None:
         (None, "_images/b.svg"),
     ]
     assert links.broken(tmp_path / "out") == []
+
+
+def test_page_of_the_demonstration_is_whole_in_both_schemes(tmp_path: Path) -> None:
+    demo.write(tmp_path)
+    pages = [(tmp_path / f"{scheme}.html").read_text() for scheme in schemes.SCHEMES]
+    assert pages[0] != pages[1]
+    for page, scheme in zip(pages, schemes.SCHEMES, strict=True):
+        found = Elements(page)
+        assert found.open == []
+        assert ("meta", {"name": "color-scheme", "content": scheme}) in found.tags
+        assert not [tag for tag, _ in found.tags if tag == "h1"]
+        cells = [one for _, one in found.tags if "cell" in (one.get("class") or "").split()]
+        assert len(cells) == 3 * 144
+    assert links.broken(tmp_path) == []
