@@ -161,3 +161,25 @@ def test_front_page_shows_the_demonstration_in_the_chosen_scheme(
     back = screen.js("return getComputedStyle(document.body).backgroundColor")
     assert back == {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 23, 27)"}[chosen]
     screen.driver.switch_to.default_content()
+
+
+def test_term_shows_its_definition_on_keyboard_focus_and_escape_hides_it(
+    screen: Browser, site: Path
+) -> None:
+    screen.show(site / "lessons/07-page-wrprotect.html", width=WIDTHS[0])
+    tip = "const t = document.getElementById('term-tip'); return "
+    assert screen.js(f"{tip} t.hidden") is True
+    # Focus by a script counts as focus by the keyboard, if no pointer has been used.
+    screen.js("document.querySelector('article a.term[href$=\"#tlb\"]').focus()")
+    assert screen.js(f"{tip} [t.hidden, t.textContent.startsWith('Translation lookaside')]") == [
+        False,
+        True,
+    ]
+    assert screen.js(f"{tip} document.activeElement.getAttribute('aria-describedby') === t.id")
+    left, right, room = screen.js(
+        f"const r = document.getElementById('term-tip').getBoundingClientRect();"
+        f"{tip} [r.left, r.right, document.documentElement.clientWidth]"
+    )
+    assert 0 < left < right < room
+    screen.driver.switch_to.active_element.send_keys(Keys.ESCAPE)
+    assert screen.js(f"{tip} t.hidden") is True
