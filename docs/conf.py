@@ -47,6 +47,7 @@ html_title = "/dev/ksm lab"
 html_static_path = ["_static"]
 html_css_files = ["pages.css", "stepper.css", "front.css", "terms.css"]
 html_js_files = [(name, {"defer": "defer"}) for name in ("stepper.js", "terms.js")]
+html_search_scorer = str(CHECKOUT / "docs/search.js")
 html_show_copyright = False
 html_show_sphinx = False
 html_copy_source = False

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import pytest
 from browser import CONTRASTS, DEADLINE, Browser, browser
@@ -183,3 +185,28 @@ def test_term_shows_its_definition_on_keyboard_focus_and_escape_hides_it(
     assert 0 < left < right < room
     screen.driver.switch_to.active_element.send_keys(Keys.ESCAPE)
     assert screen.js(f"{tip} t.hidden") is True
+
+
+@pytest.mark.parametrize(
+    ("query", "first", "words"),
+    [
+        ("copy-on-write", "Copy-on-write", "copy-on-write"),
+        ("page table", "The page table", "page table"),
+        ("TLB", "Glossary > TLB", "cache of page-table entries"),
+    ],
+)
+def test_search_lists_the_page_of_that_name_first_with_an_excerpt(
+    screen: Browser, site: Path, query: str, first: str, words: str
+) -> None:
+    screen.log()
+    screen.driver.get(f"{(site / 'search.html').as_uri()}?q={quote(query)}")
+    WebDriverWait(screen.driver, DEADLINE).until(
+        lambda driver: driver.find_elements("css selector", "#search-results li .context")
+    )
+    result = screen.driver.find_element("css selector", "#search-results li")
+    title = result.find_element("css selector", "a").text
+    assert re.sub(r"^\d+\. ", "", title) == first
+    excerpt = result.find_element("css selector", ".context").text
+    assert words in excerpt
+    assert len(excerpt) > 60
+    assert screen.log() == []

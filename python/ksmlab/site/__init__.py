@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ksmlab.site import comments, demo, identifiers, meanings, outside, schemes, terms
+from ksmlab.site import comments, demo, identifiers, meanings, outside, schemes, search, terms
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -20,4 +20,5 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     app.add_post_transform(demo.DemoFrame)
     app.add_post_transform(terms.TermLinks)
     app.connect("source-read", comments.read)
+    app.connect("build-finished", search.write)
     return {"parallel_read_safe": True, "parallel_write_safe": True, "version": "1"}
