@@ -53,9 +53,10 @@ html_css_files = [
     "front.css",
     "terms.css",
     "transcript.css",
+    "replay.css",
     "print.css",
 ]
-html_js_files = [(name, {"defer": "defer"}) for name in ("stepper.js", "terms.js")]
+html_js_files = [(name, {"defer": "defer"}) for name in ("stepper.js", "terms.js", "replay.js")]
 html_favicon = "_static/favicon.svg"
 # The address at which the site is published; pages that tell their address need it.
 html_baseurl = os.environ.get("SITE_URL", "")

@@ -210,3 +210,34 @@ def test_search_lists_the_page_of_that_name_first_with_an_excerpt(
     assert words in excerpt
     assert len(excerpt) > 60
     assert screen.log() == []
+
+
+def test_recording_of_a_lesson_types_its_commands_and_shows_their_output(
+    screen: Browser, site: Path
+) -> None:
+    screen.show(site / "lessons/01-first-merge.html", width=WIDTHS[0])
+    page = (
+        "[...document.querySelectorAll('div.recorded pre')].map((one) => one.textContent).join('')"
+    )
+    sessions = screen.js(f"return {page}")
+    first = sessions.splitlines()[0]
+    screen.js("document.querySelector('.replay-all button').click()")
+    WebDriverWait(screen.driver, DEADLINE).until(
+        lambda _: first in screen.js("return document.querySelector('dialog pre').textContent")
+    )
+    done = screen.driver.execute_async_script(
+        "const done = arguments[0], step = document.querySelectorAll('.replay-bar button')[1];"
+        "const play = document.querySelector('.replay-bar button');"
+        "const more = async () => { while (play.textContent !== 'Play again') {"
+        "step.click(); await new Promise((after) => setTimeout(after, 0)); }"
+        "done([...document.querySelectorAll('dialog pre > div')].map((row) => row.textContent)); };"
+        "more();"
+    )
+    assert [line.strip() for line in done] == [line.strip() for line in sessions.splitlines()]
+    assert (
+        screen.js(
+            "document.querySelectorAll('.replay-bar button')[2].click();"
+            "return document.querySelector('dialog').open"
+        )
+        is False
+    )
