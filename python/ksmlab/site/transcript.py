@@ -23,7 +23,7 @@ PROMPT = re.compile(r"(?P<prompt>(?:vm:\S*#|>>>|\.\.\.|>|\$)(?: |$))(?P<typed>.*
 OF_PYTHON = (">>>", "...")
 
 
-class TranscriptLexer(Lexer):
+class TranscriptLexer(Lexer):  # type: ignore[misc]
     """Lexes a session line by line, so that each line has elements of its own."""
 
     name = "Terminal session of the shell and Python"
