@@ -124,8 +124,8 @@ docs-check: $(STAMP) ## follow every link within the documentation; `make docs` 
 docs-live: $(STAMP) ## serve the documentation, and make it again when a file changes
 	@$(BIN)/sphinx-autobuild --watch kernel --watch python -d build/docs/doctrees docs build/docs/live
 
-lesson: $(STAMP) ## play a lesson in a VM, step by step: N=1
-	@$(KSMLAB) lesson $(call quote,$(or $(N),1))
+lesson: $(STAMP) ## play a lesson in a VM, step by step: N=0
+	@$(KSMLAB) lesson $(call quote,$(or $(N),0))
 
 exercise: $(STAMP) ## copy the exercise of a lesson to build/exercise, build it, test it: N=2
 	@$(KSMLAB) exercise $(call quote,$(or $(N),2))
