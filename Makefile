@@ -35,7 +35,7 @@ find_stock = stock=$$($(KSMLAB) kernels tested --options)
 .DEFAULT_GOAL := help
 # VMs beside one another are what JOBS says, and no more.
 .NOTPARALLEL:
-.PHONY: help demo test test-debug test-all test-unit test-host mutants test-vm bench bench-check bench-latency docs docs-check docs-live lesson exercise test-lessons lessons-record drawings pages images shell build kernels lint doctor clean
+.PHONY: help demo test test-debug test-all test-unit test-host mutants test-vm bench bench-check bench-latency docs docs-check docs-live lesson exercise test-lessons lessons-record drawings card pages images shell build kernels lint doctor clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -91,6 +91,9 @@ drawings: $(STAMP) ## draw the images again that need no VM: docs/images
 	@$(KSMLAB) picture --render tests/unit/data/picture.json --out docs/images/merge.svg
 	@$(BIN)/python -m ksmlab.bench.comparison
 
+card: $(STAMP) ## draw the picture that other sites show beside a link again (needs chromium): docs/_static/card.png
+	@PYTHONPATH=docs $(BIN)/python -m drawings.card docs/_static/card.png
+
 pages: $(STAMP) ## write the quoted code and the tables of the pages again, from the sources
 	@$(BIN)/python -m ksmlab.site.pages
 
@@ -121,8 +124,8 @@ docs-check: $(STAMP) ## follow every link within the documentation; `make docs` 
 docs-live: $(STAMP) ## serve the documentation, and make it again when a file changes
 	@$(BIN)/sphinx-autobuild --watch kernel --watch python -d build/docs/doctrees docs build/docs/live
 
-lesson: $(STAMP) ## play a lesson in a VM, step by step: N=1
-	@$(KSMLAB) lesson $(call quote,$(or $(N),1))
+lesson: $(STAMP) ## play a lesson in a VM, step by step: N=0
+	@$(KSMLAB) lesson $(call quote,$(or $(N),0))
 
 exercise: $(STAMP) ## copy the exercise of a lesson to build/exercise, build it, test it: N=2
 	@$(KSMLAB) exercise $(call quote,$(or $(N),2))

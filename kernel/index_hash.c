@@ -212,7 +212,7 @@ static void table_fit(struct ksm_table *table, bool walked)
 		table_shrink(table);
 }
 
-/* Join up to JOINS_PER_CALL buckets. Returns true if there are too many left. */
+/* Join up to JOINS_PER_CALL buckets. Returns true if more must be joined. */
 static bool table_join(struct ksm_table *table)
 {
 	unsigned int i;

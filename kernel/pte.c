@@ -259,12 +259,12 @@ EXPORT_SYMBOL_NS_GPL(replace_page, KSM_LAB);
  * @ptep: its entry, which is empty
  * @pte: the new entry
  *
- * The race: a KVM guest accesses memory through page tables of its own. If a
- * secondary MMU still mapped the old page after the entry is set, a vCPU would
- * use the old page while the process already uses the new one. In 2009 this
- * call alone prevented that: it gave KVM the new entry. Since 6bdb913f0a70
- * (3.7), KVM unmaps the page in pte_change_begin(), so nothing is left to
- * change here. Since 6.10, KVM is not even called.
+ * A KVM guest accesses memory through a page table of KVM. If that still mapped
+ * the old page after the entry is set, a vCPU would use the old page while the
+ * process already uses the new one. In 2009 this call alone prevented that: it
+ * gave KVM the new entry. Since 6bdb913f0a70 (3.7), KVM is notified before the
+ * change, in pte_change_begin(), and unmaps the page then, so this call finds
+ * nothing to change. Since 6.10, KVM is not even called here.
  *
  * Context: the page-table lock must be held. Call it between pte_change_begin()
  * and pte_change_end().

@@ -24,6 +24,7 @@ from ksmlab.progress import Progress
 from ksmlab.vm import accel, keep
 from ksmlab.vm.attach import attach
 from ksmlab.vm.config import Deadlines, MachineConfig
+from ksmlab.vm.dump import dump
 from ksmlab.vm.errors import VmError
 from ksmlab.vm.interact import interact
 from ksmlab.vm.path_checks import storage_errors
@@ -188,6 +189,17 @@ def vm_attach(name: NameArgument = None) -> None:
     print(f"{made.name} ({made.kernel}): {made.why}. Ctrl-] leaves; the VM stays up.")
     print(f"a debugger: {made.gdb_command}\nits end: ksmlab vm end {made.name}")
     attach(made)
+
+
+@vm_app.command("dump")
+def vm_dump(
+    file: Annotated[Path, typer.Argument(help="An ELF file, as large as the VM's memory.")],
+    name: NameArgument = None,
+) -> None:
+    """Write the memory of a VM that is kept to a file, for drgn."""
+    made = keep.find(name)
+    dump(made, file)
+    print(f"{file} is the memory of {made.name} ({made.kernel}): {made.why}")
 
 
 @vm_app.command("kept")

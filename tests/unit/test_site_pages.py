@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ksmlab.lessons import blocks
+from ksmlab.lessons import blocks, source
 from ksmlab.lessons.excerpt import CHECKOUT
 from ksmlab.site import comments, pages
 
@@ -166,6 +166,15 @@ def test_comments_become_directives_on_the_site(site: Path) -> None:
     assert "ksmlab.content.equal" in index
     assert 'href="names.html"' in index
     assert 'id="get-pte"' in (site / "reference/driver/pte_c.html").read_text()
+
+
+@pytest.mark.parametrize("lesson", source.read_all().values(), ids=lambda one: one.path.stem)
+def test_every_session_of_a_lesson_can_be_replayed(lesson: source.Lesson) -> None:
+    assert comments.expand(lesson.path.read_text()).count("\n{.recorded}\n```") == len(lesson.steps)
+
+
+def test_class_of_a_block_is_given_in_the_words_of_myst() -> None:
+    assert comments.expand("<!-- class stepper -->\n| a |\n") == "{.stepper}\n| a |\n"
 
 
 def test_text_without_comments_is_unchanged() -> None:

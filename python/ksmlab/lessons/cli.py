@@ -21,6 +21,8 @@ from ksmlab.vm.path_checks import check_checkout
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ksmlab.lessons.session import Exchange
+
 Found = TypeVar("Found")
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The lessons: list, record.")
@@ -49,23 +51,24 @@ def lesson(
         str | None,
         typer.Option(
             "--kernel",
-            help="Default: the kernel that the lesson was recorded on, or the newest tested kernel of the host's "
-            "archive if that lacks it.",
+            help="Default: the kernels that the lesson was recorded on, or the newest tested kernel of the host's "
+            "archive if that lacks one of them.",
         ),
     ] = None,
 ) -> None:
     """Play a lesson in a VM, step by step, waiting for a key; then the VM is yours."""
     found = _known(source.find, number, "No VM was booted.")
     lab = Lab(Progress())
-    kernel = kernel or lab.kernel_like(found.kernel)
     try:
-        with (
-            Room(lab) as room,
-            room.lesson(found, kernel, _shown) as (terminal, machine),
-        ):
-            read_along.play_to_reader(found, terminal, machine)
-            # It may be anywhere by now: in the middle of a program, or gone.
-            room.close()
+        with Room(lab) as room:
+            for stage in found.stages:
+                name = kernel or lab.kernel_like(stage.kernel)
+                with room.lesson(found, name, _shown) as (terminal, machine):
+                    more = read_along.play_to_reader(found, stage, terminal, machine)
+                    # It may be anywhere by now: in the middle of a program, or gone.
+                    room.close()
+                if not more:
+                    break
     except LessonError as error:
         raise VmError(
             str(error), untouched=ENDED, hint=f"Play it again: make lesson N={number}"
@@ -129,14 +132,19 @@ def record(
         raise VmError(str(error), untouched="Nothing was recorded.") from None
     with Room(Lab(progress)) as room:
         for each in chosen:
+            steps: list[tuple[Exchange, ...]] = []
+            releases: dict[str, str] = {}
+            kvm = False
             try:
-                with (
-                    room.lesson(each) as (terminal, machine),
-                    progress.step(f"lesson {each.number}: playing"),
-                ):
-                    steps = play.record(each, terminal)
-                    release, kvm = machine.kernel.release, machine.accel.kvm
-                    recorded.save(each, steps, release, kvm=kvm)
+                for stage in each.stages:
+                    with (
+                        room.lesson(each, stage.kernel) as (terminal, machine),
+                        progress.step(f"lesson {each.number}: playing on {stage.kernel}"),
+                    ):
+                        steps += play.record(each, stage, terminal)
+                        releases[stage.kernel] = machine.kernel.release
+                        kvm = machine.accel.kvm
+                recorded.save(each, steps, releases, kvm=kvm)
             except LessonError as error:
                 progress.say(str(error))
                 failed.append(str(each.number))

@@ -13,7 +13,7 @@ from ksmlab.vm.errors import VmError
 from ksmlab.vm.path_checks import storage_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 #: Of the names of the directories that VMs have their sockets in.
 PREFIX = "ksmlab-vm-"
@@ -66,19 +66,7 @@ class Ports:
         Raises:
             VmError: The VM does not answer.
         """
-        line = socket.socket(socket.AF_UNIX)
-        line.settimeout(CONNECT_SECONDS)
-        try:
-            line.connect(str(self.path(name)))
-        except OSError as error:
-            line.close()
-            raise VmError(
-                f"{self.path(name)} does not answer: {error.strerror}.",
-                untouched="Nothing was changed.",
-                hint="The VM has ended.",
-            ) from error
-        line.settimeout(None)
-        return line
+        return connect(self.path(name))
 
     def inject_nmi(self) -> None:
         """Have the VM's CPUs take a non-maskable interrupt, also where interrupts are off.
@@ -86,22 +74,63 @@ class Ports:
         Raises:
             VmError: QEMU does not answer, or refused.
         """
-        with self.connect(QMP) as line, line.makefile("rw") as stream:
-            line.settimeout(MONITOR_SECONDS)
-            try:
-                stream.readline()
-                for command in ("qmp_capabilities", "inject-nmi"):
-                    stream.write(json.dumps({"execute": command}) + "\n")
-                    stream.flush()
-                    answer = _answer(stream)
-                    if "error" in answer:
-                        raise VmError(f"QEMU refused {command}: {answer['error']['desc']}.")
-            except (OSError, ValueError) as error:
-                raise VmError(f"QEMU's monitor does not answer: {error}.") from error
+        execute(self.path(QMP), "inject-nmi")
 
     def close(self) -> None:
         """Remove the directory. May be called again."""
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def connect(path: Path) -> socket.socket:
+    """Connect to a socket of a running VM.
+
+    Raises:
+        VmError: The VM does not answer.
+    """
+    line = socket.socket(socket.AF_UNIX)
+    line.settimeout(CONNECT_SECONDS)
+    try:
+        line.connect(str(path))
+    except OSError as error:
+        line.close()
+        raise VmError(
+            f"{path} does not answer: {error.strerror}.",
+            untouched="Nothing was changed.",
+            hint="The VM has ended.",
+        ) from error
+    line.settimeout(None)
+    return line
+
+
+def execute(
+    path: Path,
+    command: str,
+    arguments: Mapping[str, object] | None = None,
+    seconds: float = MONITOR_SECONDS,
+) -> None:
+    """Have QEMU execute a command of its monitor protocol (QMP), and wait for the answer.
+
+    Args:
+        path: The socket of the protocol.
+        command: The name of the command.
+        arguments: Its arguments.
+        seconds: How long the answer may take.
+
+    Raises:
+        VmError: QEMU does not answer, or refused.
+    """
+    with connect(path) as line, line.makefile("rw") as stream:
+        line.settimeout(seconds)
+        try:
+            stream.readline()
+            for name, given in (("qmp_capabilities", {}), (command, arguments or {})):
+                stream.write(json.dumps({"execute": name, "arguments": given}) + "\n")
+                stream.flush()
+                answer = _answer(stream)
+                if "error" in answer:
+                    raise VmError(f"QEMU refused {name}: {answer['error']['desc']}.")
+        except (OSError, ValueError) as error:
+            raise VmError(f"QEMU's monitor does not answer: {error}.") from error
 
 
 def _answer(stream: IO[str]) -> dict[str, Any]:

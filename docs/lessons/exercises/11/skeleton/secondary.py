@@ -1,15 +1,15 @@
-"""A secondary MMU. Fill in start(), end() and may_enter()."""
+"""A model of a secondary MMU. Complete start(), end() and may_enter()."""
 
 
 class Secondary:
-    """A table of its own, filled by faults from the primary one."""
+    """A second table. Faults copy entries from the primary table into it."""
 
     def __init__(self, primary):
         """Begin empty. primary is a dict from address to frame, which others change."""
         self.primary = primary
         self.table = {}
-        self.changing = 0  # how many changes are under way
-        self.sequence = 0  # how many have ended
+        self.changing = 0  # number of changes in progress
+        self.sequence = 0  # number of changes that have ended
 
     def start(self, address):
         """Begin a change of the primary entry of an address."""
@@ -20,7 +20,7 @@ class Secondary:
         raise NotImplementedError
 
     def may_enter(self, seen):
-        """Say whether what a fault has looked up may be entered.
+        """Return True if a fault may write its result into the table.
 
         Args:
             seen: self.sequence when the fault began.
