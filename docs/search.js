@@ -38,7 +38,9 @@ const excerpt = (html, keywords, anchor) => {
   const start = at && text.indexOf(" ", at) + 1;
   const made = document.createElement("p");
   made.className = "context";
-  made.textContent = (start ? "… " : "") + text.slice(start, start + 240) + (text.length > start + 240 ? " …" : "");
+  const cut = text.length > start + 240;
+  const end = cut ? text.lastIndexOf(" ", start + 240) : text.length;
+  made.textContent = (start ? "… " : "") + text.slice(start, end) + (cut ? " …" : "");
   return made;
 };
 

@@ -38,7 +38,7 @@
 /*
  * The maximum number of entries that a search visits. With four entries per
  * bucket on average, fewer than three chains in a million are longer, even
- * while some buckets are not yet split.
+ * while the table grows and some buckets have not been split.
  */
 #define CHAIN_LIMIT	20
 

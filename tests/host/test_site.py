@@ -39,6 +39,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out / "html"
 
 
+def lesson(site: Path, name: str) -> Path:
+    """Return the page of a lesson, whatever its number is."""
+    (page,) = site.glob(f"lessons/*-{name}.html")
+    return page
+
+
 @pytest.fixture(scope="module")
 def screen() -> Iterator[Browser]:
     with browser() as made:
@@ -116,7 +122,7 @@ def test_what_is_said_of_a_name_stands_below_it_on_a_phone(screen: Browser, site
 
 
 def test_stepper_shows_one_step_more_for_each_press(screen: Browser, site: Path) -> None:
-    screen.show(site / "lessons/07-page-wrprotect.html", width=WIDTHS[1])
+    screen.show(lesson(site, "page-wrprotect"), width=WIDTHS[1])
     state = """
         const seen = [...document.querySelectorAll("table.stepper tbody tr")]
           .filter((row) => getComputedStyle(row).visibility === "visible").length;
@@ -159,7 +165,7 @@ def test_front_page_shows_the_demonstration_in_the_chosen_scheme(
 def test_term_shows_its_definition_on_keyboard_focus_and_escape_hides_it(
     screen: Browser, site: Path
 ) -> None:
-    screen.show(site / "lessons/07-page-wrprotect.html", width=WIDTHS[0])
+    screen.show(lesson(site, "page-wrprotect"), width=WIDTHS[0])
     tip = "const t = document.getElementById('term-tip'); return "
     assert screen.js(f"{tip} t.hidden") is True
     # Focus by a script counts as focus by the keyboard, if no pointer has been used.
@@ -206,7 +212,7 @@ def test_search_lists_the_page_of_that_name_first_with_an_excerpt(
 def test_recording_of_a_lesson_types_its_commands_and_shows_their_output(
     screen: Browser, site: Path
 ) -> None:
-    screen.show(site / "lessons/01-first-merge.html", width=WIDTHS[0])
+    screen.show(lesson(site, "first-merge"), width=WIDTHS[0])
     page = (
         "[...document.querySelectorAll('div.recorded pre')].map((one) => one.textContent).join('')"
     )
