@@ -52,9 +52,9 @@ def test_a_list_of_all_kernels(lab: Lab) -> None:
     assert listed(OLD).split()[1:4] == ["fetched", "6.1.5-1-debian-6.1", "6.1.5-1"]
     assert listed(QUICK_KERNEL).split()[1:3] == ["built", "6.1.6-1-classic-6.1"]
     assert listed(QUICK_KERNEL).endswith(" 2 MiB")
-    assert listed(NEW).split(maxsplit=1)[1] == "not here"
-    assert "of other fragments or another compiler (to build: " in listed("debug-6.1")
-    assert "not here (to build: " in listed("debug-6.12")
+    assert listed(NEW).split(maxsplit=1)[1] == "not fetched"
+    assert "outdated: its options or the compiler changed (a build takes " in listed("debug-6.1")
+    assert "not built (a build takes " in listed("debug-6.12")
 
 
 def test_a_file_with_two_names_counts_once(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_a_wish_that_did_not_survive_is_named(option: str, wanted: str, got: str
 def test_a_build_fails_over_it(tmp_path: Path) -> None:
     (tmp_path / "config").write_text(CONFIG)
     check_config("k", [fragment(SMP="y")], tmp_path / "config")
-    with pytest.raises(BuildError, match="Kconfig did not accept 2 options") as caught:
+    with pytest.raises(BuildError, match="Kconfig did not accept the options") as caught:
         check_config("k", [fragment("debug", KASAN="y", KSM="y")], tmp_path / "config")
     assert "debug: CONFIG_KASAN is n instead of y" in caught.value.log
 
@@ -69,7 +69,9 @@ def test_fragments_make_one_text() -> None:
 
 
 def test_fragments_that_do_not_agree() -> None:
-    with pytest.raises(VmError, match="f and g cannot be combined: they set CONFIG_A to y and to n"):
+    with pytest.raises(
+        VmError, match="f and g cannot be combined: they set CONFIG_A to y and to n"
+    ):
         merged([fragment(A="y"), fragment("g", A="n")])
 
 

@@ -131,7 +131,7 @@ def test_an_option_that_does_not_survive_stops_the_build(
 ) -> None:
     use(monkeypatch, FakeApt(hook="echo must not be reached; exit 1"))
     spec.fragments[0].write_text("# why\nCONFIG_SMP=y\nCONFIG_LOST=y\n")
-    with pytest.raises(BuildError, match="Kconfig did not accept 1 options") as caught:
+    with pytest.raises(BuildError, match="Kconfig did not accept the options") as caught:
         store.get("k", lambda _: None)
     assert caught.value.log == "f: CONFIG_LOST is n instead of y"
     assert shelf(store) == []
@@ -212,7 +212,7 @@ def test_fetch_and_build_are_not_the_same(store: KernelStore) -> None:
         store.fetch("k")
     assert "ksmlab kernels build k" in caught.value.hint
     stock = KernelStore({"d": KernelSpec("d", "6.1", "amd64", ("p",))}, store.cache)
-    with pytest.raises(VmError, match="own build"):
+    with pytest.raises(VmError, match="a kernel of the distribution"):
         stock.build("d")
 
 

@@ -210,7 +210,7 @@ def check_config(name: str, fragments: Sequence[Fragment], config: Path) -> None
     missing = lost(fragments, config.read_text())
     if missing:
         raise BuildError(
-            f"{name} cannot be built: Kconfig did not accept {len(missing)} options of its fragments, listed above.",
+            f"{name} cannot be built: Kconfig did not accept the options of its fragments that are listed above.",
             untouched=UNTOUCHED,
             hint="This kernel version lacks these options, or they depend on options that are off. "
             "Change the fragments in vm/kconfig.",
