@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from ksmlab.lab import CHECKOUT, Lab
+from ksmlab.lessons import driver_tests, play, read_along, recorded, source
 from ksmlab.lessons import exercise as exercise_module
-from ksmlab.lessons import play, read_along, recorded, source
 from ksmlab.lessons.source import LessonError
 from ksmlab.lessons.vm import Room
 from ksmlab.progress import Progress
@@ -77,7 +77,7 @@ def exercise(
 ) -> None:
     """Copy the exercise of a lesson to build/exercise, unless it is there; build it, and run its tests.
 
-    Where a driver belongs to it, too, that is built and tested in a VM once all other tests pass.
+    If the exercise has a step in the driver, build the driver and test it in a VM after all other tests have passed.
     """
     found = _known(exercise_module.find, number, "Nothing was copied.")
     check_checkout(CHECKOUT)
@@ -90,19 +90,24 @@ def exercise(
         exercise_module.build(target)
         done = exercise_module.run_tests(target)
     except LessonError as error:
-        raise VmError(str(error), untouched=f"What you wrote in {target} is as it was.") from None
-    # The second is where pytest says that the program, which is a part of it, has died.
-    print(done.stdout, done.stderr, sep="", end="", flush=True)
+        raise VmError(str(error), untouched=f"Your files in {target} are unchanged.") from None
+    print(done.stdout, end="", flush=True)
     status = done.returncode
     if status < 0:
-        print(f"The tests were ended by {signal.Signals(-status).name}: a pointer leads astray.")
+        name = signal.Signals(-status).name
+        print(f"{name} ended the tests. Your C code probably used a wrong pointer or index.")
+    elif status > 1:
+        print(done.stderr, end="")
     if not status and found.driver:
+        print("Next: your part of the driver. Building it, and testing it in a VM.", flush=True)
         kernel = Lab(Progress()).kernel_like(exercise_module.driver_kernel(found))
-        status = exercise_module.run_driver_tests(found, CHECKOUT, target, kernel)
+        run = driver_tests.run(found.driver, CHECKOUT, target, kernel)
+        print(run.text)
+        status = run.status
     if status:
-        print(f"Not yet. Edit the files in {target}, then: make exercise N={number}")
+        print(f"Not solved yet. Edit the files in {target}, then: make exercise N={number}")
     else:
-        print("That is it.")
+        print("Solved.")
     raise typer.Exit(min(abs(status), 1))
 
 
