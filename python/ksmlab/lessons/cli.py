@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from ksmlab.lab import CHECKOUT, Lab
+from ksmlab.lessons import driver_tests, play, read_along, recorded, source
 from ksmlab.lessons import exercise as exercise_module
-from ksmlab.lessons import play, read_along, recorded, source
 from ksmlab.lessons.source import LessonError
 from ksmlab.lessons.vm import Room
 from ksmlab.progress import Progress
@@ -89,8 +89,8 @@ def exercise(
 ) -> None:
     """Copy the exercise of a lesson to build/exercise, build it, and run its tests.
 
-    Files that are already there are not replaced. If the exercise includes a driver, the driver is built and tested in
-    a VM after all other tests have passed.
+    Files that are already there are not replaced. If the exercise has a step in the driver, the driver is
+    built and tested in a VM after all other tests have passed.
     """
     found = _known(exercise_module.find, number, "Nothing was copied.")
     check_checkout(CHECKOUT)
@@ -103,21 +103,24 @@ def exercise(
         exercise_module.build(target)
         done = exercise_module.run_tests(target)
     except LessonError as error:
-        raise VmError(str(error), untouched=f"Your files in {target} were not changed.") from None
-    # If C code of the exercise crashes, pytest reports that on standard error.
-    print(done.stdout, done.stderr, sep="", end="", flush=True)
+        raise VmError(str(error), untouched=f"Your files in {target} are unchanged.") from None
+    print(done.stdout, end="", flush=True)
     status = done.returncode
     if status < 0:
-        print(
-            f"{signal.Signals(-status).name} ended the tests. If it is SIGSEGV, the code used an invalid pointer."
-        )
+        name = signal.Signals(-status).name
+        print(f"{name} ended the tests. Your C code probably used a wrong pointer or index.")
+    elif status > 1:
+        print(done.stderr, end="")
     if not status and found.driver:
+        print("Next: your part of the driver. Building it, and testing it in a VM.", flush=True)
         kernel = Lab(Progress()).kernel_like(exercise_module.driver_kernel(found))
-        status = exercise_module.run_driver_tests(found, CHECKOUT, target, kernel)
+        run = driver_tests.run(found.driver, CHECKOUT, target, kernel)
+        print(run.text)
+        status = run.status
     if status:
-        print(f"Some tests fail. Edit the files in {target}, then run:  make exercise N={number}")
+        print(f"Not solved yet. Edit the files in {target}, then: make exercise N={number}")
     else:
-        print("All tests pass.")
+        print("Solved.")
     raise typer.Exit(min(abs(status), 1))
 
 
