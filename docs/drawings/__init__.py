@@ -48,6 +48,7 @@ PLAIN = (
     "pagemap",
     "race-o-direct",
     "replace-page",
+    "rmap",
     "symbol-binding",
     "trees",
 )

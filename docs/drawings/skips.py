@@ -44,7 +44,7 @@ GATES = (
             ("shared_vma", "all its processes must see a write"),
             ("uffd", "a program handles its page faults"),
             ("special", "a shadow stack, or droppable memory"),
-            ("file", "a hole in the file would lose data"),
+            ("file", "punching a hole in the file loses data"),
         ),
     ),
     Gate(

@@ -98,7 +98,7 @@ def test_stale_page_is_reported_and_written(tmp_path: Path) -> None:
         ("excerpt python/ksmlab/nothing.py f", r"python/ksmlab/nothing\.py is not there"),
         ("file kernel/pte.c\nfrom: no such text\n", "kernel/pte.c has no line with 'no such text'"),
         ("reference colours", "no part 'colours'"),
-        ("targets\nworkload: colours\n", "no target of colours"),
+        ("targets\nworkload: colours\n", "no target for colours"),
     ],
 )
 def test_source_that_is_gone_is_reported_with_the_line(
