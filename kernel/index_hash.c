@@ -38,7 +38,7 @@
 /*
  * The maximum number of entries that a search visits. With four entries per
  * bucket on average, fewer than three chains in a million are longer, even
- * while some buckets are not yet split.
+ * while the table grows and some buckets have not been split.
  */
 #define CHAIN_LIMIT	20
 
@@ -212,7 +212,7 @@ static void table_fit(struct ksm_table *table, bool walked)
 		table_shrink(table);
 }
 
-/* Join up to JOINS_PER_CALL buckets. Returns true if there are too many left. */
+/* Join up to JOINS_PER_CALL buckets. Returns true if more must be joined. */
 static bool table_join(struct ksm_table *table)
 {
 	unsigned int i;

@@ -12,31 +12,31 @@ from ksmlab.lessons.varying import Same
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ksmlab.lessons.source import Lesson
+    from ksmlab.lessons.source import Lesson, Stage
     from ksmlab.lessons.terminal import Terminal
 
 
-def record(lesson: Lesson, terminal: Terminal) -> list[tuple[Exchange, ...]]:
-    """Play a lesson to its end, and return the exchanges of each step.
+def record(lesson: Lesson, stage: Stage, terminal: Terminal) -> list[tuple[Exchange, ...]]:
+    """Play a stage of a lesson to its end, and return the exchanges of each step.
 
     Raises:
         LessonError: A step did not end, or its own output does not match itself.
     """
     steps: list[tuple[Exchange, ...]] = []
-    for step in lesson.steps:
+    for step in stage.steps:
         exchanges = terminal.play(step)
         compare(lesson, step, exchanges, exchanges)
         steps.append(exchanges)
     return steps
 
 
-def check(lesson: Lesson, terminal: Terminal) -> None:
-    """Play a lesson, and compare the output of each line with the page.
+def check(lesson: Lesson, stage: Stage, terminal: Terminal) -> None:
+    """Play a stage of a lesson, and compare the output of each line with the page.
 
     Raises:
         LessonError: The first difference: lesson, step, expected and got.
     """
-    for step in lesson.steps:
+    for step in stage.steps:
         compare(lesson, step, step.exchanges, terminal.play(step))
 
 

@@ -14,7 +14,7 @@ from ksmlab.lessons.source import Prose, Step
 from ksmlab.vm.interact import ESCAPE, connect, raw_terminal, read_from, show, type_into
 
 if TYPE_CHECKING:
-    from ksmlab.lessons.source import Lesson
+    from ksmlab.lessons.source import Lesson, Stage
     from ksmlab.lessons.terminal import Terminal
     from ksmlab.vm.machine import Machine
 
@@ -53,20 +53,26 @@ def _prose(markdown: str) -> str:
     return LINK.sub(lambda found: found["text"], told)
 
 
-def play_to_reader(lesson: Lesson, terminal: Terminal, machine: Machine) -> None:
-    """Play a lesson step by step to the reader at this terminal; without a terminal, play it to its end at once.
+def play_to_reader(lesson: Lesson, stage: Stage, terminal: Terminal, machine: Machine) -> bool:
+    """Play a stage of a lesson step by step to the reader at this terminal; without a terminal, play it at once.
+
+    After the last stage, the reader may use the VM.
 
     Args:
         lesson: The lesson.
+        stage: The stage.
         terminal: The lesson's shell; the caller has arranged for its output to be printed.
         machine: The VM that the shell is in.
+
+    Returns:
+        True if another stage follows and the reader has not quit.
     """
     console = Console(highlight=False)
     console.width = min(console.width, WIDEST)
     end_of_step = ERASE_LINE if sys.stdout.isatty() else "\n"
     print(end_of_step)
     try:
-        for part in lesson.parts:
+        for part in stage.parts:
             match part:
                 case Prose(text):
                     console.print(Markdown(as_text(text)))
@@ -75,13 +81,16 @@ def play_to_reader(lesson: Lesson, terminal: Terminal, machine: Machine) -> None
                     sys.stdout.write(f"\n{terminal.prompt}")
                     terminal.play(part)
                     print(end_of_step)
+        if stage != lesson.stages[-1]:
+            return True
         _wait_for_key("the end; the VM is yours until you press Ctrl-]", None)
     except Stopped:
-        return
+        return False
     if sys.stdin.isatty():
         sys.stdout.write(terminal.prompt)
         sys.stdout.flush()
         hand_over(machine)
+    return False
 
 
 def _wait_for_key(where: str, step: Step | None) -> None:

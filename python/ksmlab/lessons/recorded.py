@@ -11,7 +11,7 @@ from ksmlab.lessons import blocks, session, source
 from ksmlab.lessons.source import LessonError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ksmlab.lessons.blocks import Block
     from ksmlab.lessons.session import Exchange
@@ -21,13 +21,19 @@ WIDTH = 120
 VARIES = "Frame numbers, addresses, times and some counts differ from run to run."
 
 
-def save(lesson: Lesson, steps: Sequence[tuple[Exchange, ...]], release: str, *, kvm: bool) -> None:
+def save(
+    lesson: Lesson,
+    steps: Sequence[tuple[Exchange, ...]],
+    releases: Mapping[str, str],
+    *,
+    kvm: bool,
+) -> None:
     """Write what a lesson printed into its page.
 
     Args:
         lesson: Which.
         steps: The exchanges of each step.
-        release: The output of `uname -r`.
+        releases: The output of `uname -r` on each kernel, by the kernel's name.
         kvm: Whether the CPU was virtualised, not emulated.
 
     Raises:
@@ -35,7 +41,8 @@ def save(lesson: Lesson, steps: Sequence[tuple[Exchange, ...]], release: str, *,
     """
     left = iter(steps)
     try:
-        about = f"{release}, {'KVM' if kvm else 'emulation'}, {digest(steps)}"
+        booted = " ".join(releases[name] for name in _kernels(lesson))
+        about = f"{booted}, {'KVM' if kvm else 'emulation'}, {digest(steps)}"
 
         def write(block: Block) -> Block:
             if block.name == "run":
@@ -45,6 +52,11 @@ def save(lesson: Lesson, steps: Sequence[tuple[Exchange, ...]], release: str, *,
         lesson.path.write_text(blocks.rewrite(lesson.path.read_text(), write))
     except session.SessionError as error:
         raise LessonError(f"lesson {lesson.number} was not recorded: {error}") from None
+
+
+def _kernels(lesson: Lesson) -> list[str]:
+    """List the kernels of a lesson, each once, in the order in which they are booted."""
+    return list(dict.fromkeys(stage.kernel for stage in lesson.stages))
 
 
 def _run(block: Block, exchanges: tuple[Exchange, ...]) -> Block:
@@ -62,9 +74,13 @@ def head(lesson: Lesson, block: Block, about: str) -> Block:
     options = [(name, value) for name, value in block.options if name != "recorded"]
     said = "It has not been recorded yet, so its output is missing."
     if about:
-        release, how, _ = about.split(", ")
+        releases, how, _ = about.split(", ")
         cpu = "with KVM" if how == "KVM" else "on an emulated CPU"
-        said = f"The output on this page is from {lesson.kernel} ({release}), {cpu}. {VARIES}"
+        kernels = " and ".join(
+            f"{name} ({release})"
+            for name, release in zip(_kernels(lesson), releases.split(), strict=False)
+        )
+        said = f"The output on this page is from {kernels}, {cpu}. {VARIES}"
         options.append(("recorded", about))
     body = f"About {lesson.minutes} minutes. `make lesson N={lesson.number}` types these commands in a VM. {said}"
     links = "[All lessons](index.md)"

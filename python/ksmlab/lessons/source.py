@@ -17,13 +17,14 @@
 
 ``lesson`` comes once, before the first step. A ``run`` block is a session at the terminal (see `session`): the player
 types its typed lines, and `recorded` writes their output. ``varies`` (see `varying`) names parts of the output that
-differ from run to run, and may be given more than once. Of a new step, only the typed lines have to be there.
+differ from run to run, and may be given more than once. Of a new step, only the typed lines have to be there. A step
+with the option ``kernel`` begins a new stage of the lesson: the player ends the VM, and boots another kernel.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,7 +42,7 @@ FILE_NAME = re.compile(r"(?P<number>\d\d)-[a-z0-9-]+\.md")
 TITLE = re.compile(r"^# (?P<title>.+)$", re.MULTILINE)
 FENCED = re.compile(r"(?P<mark>`{3,})(?:console|pycon)\n(?P<session>.*)(?P=mark)\n", re.DOTALL)
 #: Options of the ``lesson`` block. The recorder writes the last one.
-OPTIONS = ("kernel", "minutes", "boot", "patched", "recorded")
+OPTIONS = ("kernel", "minutes", "boot", "modules", "patched", "recorded")
 # Longer lines would be wrapped by a reader's terminal, and by ours.
 LONGEST_LINE = 110
 STEP_SECONDS = 150.0
@@ -61,6 +62,7 @@ class Step:
         exchanges: The typed lines, with the recorded output.
         varies: Which parts of the output differ from run to run.
         seconds: How long one line of it may take on a host with KVM.
+        kernel: The kernel that the player boots before this step; empty if the step runs in the VM of the last one.
     """
 
     number: int
@@ -68,6 +70,7 @@ class Step:
     exchanges: tuple[Exchange, ...]
     varies: tuple[Template, ...] = ()
     seconds: float = STEP_SECONDS
+    kernel: str = ""
 
     @property
     def typed(self) -> tuple[str, ...]:
@@ -83,16 +86,35 @@ class Prose:
 
 
 @dataclass(frozen=True)
+class Stage:
+    """The part of a lesson that is played in one VM.
+
+    Attributes:
+        kernel: The name of its kernel.
+        parts: Prose and steps, in order.
+    """
+
+    kernel: str
+    parts: tuple[Prose | Step, ...]
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The steps of this stage."""
+        return tuple(part for part in self.parts if isinstance(part, Step))
+
+
+@dataclass(frozen=True)
 class Lesson:
     """One lesson.
 
     Attributes:
         path: Its page.
         title: Its heading.
-        kernel: The kernel that it is recorded on and tested on.
+        kernel: The kernel that its first stage is recorded on and tested on.
         minutes: How long a reader takes, about.
         parts: Prose and steps, in order.
         boot: More arguments for the kernel's command line.
+        modules: The names of its own modules. The sources of each are in programs/NN/NAME, and the host builds them.
         patched: The name of a second build of the driver that it wants, with edits that programs/NN/NAME.toml lists.
         recorded: What `recorded` notes about the last recording; empty before the first.
     """
@@ -103,6 +125,7 @@ class Lesson:
     minutes: int
     parts: tuple[Prose | Step, ...]
     boot: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
     patched: str = ""
     recorded: str = ""
 
@@ -115,6 +138,16 @@ class Lesson:
     def steps(self) -> tuple[Step, ...]:
         """What is typed."""
         return tuple(part for part in self.parts if isinstance(part, Step))
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The lesson, split before each step that needs another kernel."""
+        stages = [Stage(self.kernel, ())]
+        for part in self.parts:
+            if isinstance(part, Step) and part.kernel:
+                stages.append(Stage(part.kernel, ()))
+            stages[-1] = replace(stages[-1], parts=(*stages[-1].parts, part))
+        return tuple(stages)
 
     @property
     def programs(self) -> Path:
@@ -166,6 +199,7 @@ class _Reader:
             raise self.error(block.line, "a step before the lesson block")
         varies: list[Template] = []
         seconds = STEP_SECONDS
+        kernel = ""
         fenced = FENCED.fullmatch(block.body)
         try:
             for name, value in block.options:
@@ -174,16 +208,18 @@ class _Reader:
                         varies.append(Template(value))
                     case "seconds":
                         seconds = float(value)
+                    case "kernel":
+                        kernel = value
                     case _:
                         raise self.error(
-                            block.line, f"a step has no option {name!r}: varies, seconds"
+                            block.line, f"a step has no option {name!r}: varies, seconds, kernel"
                         )
             exchanges = session.parse(fenced["session"]) if fenced else ()
         except (VaryingError, ValueError) as error:
             raise self.error(block.line, str(error)) from None
         if not exchanges:
             raise self.error(block.line, "a step has to be one ```console block with a typed line")
-        step = Step(self.steps + 1, block.line, exchanges, (*varies, *COMMON), seconds)
+        step = Step(self.steps + 1, block.line, exchanges, (*varies, *COMMON), seconds, kernel)
         if long := [text for text in step.typed if len(text) > LONGEST_LINE]:
             raise self.error(block.line, f"longer than {LONGEST_LINE} characters: {long[0]!r}")
         self.steps += 1
@@ -219,6 +255,7 @@ def read(path: Path) -> Lesson:
         minutes=int(head["minutes"]),
         parts=parts,
         boot=tuple(head.get("boot", "").split()),
+        modules=tuple(head.get("modules", "").split()),
         patched=head.get("patched", ""),
         recorded=head.get("recorded", ""),
     )
