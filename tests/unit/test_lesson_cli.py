@@ -99,4 +99,4 @@ def test_failure_in_a_later_stage_says_how_to_play_again() -> None:
     FAILS.append(True)
     with pytest.raises(VmError, match="the second step failed") as caught:
         cli.lesson(3)
-    assert caught.value.hint == "Play it again: make lesson N=3"
+    assert caught.value.hint == "To play it again:  make lesson N=3"

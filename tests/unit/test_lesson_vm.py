@@ -47,7 +47,7 @@ def test_module_of_a_lesson_is_built_outside_of_its_sources(
     built = build_lesson_module(tmp_path, kernel, lesson(tmp_path), "hello")
     assert built.module("hello") == tmp_path / "build/debian-6.1-lesson-03-hello/hello.ko"
     assert sorted(path.name for path in sources.iterdir()) == ["Kbuild", "hello.c"]
-    with pytest.raises(BuildError, match="no module called other"):
+    with pytest.raises(BuildError, match="did not create a module called other"):
         built.module("other")
 
 
