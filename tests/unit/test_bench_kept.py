@@ -41,5 +41,5 @@ def test_what_is_not_there_says_how_to_make_it(tmp_path: Path) -> None:
         Measured.read(tmp_path / "nothing.json")
     source = tmp_path / "results.json"
     source.write_text(json.dumps(RESULTS))
-    with pytest.raises(KeptError, match="no target for writer\."):
+    with pytest.raises(KeptError, match=r"no target for writer\."):
         Measured.read(source).markdown(["writer"])

@@ -1,12 +1,13 @@
-"""Exercises: a skeleton that is copied out of the tree, tests that fail with it, and an answer that they pass with.
+"""Copy, build and test the exercises of lessons.
 
-    docs/lessons/exercises/02/skeleton/   what the reader fills in
-                              answer/     the same, filled in
-                              test_*.py   what it has to do; other files are what the tests need
-                              driver.toml a driver with something left out, if there is one, and its tests
+    docs/lessons/exercises/02/skeleton/    incomplete files, which the reader completes
+                              answer/      the completed files
+                              test_*.py    tests, which fail with the skeleton and pass with the answer
+                              driver.toml  optional: parts to remove from a copy of the driver, and the tests to run
 
-C files are compiled: what has a main() to a program of its name, the rest to a shared object, which the tests load. The
-tests run on the host; those of a driver run in a VM.
+Other files in the directory are used by the tests. A C file with a main() is compiled to a program of the same name;
+other C files are compiled to shared objects, which the tests load. The tests run on the host, except for tests of the
+driver, which run in a VM.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 EXERCISES = LESSONS / "exercises"
 TEST_SECONDS = 300
-# The reader's directory has nothing to do with the settings of this repository's own tests.
+# Without this file, pytest would use the settings of this repository for the reader's directory.
 SETTINGS = "[pytest]\naddopts = -q -p no:hypothesispytest -p no:anyio -p no:cacheprovider\n"
 COMPILE = ("gcc", "-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror")
 LIBRARY = ("-shared", "-fPIC")
@@ -39,30 +40,35 @@ MAIN = re.compile(r"^int main\(", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Exercise:
-    """One exercise, by the number of its lesson."""
+    """An exercise.
+
+    Attributes:
+        number: The number of its lesson.
+        directory: Its directory in docs/lessons/exercises.
+    """
 
     number: int
     directory: Path
 
     @property
     def skeleton(self) -> Path:
-        """What the reader fills in."""
+        """The directory with the incomplete files."""
         return self.directory / "skeleton"
 
     @property
     def answer(self) -> Path:
-        """The same, filled in."""
+        """The directory with the completed files."""
         return self.directory / "answer"
 
     @property
     def driver(self) -> Path | None:
-        """What is left out of a copy of the driver, and which tests tell, if it is an exercise of this kind, too."""
+        """The file that lists the parts to remove from the driver, and the tests; None if there is none."""
         path = self.directory / "driver.toml"
         return path if path.is_file() else None
 
 
 def read_all(directory: Path = EXERCISES) -> dict[int, Exercise]:
-    """Give the exercises that are copied, by the number of their lesson."""
+    """Return all exercises, by the number of their lesson."""
     return {
         int(path.name): Exercise(int(path.name), path)
         for path in sorted(directory.glob("[0-9][0-9]"))
@@ -70,29 +76,29 @@ def read_all(directory: Path = EXERCISES) -> dict[int, Exercise]:
 
 
 def find(number: int, directory: Path = EXERCISES) -> Exercise:
-    """Give the exercise of a lesson.
+    """Return the exercise of a lesson.
 
     Raises:
-        LessonError: It has none.
+        LessonError: The lesson has no exercise.
     """
     known = read_all(directory)
     if number not in known:
         raise LessonError(
-            f"Lesson {number} has no exercise to copy. These have: {', '.join(map(str, known))}."
+            f"Lesson {number} has no exercise to copy. These lessons have one: {', '.join(map(str, known))}."
         )
     return known[number]
 
 
 def copy(source: Path, exercise: Exercise, target: Path) -> list[Path]:
-    """Copy an exercise out of the tree: what the reader has begun stays, the tests are those of the tree.
+    """Copy an exercise to the reader's directory. The reader's own files are kept, and the tests are replaced.
 
     Args:
-        source: Its skeleton, or its answer.
-        exercise: It.
+        source: The skeleton or the answer of the exercise.
+        exercise: The exercise.
         target: The reader's directory.
 
     Returns:
-        What was written of the skeleton; nothing, if the reader has all of it already.
+        The files of `source` that were copied, because the reader did not have them yet.
     """
     target.mkdir(parents=True, exist_ok=True)
     written = []
@@ -109,10 +115,10 @@ def copy(source: Path, exercise: Exercise, target: Path) -> list[Path]:
 
 
 def build(target: Path) -> None:
-    """Compile the C files, each to a program or a shared object of its name.
+    """Compile each C file to a program or a shared object of the same name.
 
     Raises:
-        LessonError: One does not compile; the text is what the compiler said.
+        LessonError: A file does not compile; the text has the compiler's messages.
     """
     for path in sorted(target.glob("*.c")):
         program = MAIN.search(path.read_text()) is not None
@@ -128,18 +134,18 @@ def build(target: Path) -> None:
 
 
 def copy_driver(exercise: Exercise, checkout: Path, target: Path) -> Path:
-    """Copy the driver without what is left out of it; what the reader has begun stays.
+    """Copy the driver to the reader's directory and remove parts of it, unless there is a copy.
 
     Args:
-        exercise: One with a driver.
-        checkout: Where the driver's sources are.
+        exercise: An exercise with a driver.
+        checkout: The checkout with the driver's sources.
         target: The reader's directory.
 
     Returns:
-        The copy.
+        The directory of the copy.
 
     Raises:
-        VmError: The edits do not fit the driver any more.
+        VmError: An edit does not match the sources any more.
     """
     assert exercise.driver is not None
     sources = target / "kernel"
@@ -153,7 +159,7 @@ def copy_driver(exercise: Exercise, checkout: Path, target: Path) -> Path:
 
 
 def driver_kernel(exercise: Exercise) -> str:
-    """Give the name of the kernel that an exercise's driver is tested on."""
+    """Return the name of the kernel on which the driver of an exercise is tested."""
     assert exercise.driver is not None
     return str(tomllib.loads(exercise.driver.read_text())["kernel"])
 
@@ -161,30 +167,33 @@ def driver_kernel(exercise: Exercise) -> str:
 def run_driver_tests(
     exercise: Exercise, checkout: Path, target: Path, kernel: str | None = None
 ) -> int:
-    """Build the reader's driver, run the tests of the part that was left out in a VM, and give pytest's status.
+    """Build the reader's driver, and run the tests of the removed part in a VM.
 
     Args:
-        exercise: One with a driver.
-        checkout: Where the tests are.
+        exercise: An exercise with a driver.
+        checkout: The checkout with the tests.
         target: The reader's directory.
-        kernel: The kernel to test on, instead of the exercise's own.
+        kernel: The name of the kernel to use instead of the exercise's own.
+
+    Returns:
+        The exit status of pytest.
     """
     assert exercise.driver is not None
     wanted = tomllib.loads(exercise.driver.read_text())
     command = [sys.executable, "-m", "pytest", "--tb=short", "-p", "no:cacheprovider"]
     command += [*wanted["tests"], "--kernel", kernel or wanted["kernel"]]
     command += ["-o", f"vm_modules={target / 'kernel'}", "-o", f"vm_build={target / 'built'}"]
-    # What another pytest has told its own children is not for this one.
+    # Remove the variables that an outer pytest has set.
     env = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
     return subprocess.run(command, cwd=checkout, env=env, check=False).returncode
 
 
 def run_tests(target: Path, arguments: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
-    """Run the tests of an exercise; give pytest's status and output.
+    """Run the tests of an exercise, and return the status and the output of pytest.
 
     Args:
         target: The reader's directory.
-        arguments: More for pytest.
+        arguments: More arguments for pytest.
     """
     return subprocess.run(
         [
