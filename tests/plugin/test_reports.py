@@ -158,14 +158,14 @@ def test_properties_and_times_reach_the_junit_file(run: Run) -> None:
 
 def test_a_complaint_fails_a_green_test(run: Run) -> None:
     shown = run.section(rf"_+ test_warning_of_the_kernel\[{KERNEL}\] _+\n", r"\n_{5}")
-    assert "the kernel complained: WARNING: " in shown
+    assert "the kernel reported errors: WARNING: " in shown
     # Decoded: the line in the module's source.
     assert re.search(r"crash_warn\+0x\w+/0x\w+ \[crash\].*\(crash\.c:\d+\)", shown), shown
     # And it is in the slice of no other test.
     told = [
         name
         for name, case in run.cases.items()
-        if "the kernel complained" in "".join(case.itertext())
+        if "the kernel reported errors" in "".join(case.itertext())
     ]
     assert told == [
         "test_warning_of_the_kernel",

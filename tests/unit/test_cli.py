@@ -196,7 +196,7 @@ def test_a_demo_that_does_not_boot_leaves_the_record_of_the_last(
 @pytest.mark.parametrize(
     ("words", "what", "untouched"),
     [
-        ("lesson 99", "There is no lesson 99. There are: 0, 1, 2,", "No VM was booted."),
+        ("lesson 99", "There is no lesson 99. Use one of these: 0, 1, 2,", "No VM was booted."),
         ("exercise 99", "Lesson 99 has no exercise to copy", "Nothing was copied."),
         ("lessons record 99", "There is no lesson 99.", "Nothing was recorded."),
         ("vm attach nope", "There is no kept VM called nope.", "No VM was changed."),

@@ -64,15 +64,15 @@ def test_step_with_a_kernel_begins_a_stage(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("# T\n", "a lesson block"),
-        ("# T\n" + run("> x\n"), "before the lesson block"),
-        (HEAD + HEAD, "comes once"),
+        ("# T\n" + run("> x\n"), "must precede the first step"),
+        (HEAD + HEAD, "only one lesson block"),
         (HEAD + run("> x\n", "\ncolour: red"), r"03-name.md:8.*no option 'colour'"),
-        (HEAD + run("> x\n", "\nvaries: <colour>"), "<colour> is no kind"),
-        (HEAD + run("> x\n", "\nvaries: x"), "nothing varies"),
-        (HEAD + run(""), "with a typed line"),
-        (HEAD + "<!-- run -->\nx\n<!-- end -->\n", "with a typed line"),
+        (HEAD + run("> x\n", "\nvaries: <colour>"), "unknown kind <colour>"),
+        (HEAD + run("> x\n", "\nvaries: x"), "has no varying part"),
+        (HEAD + run(""), "at least one typed line"),
+        (HEAD + "<!-- run -->\nx\n<!-- end -->\n", "at least one typed line"),
         (HEAD + run("x\n"), "no prompt: 'x'"),
-        (HEAD + run(f"> {'x' * 111}\n"), "longer than 110"),
+        (HEAD + run(f"> {'x' * 111}\n"), "at most 110 characters"),
         (HEAD + "<!-- run -->\n```console\n> x\n```\n", "line 8: '<!-- run' is not part"),
         (HEAD + "<!-- end -->\n", "line 8: '<!-- end' is not part"),
         ("# T\n<!-- lesson\nkernel: x\n-->\n<!-- end -->\n", "kernel and minutes"),
@@ -92,7 +92,7 @@ def test_file_name_without_a_number_is_refused(tmp_path: Path) -> None:
 def test_two_lessons_with_one_number_are_refused(tmp_path: Path) -> None:
     lesson(tmp_path, HEAD, "03-a.md")
     lesson(tmp_path, HEAD, "03-b.md")
-    with pytest.raises(LessonError, match="one number"):
+    with pytest.raises(LessonError, match="the same number"):
         source.read_all(tmp_path)
 
 
@@ -152,7 +152,7 @@ def test_head_links_to_the_next_lesson_that_exists(tmp_path: Path) -> None:
 def test_page_stays_as_it_is_if_an_output_cannot_be_shown(tmp_path: Path) -> None:
     read = lesson(tmp_path, HEAD + run("> x\n"))
     text = read.path.read_text()
-    with pytest.raises(LessonError, match="was not recorded"):
+    with pytest.raises(LessonError, match="cannot be recorded"):
         recorded.save(read, [(Exchange("> ", "x", "> \n"),)], {"debian-6.1": "6.1"}, kvm=False)
     assert read.path.read_text() == text
 

@@ -94,8 +94,8 @@ def test_stale_page_is_reported_and_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("marker", "said"),
     [
-        ("excerpt kernel/pte.c get_ptes", r"no\w* of the name 'get_ptes'; near to it: get_pte"),
-        ("excerpt python/ksmlab/nothing.py f", r"python/ksmlab/nothing\.py is not there"),
+        ("excerpt kernel/pte.c get_ptes", r"does not define 'get_ptes'\. Similar names: get_pte"),
+        ("excerpt python/ksmlab/nothing.py f", r"python/ksmlab/nothing\.py does not exist"),
         ("file kernel/pte.c\nfrom: no such text\n", "kernel/pte.c has no line with 'no such text'"),
         ("reference colours", "no part 'colours'"),
         ("targets\nworkload: colours\n", "no target for colours"),

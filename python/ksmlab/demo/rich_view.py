@@ -1,4 +1,4 @@
-"""The demonstration on a terminal."""
+"""Show the demonstration on a terminal, with colours."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ DRAW_EVERY = 0.25
 
 
 class RichView:
-    """Colours, and counters that change in place."""
+    """A view with colours, which updates the counters in place."""
 
     def __init__(self, *, force: bool = False) -> None:
         """Draw on standard output.
 
         Args:
-            force: also if it is no terminal.
+            force: Use colours even if standard output is not a terminal.
         """
         self._console = Console(force_terminal=force or None, highlight=False)
         self._width = min(self._console.width, WIDTH)
@@ -88,7 +88,7 @@ class RichView:
             self._live.update(self._unshown, refresh=True)
 
     def counters_done(self) -> None:
-        """Leave the counters as they were last."""
+        """Draw the last values of the counters, and leave them on the screen."""
         if self._live is not None:
             if self._unshown is not None:
                 self._live.update(self._unshown, refresh=True)

@@ -43,7 +43,12 @@ MAIN = re.compile(r"^int main\(", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Exercise:
-    """One exercise, by the number of its lesson."""
+    """An exercise.
+
+    Attributes:
+        number: The number of its lesson.
+        directory: Its directory in docs/lessons/exercises.
+    """
 
     number: int
     directory: Path
@@ -82,7 +87,7 @@ def find(number: int, directory: Path = EXERCISES) -> Exercise:
     known = read_all(directory)
     if number not in known:
         raise LessonError(
-            f"Lesson {number} has no exercise to copy. These have: {', '.join(map(str, known))}."
+            f"Lesson {number} has no exercise to copy. These lessons have one: {', '.join(map(str, known))}."
         )
     return known[number]
 
@@ -143,7 +148,7 @@ def copy_driver(exercise: Exercise, checkout: Path, target: Path) -> Path:
         The directory of the copy.
 
     Raises:
-        VmError: The edits do not fit the driver any more.
+        VmError: An edit does not match the sources any more.
     """
     assert exercise.driver is not None
     sources = target / "kernel"

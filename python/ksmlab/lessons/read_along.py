@@ -1,4 +1,4 @@
-"""A lesson for a person at a terminal: prose, a key, a step, and at the end the VM is theirs."""
+"""Play a lesson to a reader at a terminal: show the text, wait for a key, and type the next step."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ if TYPE_CHECKING:
     from ksmlab.lessons.terminal import Terminal
     from ksmlab.vm.machine import Machine
 
-# What a terminal does not show: comments, and the answers of exercises.
+# The parts that are not shown on a terminal: comments, and the answers of exercises.
 HIDDEN = re.compile(r"^(?:<!--.*?-->|<details>.*?^</details>)\n?", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"(^(?P<mark>`{3,}).*?^(?P=mark)$)", re.MULTILINE | re.DOTALL)
 IMAGE = re.compile(r"!\[(?P<words>[^\]]*)\]\([^)]*\)")
-# Links to other pages. Addresses on the net are left as they are.
+# Links to other pages. Links to web sites are kept.
 LINK = re.compile(r"\[(?P<text>[^\]]*)\]\((?!https?:)[^)\s]*\)")
 ENTER = (b"\r", b"\n", b" ")
-# Longer lines of prose are hard to read, however wide the terminal is.
+# The longest line of prose, since longer ones are hard to read.
 WIDEST = 100
-# As the kernel's coding style has it.
+# The width of a tab in the kernel's coding style.
 TAB = 8
-# The prompt that stands there already is written again when the next line is typed.
+# Erases the current prompt, which is written again when the next line is typed.
 ERASE_LINE = "\r\x1b[2K"
 
 
 class Stopped(Exception):
-    """The reader has had enough."""
+    """The reader has ended the lesson."""
 
 
 def as_text(markdown: str) -> str:
-    """Return what a terminal shows of Markdown: no comments, no answers of exercises, no links to other pages."""
+    """Return Markdown without comments, answers of exercises, and links to other pages, for a terminal."""
     parts = []
     done = 0
     plain = HIDDEN.sub("", markdown)
@@ -96,7 +96,7 @@ def play_to_reader(lesson: Lesson, stage: Stage, terminal: Terminal, machine: Ma
 def _wait_for_key(where: str, step: Step | None) -> None:
     if not sys.stdin.isatty():
         return
-    keys = "Enter types it" if step else "Enter goes on"
+    keys = "Enter types it" if step else "Enter continues"
     Console(stderr=True).print(f"\n[{where}: {keys}, q ends the lesson]", style="dim", markup=False)
     with raw_terminal(sys.stdin.fileno()):
         while (key := os.read(sys.stdin.fileno(), 1)) not in ENTER:
@@ -105,7 +105,7 @@ def _wait_for_key(where: str, step: Step | None) -> None:
 
 
 def hand_over(machine: Machine) -> None:
-    """Connect the keyboard to the lesson's shell, until Ctrl-] or the end of the VM."""
+    """Connect the keyboard to the lesson's shell, until the user types Ctrl-] or the VM ends."""
 
     def take() -> bool:
         show(sys.stdout.fileno(), read_from(machine))

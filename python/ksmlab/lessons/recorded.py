@@ -1,4 +1,4 @@
-"""Write the output of a lesson into its page, and tell whether the page was edited since."""
+"""Write the output of a lesson to its page, and detect whether the page was edited since."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def save(
     """Write what a lesson printed into its page.
 
     Args:
-        lesson: Which.
+        lesson: The lesson.
         steps: The exchanges of each step.
         releases: The output of `uname -r` on each kernel, by the kernel's name.
         kvm: Whether the CPU was virtualised, not emulated.
 
     Raises:
-        LessonError: An output cannot be shown; nothing is written.
+        LessonError: An output cannot be shown on a page; nothing is written.
     """
     left = iter(steps)
     try:
@@ -51,7 +51,7 @@ def save(
 
         lesson.path.write_text(blocks.rewrite(lesson.path.read_text(), write))
     except session.SessionError as error:
-        raise LessonError(f"lesson {lesson.number} was not recorded: {error}") from None
+        raise LessonError(f"lesson {lesson.number} cannot be recorded: {error}") from None
 
 
 def _kernels(lesson: Lesson) -> list[str]:
@@ -64,12 +64,12 @@ def _run(block: Block, exchanges: tuple[Exchange, ...]) -> Block:
 
 
 def head(lesson: Lesson, block: Block, about: str) -> Block:
-    """Write the head of a lesson: its length, how to play it, what it was recorded on, and links to the others.
+    """Return the lesson block with its text: the duration, the command to play it, the kernel, and links.
 
     Args:
-        lesson: Which.
+        lesson: The lesson.
         block: The lesson block.
-        about: What the option ``recorded`` says; empty before the first recording.
+        about: The value of the option ``recorded``; empty before the first recording.
     """
     options = [(name, value) for name, value in block.options if name != "recorded"]
     said = "It has not been recorded yet, so its output is missing."
@@ -101,11 +101,11 @@ def check(lesson: Lesson) -> None:
     """Check that no step was edited since the lesson was recorded.
 
     Raises:
-        LessonError: A step was edited, or the lesson was never recorded.
+        LessonError: A step was edited, or the lesson has not been recorded.
     """
     found = digest(step.exchanges for step in lesson.steps)
     if lesson.recorded.rpartition(", ")[2] != found:
         raise LessonError(
             f"{lesson.path.name}: steps were edited since the lesson was recorded. "
-            f"Record it: make lessons-record N={lesson.number}"
+            f"Record it again:  make lessons-record N={lesson.number}"
         )
