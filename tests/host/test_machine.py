@@ -84,7 +84,7 @@ def test_the_kernels_log_comes_by_itself(vm: Machine) -> None:
 
 
 def test_a_machine_boots_once(vm: Machine) -> None:
-    with pytest.raises(VmError, match="booted already"):
+    with pytest.raises(VmError, match="already booted a VM"):
         vm.__enter__()
 
 

@@ -188,6 +188,11 @@ class IndexMachine(RuleBasedStateMachine):
         for page in left:
             del self.unstable[page]
 
+    @rule(command=st.sampled_from(["begin", "end"]))
+    def begin_or_end_a_walk(self, command: str) -> None:
+        """Forbid the tables to shrink, or let them: no entry is lost, see nothing_is_lost()."""
+        assert self.index.ask(command).dropped == ()
+
     @rule(how=st.sampled_from(["flush", "sweep stable", "sweep unstable"]))
     def empty(self, how: str) -> None:
         """Remove all entries of one kind: with flush(), which only the tree has, or one by one during a walk."""

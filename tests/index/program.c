@@ -22,6 +22,9 @@
  *	flush			flush()
  *	walk KIND		all entries of a kind, by next()
  *	sweep KIND		the same, and each is forgotten once next() is past it
+ *	begin			walk(): the walk begins
+ *	end			walk(): the walk ends
+ *	bytes			bytes()
  *	destroy			destroy()
  *
  * An answer is what was found ("none", or a page's number) or the numbers walked
@@ -230,11 +233,26 @@ static void look_up(const char *hex, struct page *new, bool retry)
 		page_free(new);
 }
 
+static void walk_begin(void)
+{
+	if (ops->walk && ops->walk(index_, true))
+		die("a walk has begun, and is to be ended again");
+}
+
+/* The driver drops its lock between two calls. */
+static void walk_end(void)
+{
+	while (ops->walk && ops->walk(index_, false))
+		;
+}
+
 static void walk(enum ksm_kind kind, bool sweep)
 {
 	struct ksm_entry *entry = ops->next(index_, NULL, kind), *next;
 	unsigned int steps = 0;
 
+	if (sweep)
+		walk_begin();
 	for (; entry; entry = next) {
 		struct page *page = to_page(entry);
 
@@ -247,6 +265,8 @@ static void walk(enum ksm_kind kind, bool sweep)
 			page_free(page);
 		}
 	}
+	if (sweep)
+		walk_end();
 }
 
 static void run(const char *command, const char *first, const char *second)
@@ -289,6 +309,12 @@ static void run(const char *command, const char *first, const char *second)
 			;
 	} else if (!strcmp(command, "walk") || !strcmp(command, "sweep")) {
 		walk(!strcmp(first, "stable") ? KSM_STABLE : KSM_UNSTABLE, command[0] == 's');
+	} else if (!strcmp(command, "begin")) {
+		walk_begin();
+	} else if (!strcmp(command, "end")) {
+		walk_end();
+	} else if (!strcmp(command, "bytes")) {
+		printf("%zu", ops->bytes(index_));
 	} else if (!strcmp(command, "destroy")) {
 		ops->destroy(index_);
 		index_ = NULL;

@@ -16,7 +16,7 @@ from index_machine import IndexMachine
 from index_program import INDEXES, KERNEL, IndexProgram, build, hexadecimal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 #: Other examples in each run; the seed is printed, and brings them back.
@@ -116,22 +116,44 @@ def test_a_search_has_a_limit(program: Path) -> None:
         assert len(index.ask("sweep", "stable").pages) == 200
 
 
-def test_a_table_grows_and_shrinks(program: Path) -> None:
+@pytest.mark.parametrize("kind", ["stable", "unstable"])
+def test_a_table_grows_and_shrinks(program: Path, kind: str) -> None:
     """Through several sizes and back, and where there is no memory for another size."""
     count = 3000
     with an_index(program, "hash") as index:
+        empty = index.ask("bytes").page
         for number in range(count):
             if number % 500 == 0:
                 index.ask("fail", 1)
-            assert index.ask("unstable", number, numbered(number)).page is None
+            assert index.ask(kind, number, numbered(number)).page is None
         index.ask("fail", 0)
         for number in range(0, count, 7):
-            assert index.ask("unstable", count, numbered(number)).page == number
-        assert len(index.ask("walk", "unstable").pages) == count
+            assert index.ask(kind, count, numbered(number)).page == number
+        assert len(index.ask("walk", kind).pages) == count
         for number in range(count - 5):
             index.ask("forget", number)
-        assert sorted(index.ask("walk", "unstable").pages) == list(range(count - 5, count))
-        assert len(index.ask("sweep", "unstable").pages) == 5
+        assert sorted(index.ask("walk", kind).pages) == list(range(count - 5, count))
+        # Empty buckets would make each walk long.
+        assert index.ask("bytes").page == pytest.approx(empty, rel=0.05)
+        assert len(index.ask("sweep", kind).pages) == 5
+
+
+@pytest.mark.parametrize("kind", ["stable", "unstable"])
+def test_a_walk_misses_no_entry(program: Path, kind: str) -> None:
+    """The entries that a walk has passed leave the index, and the table shrinks only after the walk."""
+    count = 3000
+    with an_index(program, "hash") as index:
+        empty = index.ask("bytes").page
+        for number in range(count):
+            index.ask(kind, number, numbered(number))
+        index.ask("begin")
+        full = index.ask("bytes").page
+        for number in range(count - 5):
+            index.ask("forget", number)
+        assert index.ask("bytes").page == full
+        index.ask("end")
+        assert index.ask("bytes").page == pytest.approx(empty, rel=0.05)
+        assert sorted(index.ask("sweep", kind).pages) == list(range(count - 5, count))
 
 
 @dataclass(frozen=True)
@@ -233,13 +255,51 @@ def test_a_planted_bug_is_found(plant: Plant, tmp_path: Path) -> None:
         check(program, name, HUNT)
 
 
-def test_a_planted_bug_in_growth_is_found(tmp_path: Path) -> None:
-    """Use a larger table than the model does, because the tables of the model are too small to grow."""
-    plant = Plant(
-        "a split leaves all entries where they were",
-        "index_hash.c",
-        "add_chain(table, take_chain(table, i - (1UL << (fls64(i) - 1))));",
-        "add_chain(table, take_chain(table, i));",
-    )
+@pytest.mark.parametrize(
+    ("plant", "test"),
+    [
+        (
+            Plant(
+                "a split leaves all entries where they were",
+                "index_hash.c",
+                "add_chain(table, take_chain(table, i - (1UL << (fls64(i) - 1))));",
+                "add_chain(table, take_chain(table, i));",
+            ),
+            test_a_table_grows_and_shrinks,
+        ),
+        (
+            Plant(
+                "a removal leaves the table as large as it was",
+                "index_hash.c",
+                "table_erase(&index->tables[kind], entry);\n\ttable_fit(",
+                "table_erase(&index->tables[kind], entry);\n\tif (!entry)\n\t\ttable_fit(",
+            ),
+            test_a_table_grows_and_shrinks,
+        ),
+        (
+            Plant(
+                "a table shrinks during a walk",
+                "index_hash.c",
+                "else if (table_is_large(table) && !walked)",
+                "else if (table_is_large(table) && (!walked || table->size))",
+            ),
+            test_a_walk_misses_no_entry,
+        ),
+        (
+            Plant(
+                "the end of a walk leaves the table as large as it was",
+                "index_hash.c",
+                "return table_is_large(table);",
+                "return false;",
+            ),
+            test_a_walk_misses_no_entry,
+        ),
+    ],
+    ids=lambda value: value.name.replace(" ", "-") if isinstance(value, Plant) else "",
+)
+def test_a_planted_bug_in_resizing_is_found(
+    plant: Plant, test: Callable[[Path, str], None], tmp_path: Path
+) -> None:
+    """Use larger tables than the model does, because the tables of the model are too small to grow."""
     with pytest.raises(AssertionError):
-        test_a_table_grows_and_shrinks(plant_into(plant, tmp_path))
+        test(plant_into(plant, tmp_path), "stable")

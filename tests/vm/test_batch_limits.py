@@ -62,6 +62,17 @@ def test_a_flush_spans_at_most_32_pages(area: Area, scanning: KsmSysfs, step: in
         assert arena.verify() == []
 
 
+def test_one_flush_covers_up_to_32_adjacent_pages(area: Area, scanning: KsmSysfs) -> None:
+    """Some calls cover fewer pages, because new pages are held by the per-CPU lists for a while."""
+    with Arena(TABLE, huge=False) as arena, recorded() as probes:
+        arena.fill(content.equal(TABLE))
+        area.register(arena)
+        saved = TABLE - -(-TABLE // scanning.max_page_sharing)
+        scanning.wait_until(lambda s: s.pages_shared == saved, 60, "all pages to merge")
+        names = [call.name for call in probes.calls()]
+        assert TABLE / MAX_PAGES <= names.count("flush") <= 2 * TABLE / MAX_PAGES
+
+
 def test_a_thread_faults_at_most_once_for_each_batch(area: Area, scanning: KsmSysfs) -> None:
     """A thread that finds an entry empty waits in one page fault until the batch is done."""
     with Arena(2 * TABLE, huge=False) as arena:

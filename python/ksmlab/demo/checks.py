@@ -80,13 +80,13 @@ class Frames:
         return pagemap.distinct(self._uses)
 
     def pages_with_one_frame(self) -> int:
-        """Count the pages equal across processes that have one frame in all of them."""
+        """Count the pages that have one frame in all processes."""
         part = self._plan.across_part
         columns = zip(*(pfns[part.pages] for pfns in self._pfns), strict=True)
         return sum(len(set(column)) == 1 and column[0] != 0 for column in columns)
 
     def kinds_with_one_frame(self) -> int:
-        """Count the contents equal inside a process that have one frame, over all processes."""
+        """Count the kinds whose pages in one process have one frame, and add up the counts of all processes."""
         part, kinds = self._plan.inside_part, self._plan.kinds
         found = 0
         for pfns in self._pfns:

@@ -48,8 +48,14 @@ def steps(lines: tuple[Line, ...]) -> list[Step]:
     ]
 
 
-def html(record: RunRecord) -> str:
-    """Write the page of a run."""
+def html(record: RunRecord, *, embedded: bool = False) -> str:
+    """Write the page of a run.
+
+    Args:
+        record: The run.
+        embedded: Whether another page shows this one in a frame. Then the heading, the list of links and the steps of
+            the run are left out.
+    """
     counts = Counter(event.name for event in record.events)
     names = [name for name in (*EVENTS, *sorted(counts.keys() - EVENTS.keys())) if counts[name]]
     return (
@@ -57,6 +63,7 @@ def html(record: RunRecord) -> str:
         .get_template("index.html.j2")
         .render(
             record=record,
+            embedded=embedded,
             failed=any(line.kind == "failure" for line in record.lines),
             panels=layout.panels(record.picture) if record.picture else [],
             side=layout.SIDE,

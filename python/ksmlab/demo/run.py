@@ -147,7 +147,7 @@ class Demo:
         equal("frames before", plan.total, before.distinct(), f"({mib(plan.total)})")
         self.watcher.filled(self.workers)
         self.watcher.moment("before the merge")
-        self.view.step("They register it with /dev/ksm, and kksmd starts to scan")
+        self.view.step("The processes register it with /dev/ksm, and kksmd scans it")
         self.ask_all("register")
         self.ksm.run = Run.SCAN
         return before
@@ -172,13 +172,13 @@ class Demo:
         counted = self.ksm.pages_shared + self.ksm.zero_pages
         equal("frames saved, by the counters", plan.total - frames.distinct(), counted)
         found = frames.pages_with_one_frame()
-        equal("pages equal across processes that have one frame", plan.across, found)
+        equal("pages that all processes share", plan.across, found)
         found = frames.kinds_with_one_frame()
-        equal("kinds equal inside a process that have one frame", plan.workers * plan.kinds, found)
+        equal("kinds of pages in one frame", plan.workers * plan.kinds, found)
         found = frames.own(lambda plan: plan.alone_part)
-        equal("unique pages that have a frame to themselves", plan.workers * plan.alone, found)
+        equal("unique pages in a frame of their own", plan.workers * plan.alone, found)
         found = frames.own(lambda plan: plan.changing_part)
-        equal("changing pages that have a frame to themselves", plan.workers * plan.changing, found)
+        equal("changing pages in a frame of their own", plan.workers * plan.changing, found)
         return frames
 
     def write(self, merged: Frames) -> None:
@@ -194,20 +194,20 @@ class Demo:
             return sum(part.count for part in parts) - stayed
 
         own = sum(frames.own(lambda _, part=part: part) for part in parts)  # type: ignore[misc]
-        equal("written pages that the writer has in a new frame", plan.writes, moved(0, parts))
+        equal("written pages in a new frame", plan.writes, moved(0, parts))
         others = range(1, plan.workers)
         hit = sum(moved(worker, parts) for worker in others)
-        equal("the same pages of the others that have moved", 0, hit)
-        equal("written pages that have a frame to themselves", plan.writes, own)
+        equal("pages of other processes in a new frame", 0, hit)
+        equal("written pages in a frame of their own", plan.writes, own)
         equal("frames", plan.frames + plan.writes, frames.distinct())
         self.watcher.moment(f"after process {self.workers[0].pid} has written", after_write=True)
         self.check_content()
-        self.view.step("kksmd comes by and notices")
+        self.view.step("kksmd finds that these pages have changed")
         self.wait_merged(unequal=plan.writes)
 
     def merge_again(self) -> None:
         """Let the writer put the old content back, and see it merge again."""
-        self.view.step("It writes the old content back, so that the pages are equal again")
+        self.view.step("The process writes the old content back")
         self.ask(0, "restore")
         self.wait_merged()
         self.check_merged()
@@ -216,7 +216,7 @@ class Demo:
     def close(self) -> None:
         """Close the areas, and check that everyone has everything back."""
         plan, equal = self.plan, self.checks.equal
-        self.view.step("They close their areas")
+        self.view.step("The processes close their areas")
         self.ask_all("close")
         self.wait(
             lambda counters: counters.pages_shared == counters.kernel_pages_allocated == 0,

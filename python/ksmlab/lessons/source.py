@@ -42,7 +42,7 @@ FILE_NAME = re.compile(r"(?P<number>\d\d)-[a-z0-9-]+\.md")
 TITLE = re.compile(r"^# (?P<title>.+)$", re.MULTILINE)
 FENCED = re.compile(r"(?P<mark>`{3,})(?:console|pycon)\n(?P<session>.*)(?P=mark)\n", re.DOTALL)
 #: Options of the ``lesson`` block. The recorder writes the last one.
-OPTIONS = ("kernel", "minutes", "boot", "patched", "recorded")
+OPTIONS = ("kernel", "minutes", "boot", "modules", "patched", "recorded")
 # Longer lines would be wrapped by a reader's terminal, and by ours.
 LONGEST_LINE = 110
 STEP_SECONDS = 150.0
@@ -114,6 +114,7 @@ class Lesson:
         minutes: How long a reader takes, about.
         parts: Prose and steps, in order.
         boot: More arguments for the kernel's command line.
+        modules: The names of its own modules. The sources of each are in programs/NN/NAME, and the host builds them.
         patched: The name of a second build of the driver that it wants, with edits that programs/NN/NAME.toml lists.
         recorded: What `recorded` notes about the last recording; empty before the first.
     """
@@ -124,6 +125,7 @@ class Lesson:
     minutes: int
     parts: tuple[Prose | Step, ...]
     boot: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
     patched: str = ""
     recorded: str = ""
 
@@ -253,6 +255,7 @@ def read(path: Path) -> Lesson:
         minutes=int(head["minutes"]),
         parts=parts,
         boot=tuple(head.get("boot", "").split()),
+        modules=tuple(head.get("modules", "").split()),
         patched=head.get("patched", ""),
         recorded=head.get("recorded", ""),
     )

@@ -112,6 +112,10 @@ class Room(Closing):
         """Give the modules that a lesson may load, by the name that they have there."""
         assert self._built is not None
         modules = {path.name: path for path in self._built.modules}
+        for name in lesson.modules:
+            with self._lab.progress.step(f"{kernel.name}: building the module {name}"):
+                built = build_lesson_module(self._lab.checkout, kernel, lesson, name)
+            modules[f"{name}/{name}.ko"] = built.module(name)
         if lesson.patched:
             edits = lesson.programs / f"{lesson.patched}.toml"
             with self._lab.progress.step(f"{kernel.name}: building the driver {lesson.patched}"):
@@ -135,6 +139,31 @@ class Room(Closing):
                 raise VmError("The driver could not be unloaded after a lesson.", log=done.output)
             machine.run(["sh", "-c", TIDY])
             lab_module.load(machine, self._built)
+
+
+def build_lesson_module(checkout: Path, kernel: Kernel, lesson: Lesson, name: str) -> BuiltModules:
+    """Build a module of a lesson from its sources in programs/NN/NAME.
+
+    An emulated CPU needs minutes to compile a module, so the host does it before the reader starts.
+
+    Args:
+        checkout: The build goes into its build directory.
+        kernel: What to build for.
+        lesson: The lesson.
+        name: One of its modules.
+
+    Raises:
+        VmError: The sources are missing, or they do not compile.
+    """
+    sources = lesson.programs / name
+    if not (sources / "Kbuild").is_file():
+        raise VmError(
+            f"{lesson.path.name}: the module {name} cannot be built, because {sources} has no Kbuild.",
+            untouched="Nothing was built.",
+            hint="Add it, or correct the option `modules` of the lesson block.",
+        )
+    directory = checkout / "build" / f"{kernel.name}-lesson-{lesson.number:02}-{name}"
+    return build_modules(sources, kernel.build_dir, directory)
 
 
 def build_patched(checkout: Path, kernel: Kernel, edits: Path) -> BuiltModules:

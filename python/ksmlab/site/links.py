@@ -12,7 +12,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-_LINKS = {"a": "href", "link": "href", "img": "src", "script": "src", "use": "href"}
+_LINKS = {
+    "a": "href",
+    "link": "href",
+    "img": "src",
+    "script": "src",
+    "iframe": "src",
+    "use": "href",
+}
 
 
 @dataclass

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 DOCS = CHECKOUT / "docs"
 HINT = "Write the pages again: make pages"
-LANGUAGES = {".c": "c", ".h": "c", ".py": "python", ".sh": "sh", ".toml": "toml"}
+LANGUAGES = {".c": "c", ".h": "c", ".py": "python", ".sh": "sh", ".toml": "toml", "Kbuild": "make"}
 ERRORS = (BlockError, DefinitionError, ExcerptError, LessonError, kept.KeptError)
 
 
@@ -84,7 +84,8 @@ class Page:
         target = os.path.relpath(CHECKOUT / path, self.path.parent)
         caption = f"[`{path}:{line}`]({target}#L{line})"
         inside_comment = code.startswith(" *")
-        language = "text" if inside_comment else LANGUAGES[Path(path).suffix]
+        name = Path(path)
+        language = "text" if inside_comment else LANGUAGES[name.suffix or name.name]
         return f"{caption}\n\n{blocks.fence(code, language)}"
 
     def _lesson(self, block: Block) -> Block:

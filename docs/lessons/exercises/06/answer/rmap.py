@@ -1,0 +1,66 @@
+"""A model of the reverse mapping of anonymous pages."""
+
+from dataclasses import dataclass, field
+
+PAGE_SIZE = 4096
+
+
+@dataclass(eq=False)
+class Process:
+    """A process, and its page table: from the address of a page to the page."""
+
+    name: str
+    table: dict = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class Vma:
+    """A range of addresses of a process, from `start` to the byte before `end`.
+
+    `pgoff` is the index of its first page. mremap() changes `start` and `end`, but not `pgoff`.
+    """
+
+    process: Process
+    start: int
+    end: int
+    pgoff: int
+
+
+@dataclass(eq=False)
+class AnonVma:
+    """The VMAs in which an anonymous page can be mapped."""
+
+    vmas: list[Vma] = field(default_factory=list)
+
+
+@dataclass(eq=False)
+class Page:
+    """A page: its anon_vma (None if it is not anonymous), its index, and the number of entries that map it."""
+
+    mapping: AnonVma | None
+    index: int
+    mapcount: int = 0
+
+
+def find_entries(page):
+    """Return the process and the address of each page-table entry that maps a page."""
+    if page.mapping is None:
+        return []
+    found = []
+    for vma in page.mapping.vmas:
+        address = vma.start + (page.index - vma.pgoff) * PAGE_SIZE
+        # The VMA may not contain the page, and the process may have a copy of the page there.
+        if vma.start <= address < vma.end and vma.process.table.get(address) is page:
+            found.append((vma.process, address))
+    return found
+
+
+def unmap(page):
+    """Remove each entry that the reverse mapping finds, as reclaim does before it frees a page.
+
+    Return true if no entry maps the page any more.
+    """
+    for process, address in find_entries(page):
+        del process.table[address]
+        page.mapcount -= 1
+    return page.mapcount == 0
