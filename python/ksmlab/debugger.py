@@ -1,7 +1,7 @@
 """Examine the driver with drgn: in the running kernel, or in a dump of a VM's memory.
 
 drgn reads C objects of the kernel from Python. It needs the debug information of their types. Distributions put that of
-their kernels into packages of a gigabyte. But `make build` compiles the driver with debug information, which describes
+their kernels into large packages. But `make build` compiles the driver with debug information, which describes
 the variables of the driver and all types that it uses, also those of the kernel. So this module loads nothing else.
 
     from ksmlab import debugger
@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 MODULE = "ksm"
-SECTIONS = Path("/sys/module") / MODULE / "sections"
+SYSFS = Path("/sys/module") / MODULE
+#: A note with the build ID of the loaded module: 16 bytes of header, and the ID.
+BUILD_ID = SYSFS / "notes/.note.gnu.build-id"
+NOTE_HEADER_BYTES = 16
 #: What the kernel notes for programs that read dumps (kernel/crash_core.c, kernel/vmcore_info.c): lines KEY=VALUE.
 VMCOREINFO = re.compile(rb"OSRELEASE=\d[^\n\0]*\n(?:[^=\n\0]+=[^\n\0]*\n)+")
 PAGE_TABLE = b"SYMBOL(swapper_pg_dir)="
@@ -45,10 +48,11 @@ def live(module: Path | str) -> drgn.Program:
     Raises:
         DebugError: The driver is not loaded, or `module` is another build of it.
     """
-    sections = {path.name: int(path.read_text(), 16) for path in SECTIONS.glob("[.]*")}
+    sections = {path.name: int(path.read_text(), 16) for path in (SYSFS / "sections").glob("[.]*")}
+    build_id = BUILD_ID.read_bytes()[NOTE_HEADER_BYTES:] if sections else None
     program = drgn.Program()
     program.set_kernel()
-    _load(program, module, sections)
+    _load(program, module, sections, build_id)
     return program
 
 
@@ -85,15 +89,21 @@ def find_vmcoreinfo(path: Path) -> bytes:
     raise DebugError(f"{path}: no VMCOREINFO. The kernel was built without CONFIG_CRASH_CORE.")
 
 
-def _load(program: drgn.Program, module: Path | str, sections: Mapping[str, int]) -> None:
+def _load(
+    program: drgn.Program,
+    module: Path | str,
+    sections: Mapping[str, int],
+    build_id: bytes | None = None,
+) -> None:
     if ".text" not in sections:
         raise DebugError("It is not known where the driver was loaded.")
     found = program.relocatable_module(MODULE, sections[".text"], create=True)
     for name, address in sections.items():
         found.section_addresses[name] = address
-    found.try_file(module, force=True)
+    found.build_id = build_id
+    found.try_file(module, force=build_id is None)
     if found.debug_file_status != drgn.ModuleFileStatus.HAVE:
-        raise DebugError(f"{module} has no debug information.")
+        raise DebugError(f"{module} has no debug information, or is not what was loaded.")
 
 
 def regions(program: drgn.Program) -> Iterator[drgn.Object]:

@@ -46,6 +46,8 @@ ksm.run = 0
 print("pfn", pagemap.entry(arena.address).pfn, "address", arena.address, flush=True)
 pathlib.Path("/proc/sysrq-trigger").write_text("c")
 """
+#: The wrong file for a running driver.
+OTHER_BUILD = "import sys; from ksmlab import debugger; debugger.live(sys.argv[1])"
 SECTIONS = "cd /sys/module/ksm/sections && grep -H . .[a-z]*"
 
 
@@ -65,6 +67,11 @@ def test_dump_of_a_panicked_kernel_shows_regions_items_and_nodes(
             lab.load(vm, built)
             lines = vm.run(["bash", "-c", SECTIONS]).output.split()
             sections = dict(line.split(":") for line in lines)
+            other = vm.run(
+                [sys.executable, "-c", OTHER_BUILD, str(built.module("ksm_lab"))],
+                env=lab.guest_environment(),
+            )
+            assert "ksm_lab.ko has no debug information, or is not what was loaded" in other.output
             with pytest.raises(KernelPanic):
                 vm.run(
                     [sys.executable, "-c", CLIENT],

@@ -55,6 +55,8 @@ WRONG_ANSWERS = {
     10: ("process->rss_file++;", "", "So rss_anon must be 0 and rss_file 1; they are 0 and 0"),
     11: ("not self.changing and", "", "still maps the old frame"),
     12: ("min(writes, saved(mappings))", "writes", "in the worst case 0 more frames are needed"),
+    13: ("waiting.append([*path, lock])", "pass", "lock() returned None. No thread has to wait: both orders"),
+    14: ("size % GRANULE:", "False:", "An object of 13 bytes at 32: the shadow of the 3 granules from granule 4 on"),
     15: ("statistics.median(ratios)", "statistics.mean(ratios)", "something interrupted the first engine"),
     16: ("min(times)", "max(times)", "An interrupt made some of their writes slow"),
     17: ("not module and ", "", "page_remove_rmap only in a module"),

@@ -1,0 +1,45 @@
+"""A small KASAN: shadow memory for a heap, and a quarantine for freed objects."""
+
+GRANULE = 8  # the number of bytes that one shadow byte describes
+REDZONE = 0xFC  # shadow of memory that belongs to no object
+FREED = 0xFB  # shadow of a freed object
+
+
+class Heap:
+    """A heap whose objects begin at multiples of the granule.
+
+    A shadow byte of 0 says that all 8 bytes are accessible. From 1 to 7, only that many of the first bytes are.
+    """
+
+    def __init__(self, size, quarantine):
+        """Begin with no object.
+
+        Args:
+            size: The size of the heap in bytes, a multiple of the granule.
+            quarantine: The number of freed objects that are not used again yet.
+        """
+        self.shadow = [REDZONE] * (size // GRANULE)
+        self.objects = {}  # address: the size of the object
+        self.limit = quarantine
+        self.quarantine = []  # addresses of freed objects, the oldest first
+        self.reusable = []  # addresses that allocate() may be called with again
+
+    def allocate(self, address, size):
+        """Make the bytes of an object accessible."""
+        # Your part.
+
+    def free(self, address):
+        """Poison all granules of an object, and put the object at the end of the quarantine.
+
+        If the quarantine then has more objects than its limit, the oldest leaves it, and becomes reusable.
+        """
+        # Your part.
+
+    def check(self, address, size):
+        """Check an access before it happens.
+
+        Returns:
+            None if all bytes are accessible; otherwise "use-after-free" or "out-of-bounds", by the shadow of the first
+            byte that is not accessible.
+        """
+        # Your part.
