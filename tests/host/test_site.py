@@ -1,4 +1,4 @@
-"""The documentation in a real browser: every page, on a phone and on a desk, by day and by night."""
+"""Test the pages of the documentation in a real browser, with narrow and wide screens and both colour schemes."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-#: Of a phone, and of a window on a desk.
+#: The widths of a phone and of a desktop window, in pixels.
 WIDTHS = (360, 1280)
 SCHEMES = ("light", "dark")
-#: A page of each kind.
+#: One page of each kind.
 READ = ("index", "lessons/01-first-merge", "lessons/07-page-wrprotect", "explanation/choices", "reference/sysfs",
         "reference/ioctls", "reference/command")  # fmt: skip
 DRAWN = "explanation/merge.html"
@@ -67,9 +67,9 @@ def test_the_text_can_be_read(screen: Browser, site: Path, scheme: str) -> None:
 
 
 def dark(screen: Browser) -> bool:
-    """Return whether the drawing of the page is dark, as a picture of the screen shows it."""
+    """Return whether the drawing of the page is dark in a screenshot."""
     image = screen.driver.find_element("css selector", "article img").screenshot_as_base64
-    # Averaged to one pixel by the browser; this page has no other way to the pixels of an image.
+    # Let the browser scale the image to one pixel, since a page cannot read the pixels of an image otherwise.
     level = screen.driver.execute_async_script(
         "const done = arguments[1], image = new Image();"
         "image.onload = () => { const c = document.createElement('canvas').getContext('2d');"

@@ -94,7 +94,7 @@ def test_a_missing_attribute_is_named(sys: Path) -> None:
     with pytest.raises(SysfsError, match="keeps its old value"):
         ksm.write("no_such", 1)
     (ksm.directory / "sleep").write_text("soon\n")
-    with pytest.raises(SysfsError, match="no number"):
+    with pytest.raises(SysfsError, match="does not contain a number"):
         _ = ksm.sleep
 
 

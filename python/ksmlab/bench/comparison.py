@@ -50,10 +50,10 @@ class Row:
     """A target that the table shows.
 
     Attributes:
-        label: What was measured, for a reader who does not know the names of workloads.
+        label: The name of the row, for readers who do not know the names of workloads.
         workload: A name of workloads.py.
         metric: A name of metrics.py.
-        versus: What the driver is compared with, as in targets.toml.
+        versus: The value that the driver is compared with, as in targets.toml.
         charted: Whether the chart shows it as well.
     """
 
@@ -79,7 +79,7 @@ ROWS = (
     Row("metadata: each page twice", "each_twice", "metadata_per_page", charted=False),
     Row("metadata: sparse memory", "sparse", "metadata_per_page", charted=False),
 )
-#: How the sentence below the table calls targets that are missed, by metric and what they are compared with.
+#: The names of missed targets in the sentence below the table, by metric and `versus`.
 KINDS = {
     ("cpu_to_goal_ns", IN_KERNEL): "in CPU time",
     ("wall_to_goal_ns", IN_KERNEL): "in wall-clock time",
@@ -93,7 +93,7 @@ class Compared:
     """One row with its figures.
 
     Attributes:
-        row: What was measured.
+        row: The row.
         counted: The target with the result of `ksmlab bench --counted`.
         timed: The target with the result of `make bench`.
     """
