@@ -1,4 +1,4 @@
-"""The documentation in a real browser: every page, on a phone and on a desk, by day and by night."""
+"""Test the pages of the documentation in a real browser, with narrow and wide screens and both colour schemes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-#: Of a phone, and of a window on a desk.
+#: The widths of a phone and of a desktop window, in pixels.
 WIDTHS = (360, 1280)
 SCHEMES = ("light", "dark")
 #: A page of each kind.

@@ -1,4 +1,4 @@
-"""kmemleak on a kernel that has it: a leak fails the test that leaked, or rather its file's last one.
+"""Test leak detection on a kernel with kmemleak: a leak fails the last test of the file that leaked.
 
 KERNEL=debug-6.1 pytest tests/plugin/test_leaks.py
 """

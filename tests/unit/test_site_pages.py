@@ -83,7 +83,7 @@ def test_stale_page_is_reported_and_written(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("# A\n\n<!-- excerpt kernel/pte.c get_pte -->\nold\n<!-- end -->\n")
     assert [line.split(": ")[1] for line in pages.write([page], check=True)] == [
-        "differs from its sources. Write the pages again"
+        "differs from its sources. Update the pages with"
     ]
     assert "old" in page.read_text()
     assert pages.write([page]) == []

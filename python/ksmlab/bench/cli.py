@@ -213,7 +213,7 @@ def chosen(
         given: The names on the command line.
         usual: The default.
         known: All valid names.
-        what: What the names stand for, for the message.
+        what: The kind of thing that the names denote, for the message.
 
     Raises:
         VmError: A name is not valid.
@@ -238,7 +238,7 @@ def gather(
 
     Args:
         lab: The checkout.
-        wanted: What to measure.
+        wanted: The requested measurements.
         out: The directory to write the results to after each sample, so that a failure does not lose the previous ones;
             None to write nothing.
         on_hold: Called with the longest hold of ksm_lock of each operation, if Wanted.held_pages is set.

@@ -50,10 +50,10 @@ class Row:
     """A target that the table shows.
 
     Attributes:
-        label: What was measured, for a reader who does not know the names of workloads.
+        label: The name of the row, for readers who do not know the names of workloads.
         workload: A name of workloads.py.
         metric: A name of metrics.py.
-        versus: What the driver is compared with, as in targets.toml.
+        versus: The value that the driver is compared with, as in targets.toml.
         charted: Whether the chart shows it as well.
     """
 
@@ -93,7 +93,7 @@ class Compared:
     """One row with its figures.
 
     Attributes:
-        row: What was measured.
+        row: The row.
         counted: The target with the result of `ksmlab bench --counted`.
         timed: The target with the result of `make bench`.
     """

@@ -75,21 +75,21 @@ class Modules:
             self.load(HASH if self._plan.has_index else TREE)
 
     def unload(self) -> None:
-        """Have it not loaded."""
+        """Unload the modules, if they are loaded."""
         if self._index is not None:
             subprocess.run(["rmmod", "ksm_lab", "ksm"], check=True)
             self._index = None
 
 
 class Session:
-    """Everything that a plan says, in order.
+    """Makes all measurements of a plan, in order.
 
     Args:
-        plan: What to measure.
+        plan: The plan.
     """
 
     def __init__(self, plan: Plan) -> None:
-        """Find out what this kernel has."""
+        """Determine which of the plan's engines this kernel has."""
         self.plan = plan
         there = (*KernelEngine.available(), *((TREE, HASH) if plan.has_index else (TREE,)))
         self.engines = tuple(engine for engine in plan.engines if engine in there)
@@ -98,12 +98,12 @@ class Session:
         self.modules = Modules(plan)
 
     def guest(self) -> Guest:
-        """Say what this VM is."""
+        """Return the description of this VM. The host adds the name of the kernel and the kind of CPU."""
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         return Guest("", os.uname().release, os.cpu_count() or 1, memory, "", self.engines)
 
     def rounds(self) -> Iterator[tuple[int, int, str]]:
-        """Give factor, run and workload of everything that is to be measured, in order."""
+        """Yield the factor, run and workload of each measurement, in order."""
         for run in range(self.plan.runs):
             for factor in (1, *self.plan.factors):
                 if factor > 1 and run >= self.plan.growth_runs:

@@ -59,7 +59,7 @@ def nanoseconds(value: float) -> str:
 _ALL = (
     Metric("cpu_to_goal_ns", "CPU to 99% merged", "ns"),
     Metric("steady_pass_ns", "CPU of a steady pass", "ns"),
-    Metric("full_pass_ns", "CPU of a look at everything", "ns"),
+    Metric("full_pass_ns", "CPU of a full pass", "ns"),
     Metric("fresh_pass_ns", "CPU of a steady pass before collisions", "ns"),
     Metric("aging", "steady pass after collisions / before", "ratio"),
     Metric("waking", "passes right after collisions / before", "ratio"),

@@ -222,7 +222,9 @@ class _Reader:
         except (VaryingError, ValueError) as error:
             raise self.error(block.line, str(error)) from None
         if not exchanges:
-            raise self.error(block.line, "a step must be one ```console block with at least one typed line")
+            raise self.error(
+                block.line, "a step must be one ```console block with at least one typed line"
+            )
         step = Step(self.steps + 1, block.line, exchanges, (*varies, *COMMON), seconds, kernel)
         if long := [text for text in step.typed if len(text) > LONGEST_LINE]:
             raise self.error(

@@ -1,4 +1,4 @@
-"""The parts of the documentation that are made from sources, and what its site needs beyond Sphinx."""
+"""Generate parts of the documentation from sources, and extend Sphinx for its site."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def setup(app: Sphinx) -> ExtensionMetadata:
-    """Connect the extension; Sphinx calls it."""
+    """Register the extension. Sphinx calls this function."""
     app.add_transform(outside.OutsideLinks)
     app.add_transform(meanings.MeaningTables)
     app.add_post_transform(identifiers.IdentifierLinks)

@@ -1,4 +1,4 @@
-"""Expand comments for the site, which no other viewer of Markdown shows.
+"""Expand HTML comments in pages for the site. Other viewers of Markdown do not show them.
 
 ``<!-- toctree`` lists the pages below an index page, for the navigation; ``<!-- eval-rst`` has directives that document
 Python sources; both end with a line ``-->``. ``<!-- kernel-doc FILE -->`` is the place for the kernel-doc of a file.
@@ -24,7 +24,7 @@ RUN = re.compile(r"^(?P<marker><!-- run\b(?:(?!-->)[\s\S])*-->\n)(?=```)", re.MU
 
 
 def expand(text: str) -> str:
-    """Return a page with these comments replaced by what they stand for."""
+    """Return a page in which these comments are expanded."""
     text = TOCTREE.sub(r"```{toctree}\n:hidden:\n:glob:\n\n\g<pages>```", text)
     text = RST.sub(r"```{eval-rst}\n\g<rst>```", text)
     text = CLASS.sub(r"{.\g<name>}", text)
@@ -33,5 +33,5 @@ def expand(text: str) -> str:
 
 
 def read(_app: Sphinx, _page: str, content: list[str]) -> None:
-    """Expand the comments of one page; Sphinx calls it with the text."""
+    """Expand the comments of one page. Sphinx calls this function with the text."""
     content[0] = expand(content[0])
