@@ -58,7 +58,7 @@ WRONG_ANSWERS = {
     11: ("not self.changing and", "", "still maps the old frame"),
     12: ("min(writes, saved(mappings))", "writes", "in the worst case 0 more frames are needed"),
     13: ("waiting.append([*path, lock])", "pass", "The thread has taken area->lock under ksm_lock before"),
-    14: ("size % GRANULE:", "False:", "An object of 13 bytes at 32: the shadow of the 3 granules from granule 4 on"),
+    14: ("size % GRANULE:", "False:", "all 8 bytes of granule 4, and 5 bytes of granule 5. Expected as the shadow"),
     15: ("statistics.median(ratios)", "statistics.mean(ratios)", "something interrupted the first engine"),
     16: ("min(times)", "max(times)", "An interrupt made some of their writes slow"),
     17: ("not module and ", "", "page_remove_rmap only in a module"),
