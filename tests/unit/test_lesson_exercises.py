@@ -45,18 +45,20 @@ def assert_in_words(output: str) -> None:
 
 #: A wrong answer for each exercise: an edit of the right one, and a part of the message that the reader must get.
 WRONG_ANSWERS = {
+    0: ("\tif (times < 1)\n\t\treturn -EINVAL;\n", "", "So greet_init() must return -EINVAL, which is -22"),
     1: ("len(set(contents))", "len(contents)", "4 pages with 1 different contents need 1 frames; frames_left()"),
     2: (".npages = npages", ".npages = npages * PAGE", "of pages, 5; your code passed 20480, which is bytes"),
     3: ("- {None}", "", "have 1 frame in common; shared_frames() returned 2"),
     4: ("if entry.frame.mapped > 1:", "if True:", "the page keeps its frame"),
     5: ("if content in self.stable", "if False", "Pages a, b and c are equal. Expected: UNSTABLE, MERGED, MERGED."),
+    6: ("vma.process.table.get(address) is page", "True", "Page and copy have the same anon_vma and the same index"),
     7: ("(size - 1)) + size", "(size - 1)) + 4096", "an empty PMD entry, which covers 2 MiB. `next` must be"),
     8: ("memory.tlb = None", "pass", "The write of the other CPU is lost in this order of steps"),
     10: ("process->rss_file++;", "", "So rss_anon must be 0 and rss_file 1; they are 0 and 0"),
     11: ("not self.changing and", "", "still maps the old frame"),
     12: ("min(writes, saved(mappings))", "writes", "in the worst case 0 more frames are needed"),
-    13: ("waiting.append([*path, lock])", "pass", "lock() returned None. No thread has to wait: both orders"),
-    14: ("size % GRANULE:", "False:", "An object of 13 bytes at 32: the shadow of the 3 granules from granule 4 on"),
+    13: ("waiting.append([*path, lock])", "pass", "The thread has taken area->lock under ksm_lock before"),
+    14: ("size % GRANULE:", "False:", "all 8 bytes of granule 4, and 5 bytes of granule 5. Expected as the shadow"),
     15: ("statistics.median(ratios)", "statistics.mean(ratios)", "something interrupted the first engine"),
     16: ("min(times)", "max(times)", "An interrupt made some of their writes slow"),
     17: ("not module and ", "", "page_remove_rmap only in a module"),
@@ -95,7 +97,7 @@ def test_messages_name_sections_that_the_lesson_has(number: int) -> None:
     lesson = source.find(number).path.read_text()
     for path in EXERCISES[number].directory.glob("test_*.py"):
         text = " ".join(strings(ast.parse(path.read_text())))
-        for section in re.findall(r"(?:See|and) '([A-Z][^']*)'", text):
+        for section in re.findall(r"(?:See|and) '(\w[^']*)'", text):
             assert f"\n## {section}\n" in lesson or f"<summary>{section}</summary>" in lesson, (
                 section
             )

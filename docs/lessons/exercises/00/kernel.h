@@ -1,7 +1,8 @@
 /*
- * The parts of the kernel that greet.c uses. In a module they are the real
- * ones. In a program for tests, the log is an array, and init_module() and
- * cleanup_module() call the functions of the module, as the kernel does.
+ * The parts of the kernel that greet.c uses. A module gets the real ones, from
+ * the headers of the kernel. The tests compile greet.c to a shared library:
+ * there, the log is an array, and init_module() and cleanup_module() call the
+ * functions of the module, as the kernel does.
  */
 #ifdef MODULE
 #include <linux/module.h>

@@ -1,13 +1,13 @@
-/* A module that greets. */
+/* A module that writes a greeting to the log. */
 #include "kernel.h"
 
 static int times = 1;
 module_param(times, int, 0444);
 
 /*
- * Write "greet: hello" to the log, as often as the parameter says.
- * If the parameter is below 1, write nothing, and return -EINVAL: then the
- * module is not loaded.
+ * Write the line "greet: hello" to the log. The parameter is the number of
+ * these lines. If it is below 1, write nothing and return -EINVAL, so that the
+ * kernel does not load the module.
  */
 static int __init greet_init(void)
 {
@@ -20,7 +20,7 @@ static int __init greet_init(void)
 	return 0;
 }
 
-/* Write "greet: goodbye" to the log. */
+/* Write the line "greet: goodbye" to the log. */
 static void __exit greet_exit(void)
 {
 	pr_info("greet: goodbye\n");

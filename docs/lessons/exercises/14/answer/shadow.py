@@ -8,21 +8,22 @@ FREED = 0xFB  # shadow of a freed object
 class Heap:
     """A heap whose objects begin at multiples of the granule.
 
-    A shadow byte of 0 says that all 8 bytes are accessible. From 1 to 7, only that many of the first bytes are.
+    A shadow byte of 0 says that all 8 bytes are accessible. A value from 1 to 7 says that only that number of bytes
+    is accessible, from the first one on.
     """
 
     def __init__(self, size, quarantine):
-        """Begin with no object.
+        """Start without objects.
 
         Args:
             size: The size of the heap in bytes, a multiple of the granule.
             quarantine: The number of freed objects that are not used again yet.
         """
         self.shadow = [REDZONE] * (size // GRANULE)
-        self.objects = {}  # address: the size of the object
+        self.objects = {}  # address -> size of the object
         self.limit = quarantine
         self.quarantine = []  # addresses of freed objects, the oldest first
-        self.reusable = []  # addresses that allocate() may be called with again
+        self.reusable = []  # addresses that allocate() may use again
 
     def allocate(self, address, size):
         """Make the bytes of an object accessible."""
