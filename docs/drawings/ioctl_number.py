@@ -48,7 +48,7 @@ FIELDS = (
     Field(31, 30, "direction", "the kernel reads a structure", "two"),
     Field(29, 16, "size", "the structure has 24 bytes", "one"),
     Field(15, 8, "magic number", "the request is for this driver", "three"),
-    Field(7, 0, "request", "the driver calls it REGISTER", "box"),
+    Field(7, 0, "request", "which this lesson calls REGISTER", "box"),
 )
 
 
