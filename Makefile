@@ -41,7 +41,8 @@ find_stock = stock=$$($(KSMLAB) kernels tested --options)
 help: ## list the targets and variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 	@echo "Variables:"
-	@echo "  KERNEL=NAME    the kernel to boot (demo, shell, images): a name from \`ksmlab kernels list\`"
+	@echo "  KERNEL=NAME    the kernel to boot (demo, shell, images), from \`ksmlab kernels list\` (default: the newest tested kernel"
+	@echo "                 that is cached or in this host's archive; for shell, classic-6.1 if it is built)"
 	@echo "  KDIR=DIR       the kernel build directory to build the modules for (build)"
 	@echo "  TESTS=ARGS     arguments for pytest (test-vm)"
 	@echo "  JOBS=N         the number of VMs that run in parallel (default: $(JOBS))"

@@ -81,7 +81,7 @@ NEEDS: tuple[Need, ...] = (
     command("g++", "tests the ABI header from C++", "g++"),
     Need(
         "C headers",
-        "compile the test clients, which are C programs",
+        "needed to compile the test clients",
         "libc6-dev",
         Path("/usr/include/stdio.h").is_file,
     ),
@@ -93,7 +93,7 @@ NEEDS: tuple[Need, ...] = (
     command("bc", "builds kernels", "bc"),
     Need(
         "libelf headers",
-        "compile objtool, which kernel builds use",
+        "needed to compile a tool that kernel builds use",
         "libelf-dev",
         Path("/usr/include/gelf.h").is_file,
     ),
@@ -230,10 +230,7 @@ def install(needs: list[Need], say: Callable[[str], None]) -> bool:
     say("Missing on this host: " + ", ".join(need.what for need in needs))
     prefix = root_prefix() if has_command("apt-get") else None
     if prefix is None:
-        say(
-            f"Nothing was installed, because this needs root. Run these commands as root, then try again. "
-            f"{advice(needs, [])}"
-        )
+        say(f"Nothing was installed. Do the following as root, then try again. {advice(needs, [])}")
         return False
     for words in commands:
         say("+ " + " ".join([*prefix, *words]))

@@ -70,7 +70,8 @@ def bench(
         list[str] | None,
         typer.Option(
             "--workload",
-            help=f"The workload to measure: {', '.join(WORKLOADS)}. May be repeated. Default: all.",
+            help=f"The workload to measure: {', '.join(WORKLOADS)}. May be repeated. "
+            "Default: all; --check and --latency use some of them.",
         ),
     ] = None,
     index: Annotated[
@@ -86,7 +87,9 @@ def bench(
     size: Annotated[
         int | None,
         typer.Option(
-            "--size", min=512, help=f"The number of pages of a workload. Default: {SIZE}."
+            "--size",
+            min=512,
+            help=f"The number of pages of a workload. Default: {SIZE}; fewer with --quick, --check and --latency.",
         ),
     ] = None,
     growth_runs: Annotated[
