@@ -14,6 +14,7 @@ from drawings import (
     cost,
     hash_index,
     ioctl_number,
+    ksm_today,
     lock_order,
     module_life,
     shadow_memory,
@@ -30,14 +31,15 @@ IMAGES = Path(__file__).resolve().parents[1] / "images"
 GENERATED: dict[str, Callable[[], str]] = {
     one.NAME: one.draw
     for one in (
+        address,
+        cost,
         hash_index,
         ioctl_number,
-        address,
+        ksm_today,
         lock_order,
         module_life,
         shadow_memory,
         skips,
-        cost,
         write_times,
     )
 }
