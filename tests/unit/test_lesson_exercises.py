@@ -62,6 +62,7 @@ WRONG_ANSWERS = {
     15: ("statistics.median(ratios)", "statistics.mean(ratios)", "something interrupted the first engine"),
     16: ("min(times)", "max(times)", "An interrupt made some of their writes slow"),
     17: ("not module and ", "", "page_remove_rmap only in a module"),
+    18: ("pages = max(pages, per_percent * MIN_CPU)", "pass", "ksmd may use from 10% to 70% of a CPU"),
     19: ("while area.regions:", "if area.regions:", "all must be removed; the driver still scans 4"),
 }  # fmt: skip
 
