@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from drawings import address, hash_index, lock_order, module_life
+from drawings import address, hash_index, ksm_today, lock_order, module_life
 from drawings.canvas import styled
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 IMAGES = Path(__file__).resolve().parents[1] / "images"
 #: The name of the file, without ".svg", and the function that returns it.
 GENERATED: dict[str, Callable[[], str]] = {
-    one.NAME: one.draw for one in (hash_index, address, lock_order, module_life)
+    one.NAME: one.draw for one in (hash_index, address, lock_order, module_life, ksm_today)
 }
 PLAIN = ("page-tables", "race-o-direct", "replace-page", "trees")
 NAMES = (*GENERATED, *PLAIN)
