@@ -20,7 +20,7 @@ IMAGES = Path(__file__).resolve().parents[1] / "images"
 GENERATED: dict[str, Callable[[], str]] = {
     one.NAME: one.draw for one in (hash_index, address, lock_order)
 }
-PLAIN = ("page-tables", "race-o-direct", "replace-page", "rmap", "trees")
+PLAIN = ("page-tables", "race-o-direct", "replace-page", "rmap", "tlb-shootdown", "trees")
 NAMES = (*GENERATED, *PLAIN)
 
 
