@@ -1,15 +1,15 @@
-# Every entry point of the lab; `make help` lists them. Everything that is made is under build/ and .venv/.
+# The tasks of this project; `make help` lists them. All output is written to build/ and .venv/.
 
 PYTHON ?= python3
-# Without it, ksmlab chooses.
+# If this is empty, ksmlab chooses the kernel.
 KERNEL ?=
 KDIR ?=
 TESTS ?=
 MUTANTS ?=
 BENCH ?=
-# Of a lesson.
+# The number of a lesson.
 N ?=
-# VMs side by side; each has two CPUs and keeps one of the host's busy.
+# The number of VMs that run in parallel. Each has two virtual CPUs and keeps one CPU of the host busy.
 JOBS ?= 2
 
 VENV := .venv
@@ -17,42 +17,51 @@ STAMP := $(VENV)/.ready
 BIN := $(VENV)/bin
 KSMLAB := $(BIN)/ksmlab
 PYTEST := $(BIN)/python -m pytest
-# File by file in the order in which they are named: what takes longest, since it boots VMs, comes first.
+# Each worker takes the next file in the order of the command line. The slowest tests, which boot VMs, come first.
 SPREAD := -n $(JOBS) --dist loadfile --no-loadscope-reorder
-# Every warning is an error; --nitpicky: so is a link within the pages that leads nowhere.
+# Every warning is an error. With --nitpicky, Sphinx also warns about unresolved cross-references.
 SPHINX := $(BIN)/python -m sphinx -q --fail-on-warning --keep-going --nitpicky -d build/docs/doctrees
 
-# vm/kernels.toml describes the kernels.
+# The kernels are described in vm/kernels.toml.
 DEBUG := debug-6.1 debug-6.12
 on = $(addprefix --kernel ,$(1))
-# A value as one word of a shell command.
+# Quote a value, so that the shell takes it as one word.
 quote = '$(subst ','\'',$(1))'
-# The option for KERNEL; without one, the command takes the newest tested kernel that the archive has.
+# The --kernel option if KERNEL is set. Without the option, a command uses the newest tested kernel that the host's
+# archive has.
 kernel = $(if $(KERNEL),--kernel $(call quote,$(KERNEL)))
-# Sets `stock` to options for pytest: the tested kernels that this host's archive has.
+# Set the shell variable `stock` to pytest options that select the tested kernels that this host's archive has.
 find_stock = stock=$$($(KSMLAB) kernels tested --options)
 
 .DEFAULT_GOAL := help
-# VMs beside one another are what JOBS says, and no more.
+# Targets run one after the other, so that no more than JOBS VMs run in parallel.
 .NOTPARALLEL:
-.PHONY: help demo test test-debug test-all test-unit test-host mutants test-vm bench bench-check bench-latency docs docs-check docs-live lesson exercise test-lessons lessons-record drawings pages images shell build kernels lint doctor clean
+.PHONY: help demo test test-debug test-all test-unit test-host mutants test-vm bench bench-check bench-latency docs docs-check docs-live lesson exercise test-lessons lessons-record drawings card pages images shell build kernels lint doctor clean
 
-help: ## list these targets
+help: ## list the targets and variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
-	@echo "Variables: KERNEL=a name from \`ksmlab kernels list\` (demo, shell, images; default: the newest tested kernel that this host's archive has), KDIR=a kernel build directory (build), TESTS=pytest arguments (test-vm), JOBS=$(JOBS) VMs side by side, MUTANTS=words or --help (mutants), N=the number of a lesson, BENCH=options or --help (bench, bench-check, bench-latency)"
+	@echo "Variables:"
+	@echo "  KERNEL=NAME    the kernel to boot (demo, shell, images), from \`ksmlab kernels list\` (default: the newest tested kernel"
+	@echo "                 that is cached or in this host's archive; for shell, classic-6.1 if it is built)"
+	@echo "  KDIR=DIR       the kernel build directory to build the modules for (build)"
+	@echo "  TESTS=ARGS     arguments for pytest (test-vm)"
+	@echo "  JOBS=N         the number of VMs that run in parallel (default: $(JOBS))"
+	@echo "  MUTANTS=ARGS   the mutants to test, or --help (mutants)"
+	@echo "  BENCH=ARGS     options of \`ksmlab bench\`, or --help (bench, bench-check, bench-latency)"
+	@echo "  N=NUMBER       the number of a lesson (lesson, exercise, test-lessons, lessons-record)"
 
-demo: $(STAMP) ## merge real pages in a VM, and prove it
+demo: $(STAMP) ## merge pages of three processes in a VM, and check the result
 	@$(KSMLAB) demo $(kernel)
 
-test: host-tests ## everything on the tested kernels that this host's archive has: a quarter of an hour
+test: host-tests ## run the unit, harness and VM tests, on each tested kernel that this host's archive has (15 minutes)
 	@$(PYTEST) $(SPREAD) tests/plugin tests/host tests/index tests/unit
 	@$(find_stock) && $(PYTEST) tests/vm -n $(JOBS) $$stock
 
-test-debug: $(STAMP) ## the VM tests on a kernel that finds errors where they are made
+test-debug: $(STAMP) ## run the VM tests on a debug kernel, with KASAN, lockdep and other checks
 	@$(PYTEST) tests/vm -n $(JOBS) $(call on,debug-6.1)
 	@$(PYTEST) tests/host/test_kernel_configs.py --built debug-6.1
 
-test-all: test ## and the built kernels, leaks, the other index, the long stress and fuzzing, the lessons, the mutants: hours
+test-all: test ## also test on the kernels built here, for leaks, with the tree index, long stress and fuzzing, lessons, mutants (hours)
 	@$(PYTEST) tests/vm -n $(JOBS) $(call on,classic-6.1)
 	@$(PYTEST) tests/vm -n $(JOBS) $(call on,$(DEBUG)) --vm-boot kmemleak=on
 	@KERNEL=debug-6.1 $(PYTEST) tests/plugin/test_leaks.py
@@ -65,82 +74,87 @@ test-all: test ## and the built kernels, leaks, the other index, the long stress
 	@$(PYTEST) tests/vm -n $(JOBS) $(call on,$(DEBUG)) -m fuzz --fuzz-examples 100
 	@$(MAKE) --no-print-directory mutants
 
-test-unit: $(STAMP) ## the unit tests, and the indexes compiled for the host (a few minutes)
+test-unit: $(STAMP) ## run the unit tests, and the tests of the indexes compiled for the host (a few minutes)
 	@$(PYTEST) tests/unit tests/index
 
-test-host: host-tests ## the tests of the VM harness only
+test-host: host-tests ## run only the tests of the VM harness
 	@$(PYTEST) $(SPREAD) tests/plugin tests/host
 
-mutants: $(STAMP) ## put each deliberate bug into the driver; each must be caught (half an hour)
+mutants: $(STAMP) ## build the driver with one deliberate bug at a time, and check that a test detects it (30 minutes)
 	@PYTHONPATH=tests/host $(BIN)/python tests/host/mutant_run.py --jobs $(JOBS) $(MUTANTS)
 
-test-vm: $(STAMP) ## the VM tests only, on the quickest kernel that is here
+test-vm: $(STAMP) ## run only the VM tests, on the fastest kernel that is available
 	@$(PYTEST) tests/vm $(TESTS)
 
-bench: $(STAMP) ## measure the driver beside the kernel's own KSM: build/bench/index.html (an hour or two; BENCH=--quick)
+bench: $(STAMP) ## compare the driver with in-kernel KSM, in build/bench/index.html (1 to 2 hours; less with BENCH=--quick)
 	@$(KSMLAB) bench $(BENCH)
 
-bench-check: $(STAMP) ## count instructions: fail if a workload costs over 5% more than its baseline (BENCH=--update)
+bench-check: $(STAMP) ## count instructions, and fail if a workload needs over 5% more than its baseline (set by BENCH=--update)
 	@$(KSMLAB) bench --check $(BENCH)
 
-bench-latency: $(STAMP) ## trace how long the scanners keep others from the CPU, on a kernel built for it: build/bench/latency.json
+bench-latency: $(STAMP) ## measure the scheduling latency that the scanners cause, on a kernel built for this: build/bench/latency.json
 	@$(KSMLAB) bench --latency $(BENCH)
 
-drawings: $(STAMP) ## draw the images again that need no VM: docs/images
+drawings: $(STAMP) ## redraw the images in docs/images that need no VM
 	@PYTHONPATH=docs $(BIN)/python -m drawings
 	@$(KSMLAB) picture --render tests/unit/data/picture.json --out docs/images/merge.svg
 	@$(BIN)/python -m ksmlab.bench.comparison
 
-pages: $(STAMP) ## write the quoted code and the tables of the pages again, from the sources
+card: $(STAMP) ## draw the picture that other sites show beside a link again (needs chromium): docs/_static/card.png
+	@PYTHONPATH=docs $(BIN)/python -m drawings.card docs/_static/card.png
+
+pages: $(STAMP) ## update the code and the reference tables that the pages quote from the sources
 	@$(BIN)/python -m ksmlab.site.pages
 
-# The box around the first heading of the merge: fetching, building and booting come before it.
+# A pattern for the first heading of the merge. The image leaves out fetching, building and booting, which precede it.
 MERGE := ╭[^\n]*\n[^\n]*/dev/ksm:
 
 # The images of README.md and the data of the unit tests come from the same runs.
-images: $(STAMP) ## draw the images of README.md again, from runs in a VM: docs/images (minutes)
+images: $(STAMP) ## redraw the images that need a VM, from new runs: docs/images (minutes)
 	@$(KSMLAB) picture $(kernel) --out build/picture/merge.svg
 	@PYTHONPATH=docs $(BIN)/python -m recording record build/demo.cast --title 'make demo' \
 		-- env -u MAKEFLAGS -u MAKELEVEL make demo $(if $(KERNEL),KERNEL=$(call quote,$(KERNEL)))
 	@PYTHONPATH=docs $(BIN)/python -m recording draw --since '$(MERGE)' build/demo.cast docs/images/demo.svg
+	@$(KSMLAB) vm run $(kernel) -- $(BIN)/python $(wildcard docs/lessons/programs/*/measure.py) >build/write-times.json
 	@cp build/picture/merge.json tests/unit/data/picture.json
+	@cp build/write-times.json docs/data/write-times.json
 	@cp build/demo/run.json tests/unit/data/demo-run.json
 	@$(MAKE) --no-print-directory drawings
 
-docs: $(STAMP) ## make the documentation: build/docs/html/index.html
+docs: $(STAMP) ## build the documentation in build/docs/html, and check its links
 	@$(SPHINX) --fresh-env -b html docs build/docs/html
 	@$(MAKE) --no-print-directory docs-check
 	@echo "build/docs/html/index.html"
 
-docs-check: $(STAMP) ## follow every link within the documentation; `make docs` does it, too
+docs-check: $(STAMP) ## check the links of the built documentation; `make docs` does this as well
 	@$(SPHINX) -b linkcheck docs build/docs/linkcheck
 	@$(BIN)/python -m ksmlab.site.links build/docs/html
 
-docs-live: $(STAMP) ## serve the documentation, and make it again when a file changes
+docs-live: $(STAMP) ## serve the documentation, and rebuild it when a file changes
 	@$(BIN)/sphinx-autobuild --watch kernel --watch python -d build/docs/doctrees docs build/docs/live
 
-lesson: $(STAMP) ## play a lesson in a VM, step by step: N=1
-	@$(KSMLAB) lesson $(call quote,$(or $(N),1))
+lesson: $(STAMP) ## play a lesson in a VM, step by step (N=0)
+	@$(KSMLAB) lesson $(call quote,$(or $(N),0))
 
-exercise: $(STAMP) ## copy the exercise of a lesson to build/exercise, build it, test it: N=2
+exercise: $(STAMP) ## copy the exercise of a lesson to build/exercise, build it, and test it (N=2)
 	@$(KSMLAB) exercise $(call quote,$(or $(N),2))
 
-test-lessons: $(STAMP) ## play every lesson, and compare with what its page says (N=3: one)
+test-lessons: $(STAMP) ## play every lesson, or one with N=3, and compare its output with the page
 	@$(PYTEST) tests/lessons $(if $(N),-k $(call quote,lesson_$(N)_))
 
-lessons-record: $(STAMP) ## play every lesson, and write its output into its page (N=3: one)
+lessons-record: $(STAMP) ## play every lesson, or one with N=3, and write its output to the page
 	@$(KSMLAB) lessons record $(if $(N),$(call quote,$(N)))
 
-shell: $(STAMP) ## an interactive VM with the driver loaded
+shell: $(STAMP) ## open a shell in a VM with the driver loaded
 	@$(KSMLAB) shell $(kernel)
 
-build: $(STAMP) ## build the modules for every tested kernel that this host's archive has, or for KDIR=…
+build: $(STAMP) ## build the modules for each tested kernel that this host's archive has, or for KDIR=…
 	@$(KSMLAB) build $(if $(KDIR),--kdir $(call quote,$(KDIR)))
 
 kernels: $(STAMP) ## fetch the newest revision of each tested kernel that this host's archive has
 	@$(KSMLAB) kernels fetch
 
-lint: $(STAMP) ## ruff, mypy, spelling and words, stale pages and drawings, subjects of commits, gcc W=1, sparse, checkpatch
+lint: $(STAMP) ## check Python, spelling and wording, stale pages and drawings, commit subjects, and C (gcc W=1, sparse, checkpatch)
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
@@ -151,16 +165,17 @@ lint: $(STAMP) ## ruff, mypy, spelling and words, stale pages and drawings, subj
 	@$(KSMLAB) lint-commits
 	@$(KSMLAB) lint-kernel
 
-doctor: ## say what this host lacks, and how to install it
+doctor: ## list the packages that this host lacks, and how to install them
 	@$(PYTHON) python/ksmlab/doctor.py
 
-clean: ## remove what was built (the fetched kernels stay in the cache)
+clean: ## remove build/ and .venv/ (kernels stay in the cache)
 	rm -rf build $(VENV)
 
-# Whether this directory can be built in and seen in a VM: its path, its file system, its permissions.
+# Check that the path, the file system and the permissions of this directory allow building in it and sharing it with
+# a VM.
 CHECK_PATHS := PYTHONPATH=python $(PYTHON) -B -m ksmlab.vm.path_checks
 
-# The first step on a bare machine: nothing but a shell and make can be counted on here.
+# The first step on a bare machine. It may rely only on a shell and make.
 .PHONY: host
 host:
 	@command -v $(PYTHON) >/dev/null || { \
@@ -168,17 +183,17 @@ host:
 		if ! command -v apt-get >/dev/null; then echo "$(PYTHON) is not installed. Install Python 3.11 or newer with its venv module."; exit 1; \
 		elif [ "$$(id -u)" = 0 ]; then sh -c "$$get"; \
 		elif command -v sudo >/dev/null; then sudo sh -c "$$get"; \
-		else echo "$(PYTHON) is not here; nothing was changed. Run this as root, then try again:"; echo "  $$get"; exit 1; fi; }
+		else echo "$(PYTHON) is not installed, and nothing was changed. Run this command as root, then try again:"; echo "  $$get"; exit 1; fi; }
 	@$(CHECK_PATHS)
 	@$(PYTHON) python/ksmlab/doctor.py --quiet --install --no-tests
 
-# What the tests of the host need beyond that: a browser.
+# The tests on the host also need a browser.
 .PHONY: host-tests
 host-tests: $(STAMP)
 	@$(PYTHON) python/ksmlab/doctor.py --quiet --install
 
 $(STAMP): pyproject.toml | host
-	@echo "making $(VENV) (once, and again when pyproject.toml changes) ..."
+	@echo "making $(VENV) (repeated only when pyproject.toml changes) ..."
 	@{ $(PYTHON) -m venv $(VENV) && \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'; } || { $(CHECK_PATHS); exit 1; }
 	@touch $@

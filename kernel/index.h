@@ -108,7 +108,9 @@ struct ksm_index;
  * @next: return the entry after @entry, or the first one if @entry is NULL;
  *	NULL at the end
  * @walk: begin (@on) or end a walk by @next that misses no entry even if others
- *	are inserted meanwhile. NULL if walks never miss an entry
+ *	are inserted or removed meanwhile. Returns true if it must be called
+ *	again to end the walk; the caller may drop its lock before. NULL if
+ *	walks never miss an entry
  */
 struct ksm_index_ops {
 	const char *name;
@@ -128,7 +130,7 @@ struct ksm_index_ops {
 	size_t (*bytes)(struct ksm_index *index);
 	struct ksm_entry *(*next)(struct ksm_index *index, struct ksm_entry *entry,
 				  enum ksm_kind kind);
-	void (*walk)(struct ksm_index *index, bool on);
+	bool (*walk)(struct ksm_index *index, bool on);
 };
 
 extern const struct ksm_index_ops ksm_index_tree;

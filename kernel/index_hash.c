@@ -32,10 +32,13 @@
 #define MOST_PER_BUCKET		4
 #define LEAST_PER_BUCKET	1
 
+/* The buckets that one call at the end of a walk joins. */
+#define JOINS_PER_CALL		256
+
 /*
  * The maximum number of entries that a search visits. With four entries per
  * bucket on average, fewer than three chains in a million are longer, even
- * while some buckets are not yet split.
+ * while the table grows and some buckets have not been split.
  */
 #define CHAIN_LIMIT	20
 
@@ -62,11 +65,11 @@
  *
  * This is linear hashing. With 2^n + k buckets, k of the first 2^n buckets have
  * been split in two, and one more bit of the hash selects one of the two. An
- * insertion splits or joins at most one bucket. If a table doubled its size in
- * one step, it would move every entry while all other users of the index wait:
- * 1 s for 16 GiB of pages. The kernel's rhashtable also moves entries in small
- * steps, but it uses 11 to 27 bytes per entry for buckets, compared with 2 to 8
- * bytes here.
+ * insertion or removal splits or joins at most one bucket. If a table doubled
+ * its size in one step, it would move every entry while all other users of the
+ * index wait: 1 s for 16 GiB of pages. The kernel's rhashtable also moves
+ * entries in small steps, but it uses 11 to 27 bytes per entry for buckets,
+ * compared with 2 to 8 bytes here.
  */
 struct ksm_table {
 	struct ksm_entry ***segments;
@@ -192,27 +195,40 @@ static void table_shrink(struct ksm_table *table)
 		kfree(table->segments[table->size / SEGMENT]);
 }
 
+static bool table_is_large(const struct ksm_table *table)
+{
+	return table->size > SEGMENT && table->entries < LEAST_PER_BUCKET * table->size;
+}
+
+/*
+ * Insertions and removals call this. It splits or joins at most one bucket, so
+ * that a table never has many empty buckets, over which hash_next() would loop.
+ */
 static void table_fit(struct ksm_table *table, bool walked)
 {
 	if (table->entries >= MOST_PER_BUCKET * table->size)
 		table_grow(table);
-	else if (table->size > SEGMENT && table->entries < LEAST_PER_BUCKET * table->size &&
-		 !walked)
+	else if (table_is_large(table) && !walked)
 		table_shrink(table);
 }
 
-/*
- * Insert an entry. Only insertions resize the tables: a caller of hash_next()
- * may remove entries, and must not miss any because of a resize. Each insertion
- * checks both tables: the unstable table loses entries when pages are merged,
- * and the next insertion into either table may then shrink it.
- */
+/* Join up to JOINS_PER_CALL buckets. Returns true if more must be joined. */
+static bool table_join(struct ksm_table *table)
+{
+	unsigned int i;
+
+	for (i = 0; i < JOINS_PER_CALL && table_is_large(table); i++)
+		table_shrink(table);
+	return table_is_large(table);
+}
+
 static void hash_insert(struct ksm_index *index, struct ksm_entry *entry, enum ksm_kind kind)
 {
-	table_fit(&index->tables[KSM_STABLE], index->walked);
-	table_fit(&index->tables[KSM_UNSTABLE], index->walked);
-	table_add(&index->tables[kind], entry);
-	index->tables[kind].entries++;
+	struct ksm_table *table = &index->tables[kind];
+
+	table_fit(table, index->walked);
+	table_add(table, entry);
+	table->entries++;
 }
 
 static void table_erase(struct ksm_table *table, struct ksm_entry *entry)
@@ -324,6 +340,7 @@ static struct ksm_entry *hash_find_or_insert_unstable(struct ksm_index *index,
 static void hash_forget(struct ksm_index *index, struct ksm_entry *entry, enum ksm_kind kind)
 {
 	table_erase(&index->tables[kind], entry);
+	table_fit(&index->tables[kind], index->walked);
 }
 
 static void hash_retry(struct ksm_index *index, const struct ksm_key *key)
@@ -364,9 +381,15 @@ static struct ksm_entry *hash_next(struct ksm_index *index, struct ksm_entry *en
 	return NULL;
 }
 
-static void hash_walk(struct ksm_index *index, bool on)
+static bool hash_walk(struct ksm_index *index, bool on)
 {
+	bool more;
+
 	index->walked = on;
+	if (on)
+		return false;
+	more = table_join(&index->tables[KSM_STABLE]);
+	return table_join(&index->tables[KSM_UNSTABLE]) || more;
 }
 
 const struct ksm_index_ops ksm_index_hash = {

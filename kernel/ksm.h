@@ -225,13 +225,15 @@ struct ksm_item {
 #define KSM_CHUNK_PAGES		(PMD_SIZE / PAGE_SIZE)
 
 /*
- * How often memory that does not change is scanned. A chunk is skipped for one
- * pass after KSM_IDLE_MIN idle passes, then for two, and finally, after
- * KSM_IDLE_MAX, for 2^(KSM_IDLE_MAX - KSM_IDLE_MIN) passes. A chunk with merged
- * or changing pages is never skipped. Its unchanged pages are hashed in every
- * pass until they have been unchanged more than KSM_IDLE_MIN times, then in
- * every second pass, then in every fourth, and finally, after KSM_IDLE_MAX
- * times, in one of 2^(KSM_IDLE_MAX - KSM_IDLE_MIN) passes.
+ * How often memory that does not change is scanned. A chunk that has been idle
+ * for KSM_IDLE_MIN passes is skipped for one pass. If it is still idle then, it
+ * is skipped for two passes, then for 4, and so on: at last, after KSM_IDLE_MAX
+ * idle passes, for 2^(KSM_IDLE_MAX - KSM_IDLE_MIN) passes.
+ *
+ * A chunk with merged or changing pages is never skipped. An unchanged page of
+ * such a chunk is hashed in every pass at first. After it has been found
+ * unchanged more than KSM_IDLE_MIN times, it is hashed in every second pass,
+ * then in every fourth, and at last in one of 2^(KSM_IDLE_MAX - KSM_IDLE_MIN).
  */
 #define KSM_IDLE_MIN		4
 #define KSM_IDLE_MAX		9

@@ -126,7 +126,7 @@ static void replace_pages(struct vm_area_struct *vma, struct ksm_job *jobs, unsi
 	first = get_pte(vma->vm_mm, start, &ptl);
 	for (job = jobs; job < jobs + nr; job++) {
 		ptep = first + (job->addr - start) / PAGE_SIZE;
-		/* No page table: split() tells a huge page from a hole. */
+		/* No page table: split() finds a huge page, or a hole. */
 		job->why = first ? isolate(vma, ptep, job) : KSM_SKIP_THP_SPLIT;
 		if (job->why)
 			continue;

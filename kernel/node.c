@@ -75,6 +75,22 @@ static struct ksm_node *node_next(struct ksm_node *node)
 		     : list_first_entry_or_null(&full_nodes, struct ksm_node, in_full);
 }
 
+/*
+ * Begin a walk by node_next() that misses no node, even if nodes are created or
+ * dropped meanwhile.
+ */
+static void walk_begin(void)
+{
+	if (ksm_index_ops->walk)
+		ksm_index_ops->walk(ksm_index, true);
+}
+
+static void walk_end(void)
+{
+	while (ksm_index_ops->walk && ksm_index_ops->walk(ksm_index, false))
+		ksm_lock_relax();
+}
+
 /* Give a kernel page its content. From now on it can replace equal pages. */
 static void fill(struct page *kpage, struct page *content)
 {
@@ -606,12 +622,10 @@ static int devksm_memory_callback(struct notifier_block *block, unsigned long ac
 		return NOTIFY_OK;
 	mutex_lock(&prune_lock);
 	mutex_lock(&ksm_lock);
-	if (ksm_index_ops->walk)
-		ksm_index_ops->walk(ksm_index, true);
+	walk_begin();
 	prune_next = NULL;
 	prune_nodes(ULONG_MAX);
-	if (ksm_index_ops->walk)
-		ksm_index_ops->walk(ksm_index, false);
+	walk_end();
 	mutex_unlock(&ksm_lock);
 	mutex_unlock(&prune_lock);
 	return NOTIFY_OK;
@@ -650,13 +664,18 @@ int ksm_node_init(void)
 void ksm_node_exit(void)
 {
 	struct ksm_node *node, *next;
+	unsigned int nr = 0;
 
 	unregister_memory_notifier(&memory_block);
 	mutex_lock(&ksm_lock);
+	walk_begin();
 	for (node = node_next(NULL); node; node = next) {
 		next = node_next(node);
 		node_drop(node);
+		if (++nr % NODES_PER_HOLD == 0)
+			ksm_lock_relax();
 	}
+	walk_end();
 	mutex_unlock(&ksm_lock);
 	flush_work(&free_unused_work);
 	kmem_cache_destroy(node_cache);

@@ -203,10 +203,11 @@ unsigned int ksm_pass_skip_idle(unsigned int most)
 
 /*
  * Decide how many passes skip a chunk that a scanner has finished. A chunk is
- * idle in a pass if none of its pages is merged, is a candidate, or is skipped.
- * With index=tree, every unmerged page is a candidate in each pass. With
- * index=hash, skipping an idle chunk delays few merges: its pages stay in the
- * index, and a match of one of them ends the idle state of the chunk.
+ * idle in a pass if none of its pages was merged, was a candidate, or was
+ * refused for a reason of enum ksm_skip. With index=tree, every unmerged page
+ * is a candidate in each pass. With index=hash, skipping an idle chunk delays
+ * few merges: its pages stay in the index, and a match of one of them ends the
+ * idle state of the chunk.
  */
 static void chunk_finish(struct ksm_chunk *chunk)
 {

@@ -148,23 +148,26 @@ bool page_is_held(struct page *page)
  * @nr: the number of pages, at least 1. The range from the first page to the
  *	last is at most WRPROTECT_MAX_PAGES long.
  *
- * The race: O_DIRECT, vmsplice, io_uring and VFIO write to a page by a
- * reference, not by an address. get_user_pages_fast() takes such a reference
- * without a lock: it reads the entry, takes the reference, and checks that the
- * entry has not changed. So this function first clears the entries and flushes
- * the TLBs, and only then counts the references. A reference that was taken
- * before is in the count. A thread that tries to take one later sees that the
- * entry has changed, and waits for the page-table lock in the page fault. If
- * the references were counted first, one that is taken between the count and
+ * The race: O_DIRECT, vmsplice, io_uring and VFIO use a page by a reference,
+ * not by an address, and may write to it. get_user_pages_fast() takes a
+ * reference without a lock: it reads the entry, takes the reference, and checks
+ * that the entry has not changed. So this function first clears the entries and
+ * flushes the TLBs, and only then counts the references. A reference that was
+ * taken before is in the count. A thread that tries to take one later sees that
+ * the entry has changed, and waits for the page-table lock in the page fault.
+ * If the references were counted first, one that is taken between the count and
  * the clearing would be missed.
  *
- * In 2009 this function set the entry read-only. An empty entry also stops
- * readers, and needs one TLB flush less: the caller compares the page while its
- * entry is empty, and then calls replace_page() or restore_pte().
+ * In 2009 this function set the entry read-only. A CPU can load a read-only
+ * entry into its TLB again, so replace_page() had to flush a second time. An
+ * empty entry needs no second flush, but it also stops readers. The caller
+ * compares the page while its entry is empty, and then calls replace_page() or
+ * restore_pte().
  *
  * All entries are cleared before one flush of the whole range. A thread that
- * touches a page while its entry is empty takes a page fault: it allocates a
- * page, waits for the page-table lock, and frees the page again. So
+ * touches a page while its entry is empty takes a page fault. If the access is
+ * a write, the fault handler allocates a page. It then waits for the page-table
+ * lock, finds that the entry is set again, and frees the page. So
  * WRPROTECT_MAX_PAGES limits both the range of the flush and the number of
  * entries that are empty at once.
  *
@@ -259,12 +262,12 @@ EXPORT_SYMBOL_NS_GPL(replace_page, KSM_LAB);
  * @ptep: its entry, which is empty
  * @pte: the new entry
  *
- * The race: a KVM guest accesses memory through page tables of its own. If a
- * secondary MMU still mapped the old page after the entry is set, a vCPU would
- * use the old page while the process already uses the new one. In 2009 this
- * call alone prevented that: it gave KVM the new entry. Since 6bdb913f0a70
- * (3.7), KVM unmaps the page in pte_change_begin(), so nothing is left to
- * change here. Since 6.10, KVM is not even called.
+ * A KVM guest accesses memory through a page table of KVM. If that still mapped
+ * the old page after the entry is set, a vCPU would use the old page while the
+ * process already uses the new one. In 2009 this call alone prevented that: it
+ * gave KVM the new entry. Since 6bdb913f0a70 (3.7), KVM is notified before the
+ * change, in pte_change_begin(), and unmaps the page then, so this call finds
+ * nothing to change. Since 6.10, KVM is not even called here.
  *
  * Context: the page-table lock must be held. Call it between pte_change_begin()
  * and pte_change_end().

@@ -29,7 +29,7 @@
 #define WRPROTECT_MAX_PAGES	32
 
 /**
- * struct pte_change - an anonymous page that a kernel page is to replace
+ * struct pte_change - an anonymous page that a kernel page will replace
  * @addr: the address of the page
  * @ptep: the page-table entry that maps it
  * @page: the page: anonymous, not compound, and locked. The caller holds one

@@ -9,7 +9,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from drawings import address, hash_index, lock_order
+from drawings import (
+    address,
+    cost,
+    hash_index,
+    ioctl_number,
+    ksm_today,
+    lock_order,
+    module_life,
+    shadow_memory,
+    skips,
+    write_times,
+)
 from drawings.canvas import styled
 
 if TYPE_CHECKING:
@@ -18,9 +29,32 @@ if TYPE_CHECKING:
 IMAGES = Path(__file__).resolve().parents[1] / "images"
 #: The name of the file, without ".svg", and the function that returns it.
 GENERATED: dict[str, Callable[[], str]] = {
-    one.NAME: one.draw for one in (hash_index, address, lock_order)
+    one.NAME: one.draw
+    for one in (
+        address,
+        cost,
+        hash_index,
+        ioctl_number,
+        ksm_today,
+        lock_order,
+        module_life,
+        shadow_memory,
+        skips,
+        write_times,
+    )
 }
-PLAIN = ("page-tables", "race-o-direct", "replace-page", "rmap", "tlb-shootdown", "trees")
+PLAIN = (
+    "guest-tables",
+    "history",
+    "page-tables",
+    "pagemap",
+    "race-o-direct",
+    "replace-page",
+    "rmap",
+    "symbol-binding",
+    "tlb-shootdown",
+    "trees",
+)
 NAMES = (*GENERATED, *PLAIN)
 
 

@@ -29,8 +29,8 @@ def draw() -> str:
         612,
         "An address and the four tables",
         f"The address {ADDRESS:#x} is four indexes of nine bits ({', '.join(named)}) and an offset of twelve bits, "
-        f"{offset}. Each index chooses an entry of a table, and the entry says where the next table is; that of the "
-        "last one says where the page is, and the offset which byte of it.",
+        f"{offset}. Each index chooses an entry of a table. The entry has the physical address of the next table. The "
+        "entry of the last table has the physical address of the page, and the offset chooses a byte of the page.",
     )
     sheet.text(_LEFT, 32, f"The address {ADDRESS:#x}", "head")
     sheet.text(_LEFT, 52, "four indexes and an offset", "dim small")
@@ -40,9 +40,9 @@ def draw() -> str:
         _LEFT,
         _TOP + 5 * _PITCH + 14,
         "An entry has the number of a frame, and bits such as\n"
-        "present, writable, accessed and dirty. In the upper three\n"
-        "tables that frame is the next table; in the last, the page.\n"
-        "A merge changes one word: the entry in the PTE table.",
+        "present, writable, accessed and dirty. In the first three\n"
+        "tables, the frame contains the next table. In the last\n"
+        "table, it contains the page. A merge changes this entry.",
         "dim small",
         18,
     )

@@ -68,9 +68,9 @@ def draw() -> str:
     sheet = Canvas(
         634,
         "The hash index",
-        "Two tables of chains, by the lowest bits of the hash. The stable one holds kernel pages. The unstable one "
-        "holds pages that wait; one of them was written since it was added, so it is in the chain of a hash that its "
-        "page no longer has. A search returns the first entry with the same hash, and compares no pages.",
+        "Two tables. The lowest bits of the hash select a chain. The stable table contains kernel pages. The unstable "
+        "table contains pages that have no match yet. One of them has changed since it was added, so it is in the "
+        "chain of its old hash. A search returns the first entry with the same hash, and compares no pages.",
     )
     sheet.text(16, 32, "Stable table: kernel pages", "head")
     sheet.text(16, 52, "the lowest bits of the hash choose the chain", "dim small")

@@ -93,7 +93,7 @@ def draw() -> str:
         _TOP + _STEP * len(order) + 66,
         "The locking order of the driver",
         f"Outermost first: {names}. A thread that holds one waits only for those of later levels. "
-        f"Taken within each other: {arrows}.",
+        f"A thread can take the second lock of each pair while it holds the first: {arrows}.",
     )
     sheet.text(_LEFT, 32, "Locking order", "head")
     sheet.text(_LEFT, 52, "a thread that holds one waits only for those below", "dim small")

@@ -11,7 +11,7 @@ from recording.cast import Cast, RecordingError, record
 
 #: Seconds that a recorded command may take.
 DEADLINE = 900.0
-WIDTH, HEIGHT = 84, 20
+WIDTH, HEIGHT = 52, 20
 
 
 def main() -> int:

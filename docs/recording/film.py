@@ -22,7 +22,9 @@ LONGEST = 1.0
 SHORTEST = 0.2
 LAST = 6.0
 STYLE = Path(__file__).with_name("terminal.css")
-_SIZE, _ADVANCE, _ROW, _PAD, _BAR = 14, 8.4, 18, 14, 30
+_SIZE, _ADVANCE, _ROW, _BAR = 14, 8.4, 18, 30
+#: The margins beside the terminal, and above and below it.
+_SIDE, _PAD = 8, 14
 _SPINNER = re.compile("[\u2800-\u28ff]")
 # The emulator knows no dim text; to it, it is grey.
 _DIM = re.compile(r"\x1b\[2m")
@@ -112,7 +114,7 @@ def svg(cast: Cast) -> str:
         RecordingError: nothing was printed.
     """
     film = states(cast)
-    width, height = cast.width * _ADVANCE + 2 * _PAD, cast.height * _ROW + 2 * _PAD + _BAR
+    width, height = cast.width * _ADVANCE + 2 * _SIDE, cast.height * _ROW + 2 * _PAD + _BAR
     window = cast.height * _ROW
     known: dict[Row, str] = {}
     body, marks, begin = [], [], 0.0
@@ -145,8 +147,8 @@ def svg(cast: Cast) -> str:
 {rows}
 </defs>
 <rect class="card" x="0.5" y="0.5" width="{width - 1:.0f}" height="{height - 1}" rx="8"/>
-<text class="prompt" x="{_PAD}" y="{_PAD + 8}">$ {title}</text>
-<svg x="{_PAD}" y="{_PAD + _BAR - 6}" width="{cast.width * _ADVANCE:.1f}" height="{window}"><g class="film">
+<text class="prompt" x="{_SIDE}" y="{_PAD + 8}">$ {title}</text>
+<svg x="{_SIDE}" y="{_PAD + _BAR - 6}" width="{cast.width * _ADVANCE:.1f}" height="{window}"><g class="film">
 {chr(10).join(body)}
 </g></svg>
 </svg>

@@ -1,1 +1,1 @@
-"""Boot the /dev/ksm driver in a VM, drive it, and prove what it did."""
+"""Build the /dev/ksm driver, load it in a VM, and check that it merges pages."""

@@ -1,4 +1,4 @@
-"""`python -m ksmlab` is the ksmlab command."""
+"""Run the ksmlab command: `python -m ksmlab`."""
 
 from ksmlab.cli import main
 

@@ -1,7 +1,7 @@
-"""The interface of ``/dev/ksm`` in Python: structures and ioctl numbers.
+"""The structures and ioctl numbers of ``/dev/ksm``.
 
-The names, the layout and the numbers are those of ``kernel/include/uapi/linux/ksm.h``;
-``tests/unit/test_abi.py`` compiles that header and compares every one of them.
+Names, layout and numbers are the same as in ``kernel/include/uapi/linux/ksm.h``. ``tests/unit/test_abi.py`` compiles
+that header and compares all of them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _DIR_READ = 2
 
 
 def _ioc(direction: int, magic: int, number: int, size: int) -> int:
-    """Put an ioctl number together, as the macro ``_IOC`` does."""
+    """Return an ioctl number, computed like the macro ``_IOC``."""
     if not 0 <= size < _SIZE_LIMIT:
         raise ValueError(f"an ioctl argument of {size} bytes does not fit in 14 bits")
     return (
@@ -33,8 +33,8 @@ def io(magic: int, number: int) -> int:
     """Return the number of an ioctl without an argument.
 
     Args:
-        magic: the driver's letter, 0 to 255.
-        number: the number within the driver, 0 to 255.
+        magic: The magic number of the driver, 0 to 255.
+        number: The number within the driver, 0 to 255.
 
     Source: ``_IO`` in include/uapi/asm-generic/ioctl.h.
     """
@@ -42,12 +42,12 @@ def io(magic: int, number: int) -> int:
 
 
 def iow(magic: int, number: int, argument: type[ctypes.Structure]) -> int:
-    """Return the number of an ioctl that hands a structure to the kernel.
+    """Return the number of an ioctl that passes a structure to the kernel.
 
     Args:
-        magic: the driver's letter, 0 to 255.
-        number: the number within the driver, 0 to 255.
-        argument: the structure, whose size becomes part of the number.
+        magic: The magic number of the driver, 0 to 255.
+        number: The number within the driver, 0 to 255.
+        argument: The structure. Its size is part of the number.
 
     Source: ``_IOW`` in include/uapi/asm-generic/ioctl.h.
     """
@@ -55,12 +55,12 @@ def iow(magic: int, number: int, argument: type[ctypes.Structure]) -> int:
 
 
 def iowr(magic: int, number: int, argument: type[ctypes.Structure]) -> int:
-    """Return the number of an ioctl that the kernel answers in the same structure.
+    """Return the number of an ioctl that passes a structure to the kernel and back.
 
     Args:
-        magic: the driver's letter, 0 to 255.
-        number: the number within the driver, 0 to 255.
-        argument: the structure, whose size becomes part of the number.
+        magic: The magic number of the driver, 0 to 255.
+        number: The number within the driver, 0 to 255.
+        argument: The structure. Its size is part of the number.
 
     Source: ``_IOWR`` in include/uapi/asm-generic/ioctl.h.
     """
@@ -68,10 +68,10 @@ def iowr(magic: int, number: int, argument: type[ctypes.Structure]) -> int:
 
 
 class MemoryRegion(ctypes.Structure):
-    """``struct ksm_memory_region``, 24 bytes: the argument of REGISTER.
+    """``struct ksm_memory_region``, 24 bytes: the argument of ``KSM_REGISTER_MEMORY_REGION``.
 
-    ``npages`` counts pages, ``addr`` is a page-aligned address of the caller; the driver
-    ignores ``pad`` and ``reserved_bits``.
+    ``npages`` is the number of pages, and ``addr`` a page-aligned address in the calling process. The driver ignores
+    ``pad`` and ``reserved_bits``.
     """
 
     _fields_ = [
@@ -83,7 +83,7 @@ class MemoryRegion(ctypes.Structure):
 
 
 class MemoryRegionV16(ctypes.Structure):
-    """``struct ksm_memory_region_v16``: the 16-byte form without ``reserved_bits``."""
+    """``struct ksm_memory_region_v16``: the 16-byte version without ``reserved_bits``."""
 
     _fields_ = [
         ("npages", ctypes.c_uint32),
@@ -95,14 +95,14 @@ class MemoryRegionV16(ctypes.Structure):
 KSMIO = 0xAB
 KSM_API_VERSION = 1
 
-#: On ``/dev/ksm``.
+#: Ioctls of ``/dev/ksm``.
 KSM_GET_API_VERSION = io(KSMIO, 0x00)
 KSM_CREATE_SHARED_MEMORY_AREA = io(KSMIO, 0x01)
 
-#: On the descriptor of an area.
+#: Ioctls of an area.
 KSM_REGISTER_MEMORY_REGION = iow(KSMIO, 0x20, MemoryRegion)
 KSM_REGISTER_MEMORY_REGION_V16 = iow(KSMIO, 0x20, MemoryRegionV16)
 KSM_REMOVE_MEMORY_REGION = io(KSMIO, 0x21)
 
-#: Regions that one area takes; one more is ENOSPC.
+#: The maximum number of regions in an area. Registering more fails with ENOSPC.
 MAX_REGIONS_PER_AREA = 1024

@@ -1,4 +1,4 @@
-"""Boot a VM with the driver in it, for a command that a person waits for."""
+"""Boot a VM for a command, load the driver in it, and show the progress."""
 
 from __future__ import annotations
 
@@ -19,9 +19,16 @@ if TYPE_CHECKING:
 def booted(
     lab: lab_module.Lab, name: str | None, *, module: bool, config: MachineConfig
 ) -> Iterator[Machine]:
-    """Fetch, build and boot what is asked for, showing each step; end the machine after the block.
+    """Provide a booted VM during the block, and show each step of its preparation.
 
-    Gives a booted machine, with the driver loaded if `module`.
+    Args:
+        lab: The checkout.
+        name: The name of the kernel, or None for the lab's default kernel. It is fetched or built if it is not cached.
+        module: Whether to build the driver and load it in the VM.
+        config: The configuration of the VM.
+
+    Raises:
+        VmError: A kernel is not available, the driver does not build or load, or the VM does not boot.
     """
     kernel = lab.kernel(name or lab.default_kernel())
     name = kernel.name

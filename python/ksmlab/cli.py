@@ -24,23 +24,27 @@ from ksmlab.progress import Progress
 from ksmlab.vm import accel, keep
 from ksmlab.vm.attach import attach
 from ksmlab.vm.config import Deadlines, MachineConfig
+from ksmlab.vm.dump import dump
 from ksmlab.vm.errors import VmError
 from ksmlab.vm.interact import interact
 from ksmlab.vm.path_checks import storage_errors
 
-# What `vm run` ends with when the command could not be run to its end, as other tools that run commands elsewhere do.
+# The exit status if a VM or a command could not be run to its end. Other tools that run commands, such as docker, use
+# the same status.
 HARNESS_FAILED = 125
 HINT = (
     "The driver is loaded. Try:  cd /sys/kernel/mm/ksm; head *; echo 1 > run     or:  python -m ksmlab.demo",
-    "Ctrl-D ends the VM; Ctrl-] ends it if it hangs. The host's files are read-only here; /tmp is yours.",
+    "Ctrl-D ends the VM; Ctrl-] ends it even if it hangs. The host's files are read-only here; you can write to /tmp.",
 )
 DEMO_SECONDS = 900
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
-    help="Build the /dev/ksm driver, boot it in a VM, drive it, and prove what it did.",
+    help="Build the /dev/ksm driver, load it in a VM, and check that it merges pages.",
 )  # fmt: skip
-vm_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Use the VMs directly.")
+vm_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Run commands in a VM, and use kept VMs."
+)
 app.add_typer(vm_app, name="vm")
 app.add_typer(kernels_cli.app, name="kernels")
 app.add_typer(lessons_cli.app, name="lessons")
@@ -50,12 +54,12 @@ app.command("bench")(bench_cli.bench)
 app.command("picture")(picture_cli.picture)
 
 ModuleOption = Annotated[
-    bool, typer.Option("--module/--no-module", help="Build and load the driver first.")
+    bool, typer.Option("--module/--no-module", help="Whether to build and load the driver first.")
 ]
 
 
 def show_error(error: VmError) -> None:
-    """Print what happened, what was left untouched, and what to do next."""
+    """Print what failed, what was not changed, and what to do next."""
     console = Console(stderr=True, highlight=False)
     if error.log:
         console.print(error.log.rstrip(), markup=False, style="dim", soft_wrap=True)
@@ -66,13 +70,13 @@ def show_error(error: VmError) -> None:
 
 
 def terminal_size() -> tuple[int, int]:
-    """Give the columns and rows of the person's terminal."""
+    """Return the columns and rows of the user's terminal."""
     size = shutil.get_terminal_size((120, 40))
     return size.columns, size.lines
 
 
 def write_out(piece: str) -> None:
-    """Pass a piece of a guest's output on, at once."""
+    """Write a piece of a guest's output to standard output, without buffering."""
     sys.stdout.write(piece)
     sys.stdout.flush()
 
@@ -81,14 +85,14 @@ def write_out(piece: str) -> None:
 def demo(
     kernel: StockOption = None,
 ) -> None:
-    """Merge real pages of three processes in a VM, and prove it by page-frame numbers."""
+    """Merge pages of three processes in a VM, and check the result by page-frame numbers."""
     lab = lab_module.Lab(Progress())
     kernel = kernel or lab.stock_kernel()
     record = lab.checkout / "build/demo" / demo_page.RECORD_NAME
     record.parent.mkdir(parents=True, exist_ok=True)
     config = MachineConfig(cwd=lab.checkout, writable=(record.parent,))
     with booted(lab, kernel, module=True, config=config) as machine:
-        # Not before there is a VM to make another one in.
+        # Keep the old record until a VM that can write a new one has booted.
         record.unlink(missing_ok=True)
         done = machine.run(
             lab_module.guest_python("-m", "ksmlab.demo", "--record", str(record)),
@@ -100,15 +104,15 @@ def demo(
     page = demo_page.finish(record, f"ksmlab demo --kernel {kernel}", kernel)
     if page is not None:
         here = page.relative_to(Path.cwd()) if page.is_relative_to(Path.cwd()) else page
-        print(f"To look at, with pictures, counters and events: {here}")
+        print(f"Frames, counters, events: {here}")
     raise typer.Exit(done.status)
 
 
 @app.command()
 def shell(kernel: QuickOption = None, *, module: ModuleOption = True) -> None:
-    """Give an interactive VM with the driver loaded."""
+    """Open an interactive shell in a VM with the driver loaded."""
     lab = lab_module.Lab(Progress(), builds=module)
-    # A person may take all day.
+    # An interactive session has no time limit.
     config = MachineConfig(cwd=lab.checkout, deadlines=Deadlines(session=float("inf")))
     with booted(lab, kernel, module=module, config=config) as machine:
         status = interact(
@@ -126,7 +130,7 @@ def build(
         Path | None, typer.Option("--kdir", help="Build for this kernel build directory instead.")
     ] = None,
 ) -> None:
-    """Build the modules for each tested kernel that the host's archive has, for one, or for a build directory."""
+    """Build the modules. By default, build for each tested kernel that the host's archive has."""
     lab = lab_module.Lab(Progress())
     if kdir is not None:
         builds = [lab.build_for(kdir)]
@@ -143,30 +147,38 @@ def build(
 def doctor(
     *,
     install: Annotated[
-        bool, typer.Option("--install", help="Install what is missing (root, or sudo).")
+        bool, typer.Option("--install", help="Install the missing packages, as root or with sudo.")
     ] = False,
 ) -> None:
-    """Say what this host lacks, and the command that installs it."""
+    """List the programs and libraries that this host lacks, and the command that installs them."""
     print(accel.probe().why)
     raise typer.Exit(doctor_module.main(["--install"] if install else []))
 
 
 @vm_app.command("run", context_settings={"ignore_unknown_options": True})
 def vm_run(
-    command: Annotated[list[str], typer.Argument(help="The command, after --.")],
+    command: Annotated[list[str], typer.Argument(help="The command and its arguments, after --.")],
     kernel: QuickOption = None,
     *,
     module: ModuleOption = True,
     memory: Annotated[
-        str | None, typer.Option(help="As QEMU takes it; what the kernel needs, if not given.")
+        str | None,
+        typer.Option(
+            help="The VM's memory in QEMU's notation, such as 2G. Default: as much as the kernel needs."
+        ),
     ] = None,
-    cpus: Annotated[int, typer.Option(help="Virtual CPUs.")] = 2,
-    timeout: Annotated[float, typer.Option(help="Seconds that the command may take.")] = 600,
+    cpus: Annotated[int, typer.Option(help="The number of virtual CPUs.")] = 2,
+    timeout: Annotated[
+        float, typer.Option(help="The most seconds that the command may take.")
+    ] = 600,
     verbose: Annotated[
-        bool, typer.Option("--verbose", help="Show the kernel's log as it comes.")
+        bool, typer.Option("--verbose", help="Print the kernel's log after the command has ended.")
     ] = False,
 ) -> None:
-    """Run one command in a VM, as root. Its output and exit status are passed on; 125 if it could not be run."""
+    """Run a command in a VM, as root.
+
+    Print the command's output, and exit with its status, or with status 125 if it could not be run to its end.
+    """
     lab = lab_module.Lab(Progress(), builds=module)
     config = MachineConfig(cpus=cpus, memory=memory, cwd=Path.cwd())
     with booted(lab, kernel, module=module, config=config) as machine:
@@ -177,29 +189,45 @@ def vm_run(
 
 
 NameArgument = Annotated[
-    str | None, typer.Argument(help="As `pytest --vm-keep` said; the newest if not given.")
+    str | None,
+    typer.Argument(
+        help="The name of the VM, as printed by `ksmlab vm kept`. Default: the newest kept VM."
+    ),
 ]
 
 
 @vm_app.command("attach")
 def vm_attach(name: NameArgument = None) -> None:
-    """Open a shell in a VM that `pytest --vm-keep` has left up. Ctrl-] leaves it, and the VM stays up."""
+    """Open a shell in a VM that `pytest --vm-keep` has kept. Ctrl-] leaves the shell; the VM keeps running."""
     made = keep.find(name)
-    print(f"{made.name} ({made.kernel}): {made.why}. Ctrl-] leaves; the VM stays up.")
-    print(f"a debugger: {made.gdb_command}\nits end: ksmlab vm end {made.name}")
+    print(
+        f"{made.name} ({made.kernel}): {made.why}. Ctrl-] leaves the shell; the VM keeps running."
+    )
+    print(f"to debug its kernel: {made.gdb_command}\nto end the VM: ksmlab vm end {made.name}")
     attach(made)
+
+
+@vm_app.command("dump")
+def vm_dump(
+    file: Annotated[Path, typer.Argument(help="An ELF file, as large as the VM's memory.")],
+    name: NameArgument = None,
+) -> None:
+    """Write the memory of a VM that is kept to a file, for drgn."""
+    made = keep.find(name)
+    dump(made, file)
+    print(f"{file} is the memory of {made.name} ({made.kernel}): {made.why}")
 
 
 @vm_app.command("kept")
 def vm_kept() -> None:
-    """List the VMs that are kept."""
+    """List the VMs that `pytest --vm-keep` has kept."""
     for made in keep.kept():
         print(f"{made.name}  {made.kernel}  {made.why}")
 
 
 @vm_app.command("end")
 def vm_end(name: NameArgument = None) -> None:
-    """End a VM that is kept."""
+    """End a kept VM."""
     made = keep.find(name)
     made.end()
     print(f"{made.name} has ended")
@@ -207,19 +235,19 @@ def vm_end(name: NameArgument = None) -> None:
 
 @app.command("lint-kernel")
 def lint_kernel() -> None:
-    """Check the driver's sources: checkpatch, gcc with W=1, sparse. Nothing may be said."""
+    """Check the driver's sources with checkpatch, gcc W=1 and sparse, and fail if any of them reports something."""
     lint.lint_kernel(lab_module.Lab(Progress()))
 
 
 @app.command("lint-commits")
 def lint_commits() -> None:
-    """Check that the subjects of commits are `area: imperative summary`, at most 72 characters."""
+    """Check that each commit's subject has the form `area: imperative summary` and at most 72 characters."""
     commits.lint_commits(lab_module.Lab(Progress()).checkout)
 
 
 def main() -> NoReturn:
-    """Run the command line; expected failures end in a message, not in a traceback."""
-    # All that was changed is put back first: the terminal, the cursor. And the VM ends.
+    """Run the command line, and report expected failures as a message instead of a traceback."""
+    # Exit by an exception on SIGTERM, so that the VM is ended, and the terminal and its cursor are restored.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         with storage_errors():

@@ -1,4 +1,4 @@
-"""What has a close() works in a with statement."""
+"""A base class of context managers that call close()."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
 
 
 class Closing(ABC):
-    """Something that a with statement closes at its end, however it ends."""
+    """A context manager that calls its close() method at the end of the block."""
 
     @abstractmethod
     def close(self) -> None:
-        """Give back what it holds."""
+        """Release the resources of this object."""
 
     def __enter__(self) -> Self:
         """Return this object."""
@@ -26,5 +26,5 @@ class Closing(ABC):
         value: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close it."""
+        """Call close()."""
         self.close()

@@ -1,4 +1,4 @@
-"""Check the subjects of commits; docs/how-to/commit-a-change.md describes them."""
+"""Check the subjects of commits, as described in docs/how-to/commit-a-change.md."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from ksmlab.vm.errors import VmError
 if TYPE_CHECKING:
     from pathlib import Path
 
-# The last commit before the rule. Its history is not checked.
+# The last commit before the rule was introduced. It and its ancestors are not checked.
 BASE = "dd43593358044cd6c662e33e294f5b0c50706177"
 MAX_SUBJECT = 72
-# Whether a word is an imperative cannot be computed; these begin a summary that is none.
+# A pattern cannot recognise an imperative, but a summary that begins with one of these words has none.
 NO_VERB = r"(?:an?|the|this|that|it|what|which|who|where|when|how|why|no|not|all|each|every|only)\b"
 SUBJECT = re.compile(rf"[\w./-]+(?:, [\w./-]+)*: (?!(?i:{NO_VERB}))\S.*[^\s.]")
 
 
 def bad_subjects(checkout: Path) -> list[str]:
-    """Return the commits since BASE whose subject breaks the rule, each as abbreviated hash and subject.
+    """Return the commits since BASE whose subject breaks the rule, each as an abbreviated hash and the subject.
 
-    Returns an empty list without git, without a repository, or in a shallow clone that does not reach back to BASE.
+    The list is empty if git is not installed, if there is no repository, or if a shallow clone does not have BASE.
 
     Raises:
         VmError: git could not list the commits.
@@ -36,7 +36,11 @@ def bad_subjects(checkout: Path) -> list[str]:
     argv = [*git, "log", "--no-merges", "--format=%h %s", f"{BASE}..HEAD"]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise VmError("git could not list the commits.", log=done.stderr)
+        raise VmError(
+            f"git could not list the commits of {checkout}.",
+            hint="The message of git is above.",
+            log=done.stderr,
+        )
     return [
         line
         for line in done.stdout.splitlines()
@@ -52,7 +56,8 @@ def lint_commits(checkout: Path) -> None:
     """
     if bad := bad_subjects(checkout):
         raise VmError(
-            f"Commits whose subject is not `area: summary`, at most {MAX_SUBJECT} characters: {len(bad)}.",
-            hint="Reword them (git rebase --interactive) as docs/how-to/commit-a-change.md says.",
+            "Commits whose subject does not have the form `area: imperative summary` "
+            f"with at most {MAX_SUBJECT} characters: {len(bad)}.",
+            hint="Reword them (git rebase --interactive) as described in docs/how-to/commit-a-change.md.",
             log="\n".join(bad),
         )

@@ -1,4 +1,4 @@
-"""``/dev/ksm`` and its areas, over :func:`fcntl.ioctl`.
+"""Register memory of this process with ``/dev/ksm``.
 
 >>> with KsmDevice() as device, device.create_area() as area:   # doctest: +SKIP
 ...     area.register(arena)
@@ -23,11 +23,11 @@ DEVICE = Path("/dev/ksm")
 
 
 class PageRange(Protocol):
-    """Anything that is a range of pages of this process, such as a memory.Arena."""
+    """A range of pages of this process, such as a `memory.Arena`."""
 
     @property
     def address(self) -> int:
-        """The first byte, page-aligned."""
+        """The address of the first byte, which is page-aligned."""
 
     @property
     def npages(self) -> int:
@@ -35,24 +35,24 @@ class PageRange(Protocol):
 
 
 class KsmError(OSError):
-    """A call to the driver failed; the text says what is untouched and what to do next."""
+    """A call to the driver failed. The text says why, what was not changed, and what to do next."""
 
 
 class DeviceError(KsmError):
-    """``/dev/ksm`` cannot be opened, or does not make an area."""
+    """``/dev/ksm`` cannot be opened, or cannot create an area."""
 
 
 class RegisterError(KsmError):
-    """A region was refused; the area is as it was before."""
+    """The driver refused to register a region. The area is unchanged."""
 
 
 class RemoveError(KsmError):
-    """Regions could not be removed; what is left is still registered and counted."""
+    """Some regions could not be removed. They are still registered, and their merged pages still counted."""
 
 
 @dataclass(frozen=True)
 class _Advice:
-    """What an errno means here, and what to do about it."""
+    """The meaning of an errno, and what to do about it."""
 
     happened: str
     next: str
@@ -60,104 +60,120 @@ class _Advice:
 
 _OPEN = {
     errno.ENOENT: _Advice("there is no such device", "load the module: insmod ksm.ko"),
-    errno.ENXIO: _Advice("no driver is behind the device", "load the module: insmod ksm.ko"),
-    errno.EACCES: _Advice("the device is for root (mode 0600)", "run as root, or chown the device"),
-    errno.EPERM: _Advice("the device is for root (mode 0600)", "run as root, or chown the device"),
+    errno.ENXIO: _Advice("the driver is not loaded", "load the module: insmod ksm.ko"),
+    errno.EACCES: _Advice(
+        "only root may open the device (mode 0600)", "run as root, or chown the device"
+    ),
+    errno.EPERM: _Advice(
+        "only root may open the device (mode 0600)", "run as root, or chown the device"
+    ),
 }
 _CREATE = {
-    errno.EMFILE: _Advice("this process has no free descriptor", "close some, or raise ulimit -n"),
-    errno.ENFILE: _Advice("the system has no free file", "close files, or raise fs.file-max"),
+    errno.EMFILE: _Advice(
+        "this process has reached its limit of open files", "close some, or raise ulimit -n"
+    ),
+    errno.ENFILE: _Advice(
+        "the system has reached its limit of open files", "close files, or raise fs.file-max"
+    ),
     errno.ENOMEM: _Advice("the kernel has no memory for an area", "free memory and try again"),
 }
 _REGISTER = {
     errno.EINVAL: _Advice(
         "the length is 0, or the address is not page-aligned",
-        "give at least one page, and an address that is a multiple of the page size",
+        "pass at least one page, and an address that is a multiple of the page size",
     ),
     errno.ERANGE: _Advice(
-        "the range wraps around, or leaves the address space of the task",
-        "give a range below the end of user addresses",
+        "the range wraps around, or exceeds the address space of the process",
+        "pass a range below the end of user addresses",
     ),
     errno.EEXIST: _Advice(
-        "the range overlaps a region that this address space has registered",
-        "leave out the pages that are registered, or remove the other region first",
+        "the range overlaps a registered region of this address space",
+        "omit the pages that are already registered, or remove the other region first",
     ),
     errno.ENOSPC: _Advice(
-        f"the area holds {abi.MAX_REGIONS_PER_AREA} regions, which is its limit",
+        f"the area has {abi.MAX_REGIONS_PER_AREA} regions, which is the limit",
         "create another area, or register larger regions",
     ),
     errno.EFAULT: _Advice("the kernel cannot read the argument", "pass the address of a structure"),
     errno.ENOMEM: _Advice("the kernel has no memory for the region", "free memory and try again"),
-    errno.ENOTTY: _Advice("the file is no KSM area", "use the descriptor that create_area() made"),
+    errno.ENOTTY: _Advice(
+        "the file descriptor is not a KSM area", "use an area that create_area() has returned"
+    ),
 }
 _REMOVE = {
     errno.ENOMEM: _Advice(
-        "the kernel has no memory to give every merged page its own copy",
+        "the kernel has no memory for a copy of each merged page",
         "free memory and call remove() again",
     ),
     errno.EINTR: _Advice("a signal interrupted the removal", "call remove() again"),
     errno.EFAULT: _Advice(
-        "a page cannot be copied: its memory is broken, or userfaultfd protects it",
-        "end the protection and call remove() again, or close the area",
+        "a page cannot be copied, because its memory has an error or userfaultfd protects it",
+        "remove the protection and call remove() again, or close the area",
     ),
-    errno.ENOTTY: _Advice("the file is no KSM area", "use the descriptor that create_area() made"),
+    errno.ENOTTY: _Advice(
+        "the file descriptor is not a KSM area", "use an area that create_area() has returned"
+    ),
 }
 
 
 def _explain(
     kind: type[KsmError], error: OSError, what: str, untouched: str, table: dict[int, _Advice]
 ) -> KsmError:
-    """Turn an OSError into one that a person can act on; the errno stays."""
+    """Return an error with the same errno, and with a text that says what to do."""
     number = error.errno or 0
-    advice = table.get(number, _Advice(os.strerror(number), "look at the kernel log: dmesg"))
+    advice = table.get(number, _Advice(os.strerror(number), "see the kernel log (dmesg)"))
     return kind(number, f"{what}: {advice.happened}. {untouched} Next: {advice.next}.")
 
 
 class Descriptor(Closing):
-    """A file descriptor that closes itself."""
+    """A file descriptor that is closed at the end of a with statement.
+
+    Args:
+        fd: The file descriptor, which this object owns from now on.
+    """
 
     def __init__(self, fd: int) -> None:
-        """Take a descriptor over."""
+        """See the class."""
         self._fd = fd
 
     def fileno(self) -> int:
-        """Return the descriptor, as select() and ioctl() want it.
+        """Return the file descriptor, for select() and ioctl().
 
         Raises:
-            ValueError: it is closed.
+            ValueError: The file descriptor is closed.
         """
         if self._fd < 0:
-            raise ValueError("the descriptor is closed; open a new one")
+            raise ValueError("the file descriptor is closed. Next: open the device again")
         return self._fd
 
     @property
     def closed(self) -> bool:
-        """Whether close() was called."""
+        """Whether the file descriptor is closed."""
         return self._fd < 0
 
     def close(self) -> None:
-        """Close the descriptor; a second call does nothing."""
+        """Close the file descriptor. A second call does nothing."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
 
 
 def open_device(path: Path) -> int:
-    """Open a device of the driver, and return the descriptor.
+    """Open a device of the driver, and return the file descriptor.
 
     Raises:
-        DeviceError: it is missing, or not for this user.
+        DeviceError: The device does not exist, or this user may not open it.
     """
     try:
         return os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
         raise _explain(
-            DeviceError, error, f"cannot open {path}", "Nothing is changed.", _OPEN
+            DeviceError, error, f"cannot open {path}", "Nothing was changed.", _OPEN
         ) from error
 
 
 class KsmDevice(Descriptor):
-    """``/dev/ksm``, open.
+    """The open device ``/dev/ksm``.
 
     Source: kernel/dev.c.
     """
@@ -166,35 +182,35 @@ class KsmDevice(Descriptor):
         """Open the device.
 
         Args:
-            path: where it is.
+            path: The path of the device.
 
         Raises:
-            DeviceError: it is missing, or not for this user.
+            DeviceError: The device does not exist, or this user may not open it.
         """
         super().__init__(open_device(path))
 
     def api_version(self) -> int:
-        """Return what GET_API_VERSION says; 1 is the only version there is."""
+        """Return the version of the interface (KSM_GET_API_VERSION). The only version is 1."""
         return fcntl.ioctl(self.fileno(), abi.KSM_GET_API_VERSION)
 
     def create_area(self) -> Area:
-        """Make an area with no regions in it.
+        """Create an area without regions.
 
         Raises:
-            DeviceError: no descriptor or no memory is left.
+            DeviceError: The limit of open files is reached, or the kernel has no memory.
         """
         try:
             return Area(fcntl.ioctl(self.fileno(), abi.KSM_CREATE_SHARED_MEMORY_AREA))
         except OSError as error:
             raise _explain(
-                DeviceError, error, "cannot create an area", "No area is made.", _CREATE
+                DeviceError, error, "cannot create an area", "No area was created.", _CREATE
             ) from error
 
 
 class Area(Descriptor):
-    """An area: a descriptor that regions of memory are registered on.
+    """An area: a file descriptor on which regions of memory are registered.
 
-    Closing its last copy removes its regions and gives their pages back.
+    When its last copy is closed, the driver removes its regions, and each merged page becomes private again.
     Source: kernel/dev.c and kernel/area.c.
     """
 
@@ -205,18 +221,21 @@ class Area(Descriptor):
     def register(self, where: int, npages: int) -> None: ...
 
     def register(self, where: PageRange | int, npages: int | None = None) -> None:
-        """Offer a range of this process's memory to the scan.
+        """Register a range of this process's memory, so that the driver merges its pages.
 
         Args:
-            where: an arena, or the address of the first byte.
-            npages: the length in pages, with an address.
+            where: An object such as an arena, or the page-aligned address of the first byte.
+            npages: The length in pages, if `where` is an address.
 
         Raises:
-            RegisterError: the range was refused; its errno says why.
+            RegisterError: The driver refused the range. Its errno and text say why.
+            TypeError: `where` is an address, and `npages` is missing.
         """
         if isinstance(where, int):
             if npages is None:
-                raise TypeError("an address needs a number of pages")
+                raise TypeError(
+                    "register() needs a number of pages if it is called with an address"
+                )
             addr, count = where, npages
         else:
             addr, count = where.address, where.npages
@@ -224,7 +243,15 @@ class Area(Descriptor):
         self._register(abi.KSM_REGISTER_MEMORY_REGION, region, addr, count)
 
     def register_v16(self, addr: int, npages: int) -> None:
-        """Offer a range with the 16-byte structure; otherwise as register()."""
+        """Register a range with the 16-byte structure. Otherwise the same as register().
+
+        Args:
+            addr: The page-aligned address of the first byte.
+            npages: The length in pages.
+
+        Raises:
+            RegisterError: The driver refused the range.
+        """
         region = abi.MemoryRegionV16(npages=npages, addr=addr)
         self._register(abi.KSM_REGISTER_MEMORY_REGION_V16, region, addr, npages)
 
@@ -236,16 +263,16 @@ class Area(Descriptor):
                 RegisterError,
                 error,
                 f"cannot register {npages} pages at {addr:#x}",
-                "The area is as it was.",
+                "The area was not changed.",
                 _REGISTER,
             ) from error
 
     def remove(self) -> None:
-        """Take every region of the area back; each merged page gets its own copy.
+        """Remove all regions of the area. Each merged page becomes a private copy.
 
         Raises:
-            RemoveError: no memory, or a signal; what is left stays registered, and the call
-                may be made again.
+            RemoveError: The kernel has no memory for a copy, a page cannot be copied, or a signal interrupted the
+                call. Regions that were not removed stay registered, and the call may be repeated.
         """
         try:
             fcntl.ioctl(self.fileno(), abi.KSM_REMOVE_MEMORY_REGION)
@@ -254,6 +281,6 @@ class Area(Descriptor):
                 RemoveError,
                 error,
                 "cannot remove the regions",
-                "The regions that are not finished stay registered, and their content is intact.",
+                "Regions that were not removed stay registered, and no content was changed.",
                 _REMOVE,
             ) from error

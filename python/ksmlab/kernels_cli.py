@@ -1,4 +1,4 @@
-"""ksmlab kernels: the kernels of vm/kernels.toml, and what of them is in the cache."""
+"""The commands `ksmlab kernels`, which manage the kernels in the cache."""
 
 from __future__ import annotations
 
@@ -19,20 +19,24 @@ MEBIBYTE = 1 << 20
 BLOCK = 512
 
 app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="The kernels of vm/kernels.toml."
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="List, fetch, build and remove the kernels that vm/kernels.toml describes.",
 )
 
 FileOption = Annotated[
     Path | None,
-    typer.Option("--kernels", help="Another project's kernels.toml, instead of vm/kernels.toml."),
+    typer.Option(
+        "--kernels", help="The file that describes the kernels. Default: vm/kernels.toml."
+    ),
 ]
 
 
 def _lab(file: Path | None, names: list[str] | None = None) -> Lab:
-    """Give the lab, with the kernels of a file.
+    """Return the lab with the kernels of a file, after checking that it has these names.
 
     Raises:
-        VmError: The file cannot be read, or has none of one of these names.
+        VmError: The file cannot be read, or does not have one of the names.
     """
     lab = Lab(Progress(), kernels=file, builds=False)
     for name in names or ():
@@ -41,7 +45,7 @@ def _lab(file: Path | None, names: list[str] | None = None) -> Lab:
 
 
 def size_on_disk(root: Path) -> int:
-    """Give the bytes that a directory takes on disk; a file with several names counts once."""
+    """Return the size of a directory on disk, in bytes. A file with several hard links counts once."""
     inodes = {}
     for path in root.rglob("*"):
         facts = path.lstat()
@@ -50,21 +54,23 @@ def size_on_disk(root: Path) -> int:
 
 
 def state(lab: Lab, name: str) -> tuple[str, Kernel | None]:
-    """Say how a kernel is: fetched, built, or what it takes to have it; with the entry that is in use, if any."""
+    """Return the state of a kernel, such as "fetched" or "not built", and its cache entry if there is one."""
     spec = lab.store.spec(name)
     kernel = lab.store.find(name)
     if kernel is not None:
         return ("built" if spec.built else "fetched"), kernel
     if not spec.built:
-        return "not here", None
+        return "not fetched", None
     takes = say_seconds(estimate(spec, os.cpu_count() or 1))
-    old = "of other fragments or another compiler" if lab.store.entries(name) else "not here"
-    return f"{old} (to build: {takes})", None
+    old = (
+        "outdated: its options or the compiler changed" if lab.store.entries(name) else "not built"
+    )
+    return f"{old} (a build takes {takes})", None
 
 
 @app.command("list")
 def list_kernels(file: FileOption = None) -> None:
-    """List the kernels: which of them are here, their release, and what they take on disk."""
+    """List the kernels, and show the release, the package version and the size of those in the cache."""
     lab = _lab(file)
     for name in lab.kernel_names:
         how, kernel = state(lab, name)
@@ -77,10 +83,11 @@ def list_kernels(file: FileOption = None) -> None:
 def list_tested(
     *,
     options: Annotated[
-        bool, typer.Option("--options", help="Print options for pytest: --kernel NAME ...")
+        bool,
+        typer.Option("--options", help="Print the names as options for pytest: --kernel NAME ..."),
     ] = False,
 ) -> None:
-    """Print the tested kernels that the host's archive has; the last is the newest, and the default."""
+    """Print the names of the tested kernels that the host's archive has. The last is the newest, and the default."""
     names = _lab(None).tested_names()
     print(" ".join(f"--kernel {name}" for name in names) if options else "\n".join(names))
 
@@ -89,11 +96,13 @@ def list_tested(
 def fetch(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="Default: every tested kernel that the host's archive has."),
+        typer.Argument(
+            help="The kernels to fetch. Default: each tested kernel that the host's archive has."
+        ),
     ] = None,
     file: FileOption = None,
 ) -> None:
-    """Fetch the newest revision of the distribution's own kernels."""
+    """Fetch the newest revision of kernels of the distribution."""
     lab = _lab(file, names)
     for name in names or lab.tested_names():
         with lab.progress.step(f"{name}: fetching"):
@@ -103,11 +112,14 @@ def fetch(
 @app.command()
 def build(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Default: all whose sources the host's archive has.")
+        list[str] | None,
+        typer.Argument(
+            help="The kernels to build. Default: all whose sources the host's archive has."
+        ),
     ] = None,
     file: FileOption = None,
 ) -> None:
-    """Build kernels of the newest revision of their sources. What is here already is not built again."""
+    """Build kernels from the newest revision of their sources, unless they are in the cache."""
     lab = _lab(file, names)
     for name in names or lab.store.available(lab.built_names, lab.progress.say):
         with lab.progress.step(f"{name}: building"):
@@ -116,11 +128,13 @@ def build(
 
 @app.command()
 def rm(
-    names: Annotated[list[str], typer.Argument(help="Kernels that no VM runs now.")],
+    names: Annotated[
+        list[str], typer.Argument(help="The kernels to remove. No running VM may use them.")
+    ],
     file: FileOption = None,
     *,
     old: Annotated[
-        bool, typer.Option("--old", help="Only entries that are no longer used.")
+        bool, typer.Option("--old", help="Remove only entries that are no longer used.")
     ] = False,
 ) -> None:
     """Remove kernels from the cache."""

@@ -1,6 +1,6 @@
-"""Kprobe events: record the calls of kernel functions, with arguments and times.
+"""Record calls of kernel functions, with arguments and times, by kprobe events.
 
-They are recorded in a tracefs instance of their own, so other tracing goes on as before.
+The events are recorded in a separate instance of tracefs, which does not disturb other tracing.
 Source: Documentation/trace/kprobetrace.rst.
 """
 
@@ -24,7 +24,7 @@ _ENTRIES = re.compile(r"^# entries-in-buffer/entries-written: (\d+)/(\d+)", re.M
 
 
 class KprobesError(RuntimeError):
-    """The trace buffer overflowed."""
+    """The trace buffer was too small for all events."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class Probe:
     """A function to probe.
 
     Attributes:
-        name: the name of the event.
-        function: the function, with ``MODULE:`` before it if it is in a module.
-        arguments: what to record, for example ``start=%si`` for the second argument on x86-64.
-        filter: which calls to record, as an event filter; all calls if it is empty.
+        name: The name of the event.
+        function: The name of the function, with the prefix ``MODULE:`` if it is in a module.
+        arguments: The arguments to record, for example ``start=%si`` for the second argument on x86-64.
+        filter: An event filter for the calls to record; empty for all calls.
     """
 
     name: str
@@ -49,9 +49,9 @@ class Call:
     """One recorded call.
 
     Attributes:
-        at: the time, in seconds since boot.
-        name: the name of the probe.
-        arguments: the recorded arguments.
+        at: The time in seconds since boot.
+        name: The name of the probe.
+        arguments: The recorded arguments, by name.
     """
 
     at: float
@@ -60,15 +60,15 @@ class Call:
 
 
 def parse(trace: str) -> list[Call]:
-    """Read the text of a trace file.
+    """Return the calls in the text of a trace file.
 
     Raises:
-        KprobesError: the file does not have all events, because the buffer was too small.
+        KprobesError: Events are missing, because the buffer was too small.
     """
     if (entries := _ENTRIES.search(trace)) and entries[1] != entries[2]:
         raise KprobesError(
-            f"the trace buffer has {entries[1]} of {entries[2]} events. "
-            "Record less, or write a larger number to buffer_size_kb"
+            f"the trace buffer was too small: it has only {entries[1]} of {entries[2]} events. "
+            "Record fewer calls, or write a larger number to buffer_size_kb"
         )
     return [
         Call(
@@ -84,11 +84,11 @@ class Kprobes(Closing):
     """Probes that record calls until they are closed.
 
     Args:
-        probes: the probes; their names differ.
-        tracing: where tracefs is mounted.
+        probes: The probes. Their names must be different.
+        tracing: The mount point of tracefs.
 
     Raises:
-        OSError: the kernel refuses a probe, because it has no such function.
+        OSError: The kernel refuses a probe, for example because it has no such function.
     """
 
     def __init__(self, *probes: Probe, tracing: Path = TRACING) -> None:
@@ -113,7 +113,7 @@ class Kprobes(Closing):
         (event / "enable").write_text("1")
 
     def _define(self, line: str) -> None:
-        # Truncating this file would remove the probes of others, too.
+        # Append to the file, since truncating it would remove all probes.
         descriptor = os.open(self._definitions, os.O_WRONLY | os.O_APPEND)
         with os.fdopen(descriptor, "wb") as definitions:
             definitions.write(f"{line}\n".encode())
@@ -122,13 +122,13 @@ class Kprobes(Closing):
         """Return the calls recorded so far, in order.
 
         Raises:
-            KprobesError: some calls were lost.
+            KprobesError: Calls are missing, because the buffer was too small.
         """
         return parse((self._instance / "trace").read_text())
 
     def close(self) -> None:
         """Remove the probes and the records."""
-        # Removing the instance also disables its events; a probe that is enabled cannot be removed.
+        # Remove the instance first, which disables its events. An enabled probe cannot be removed.
         self._instance.rmdir()
         for probe in self._probes:
             self._define(f"-:{GROUP}/{probe.name}")

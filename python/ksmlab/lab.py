@@ -1,4 +1,4 @@
-"""What the /dev/ksm lab adds to the VM half: which modules there are, how they are built, and how they are loaded."""
+"""Build the modules of this repository, and load them in a VM."""
 
 from __future__ import annotations
 
@@ -22,41 +22,41 @@ if TYPE_CHECKING:
     from ksmlab.vm.machine import Machine
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-#: The kernel that boots fastest. It has to be built, so nothing depends on it.
+#: The kernel that boots fastest. It has to be built from source, so it is used only if it is cached.
 QUICK_KERNEL = "classic-6.1"
 
 
 @dataclass(frozen=True)
 class LabModule:
-    """One of our modules, and the parameters that a VM loads it with."""
+    """A module of this repository, and the parameters with which a VM loads it."""
 
     name: str
     parameters: tuple[str, ...] = ()
 
 
-# In the order in which they are loaded. takeover: the paths that everyone knows are the paths that work.
+# The modules in the order in which they are loaded. With takeover, the driver has the usual path /sys/kernel/mm/ksm.
 MODULES = (LabModule("ksm", ("sysfs=takeover",)), LabModule("ksm_lab"))
 
 
 class Lab:
-    """A checkout of the repository, with the kernels that it knows.
+    """A checkout of the repository, and its kernels.
 
     Args:
-        progress: Where steps are shown.
-        checkout: Its top directory.
-        kernels: Where the kernels are described, if not in its vm/kernels.toml.
-        builds: Whether modules are going to be built in it.
+        progress: Shows the steps of the work.
+        checkout: The top directory of the checkout.
+        kernels: The file that describes the kernels, instead of vm/kernels.toml in the checkout.
+        builds: Whether modules will be built in the checkout.
     """
 
     def __init__(
         self, progress: Progress, checkout: Path = CHECKOUT, kernels: Path | None = None, *,
         builds: bool = True,
     ) -> None:  # fmt: skip
-        """Check the checkout and the cache before anything takes time, and read the descriptions of the kernels.
+        """Check the checkout and the cache, and read the descriptions of the kernels.
 
         Raises:
-            VmError: This is no checkout, a VM or kbuild cannot use its path or the cache's, it cannot be built in, or
-                the descriptions cannot be read.
+            VmError: The directory is not a checkout, a VM or kbuild cannot use its path or the path of the cache,
+                modules cannot be built in it, or the descriptions cannot be read.
         """
         check_installed()
         if builds:
@@ -70,50 +70,54 @@ class Lab:
 
     @property
     def kernel_names(self) -> list[str]:
-        """All kernels that are described."""
+        """The names of all kernels."""
         return list(self.store.specs)
 
     def tested_names(self) -> list[str]:
-        """Give the distribution's tested kernels that are cached or in the host's archive, the oldest first.
+        """Return the distribution's tested kernels that are cached or in the host's archive, the oldest first.
 
         Raises:
-            VmError: There are none, or the archive cannot be asked.
+            VmError: There are none, or the archive cannot be queried.
         """
         return self.store.available(self.store.tested[::-1], self.progress.say)
 
     @property
     def built_names(self) -> list[str]:
-        """The kernels that are built here."""
+        """The names of the kernels that are built from source."""
         return [name for name, spec in self.store.specs.items() if spec.built]
 
     def stock_kernel(self) -> str:
-        """Give the newest tested kernel that the host's archive has. A cached one is taken without asking.
+        """Return the newest tested kernel that is cached or in the host's archive.
+
+        The archive is queried only for kernels that are newer than the newest cached one.
 
         Raises:
-            VmError: There is none, or the archive cannot be asked and no tested kernel is cached.
+            VmError: There is none, or the archive cannot be queried and no tested kernel is cached.
         """
         return self.store.choose(self.store.tested, self.progress.say)
 
     def kernel_like(self, name: str) -> str:
-        """Give this kernel, or the stock kernel, with a remark, if this one is not to be had on this host.
+        """Return `name` if that kernel is available on this host; otherwise return the stock kernel, and report it.
 
         Raises:
-            VmError: Neither is.
+            VmError: Neither is available.
         """
         chosen = self.store.choose([name, *self.store.tested], self.progress.say)
         if chosen != name:
-            self.progress.say(f"this is made for {name}; on {chosen} some numbers may differ")
+            self.progress.say(
+                f"{name} is not available, so {chosen} is used; some numbers may differ"
+            )
         return chosen
 
     def default_kernel(self) -> str:
-        """Give the kernel for interactive work: the quick kernel if it is built, or else the stock kernel."""
+        """Return the kernel for interactive work: the quick kernel if it is cached, otherwise the stock kernel."""
         return QUICK_KERNEL if self.store.find(QUICK_KERNEL) else self.stock_kernel()
 
     def kernel(self, name: str) -> Kernel:
-        """Give a kernel, fetched or built now if it is not here.
+        """Return a kernel; fetch or build it if it is not cached.
 
         Raises:
-            VmError: It cannot be fetched or built.
+            VmError: The kernel cannot be fetched or built.
         """
         found = self.store.find(name)
         if found is not None:
@@ -130,13 +134,16 @@ class Lab:
         *,
         fresh: bool = False,
     ) -> BuiltModules:
-        """Build the modules for a kernel into build/<name>.
+        """Build the modules for a kernel in build/<name>.
 
         Args:
-            kernel: What to build for.
+            kernel: The kernel to build for.
             variables: More make variables.
-            suffix: Added to the directory's name, so that another set of variables has a build of its own.
+            suffix: Appended to the directory's name, so that other variables do not cause a rebuild there.
             fresh: Rebuild everything, so that the log has the compiler's messages for every file.
+
+        Raises:
+            VmError: The modules do not build.
         """
         with self.progress.step(f"{kernel.name}: building the modules"):
             return build_modules(
@@ -148,7 +155,11 @@ class Lab:
             )
 
     def build_for(self, build_dir: Path, name: str = "custom") -> BuiltModules:
-        """Build the modules for a kernel build directory that is not one of ours."""
+        """Build the modules for any kernel build directory, in build/<name>.
+
+        Raises:
+            VmError: The modules do not build.
+        """
         with self.progress.step(f"building the modules for {build_dir}"):
             return build_modules(
                 self.checkout / "kernel", build_dir.resolve(), self.checkout / "build" / name
@@ -156,7 +167,7 @@ class Lab:
 
 
 def load_commands(built: BuiltModules) -> list[list[str]]:
-    """Give the commands that load the modules in a VM, in order."""
+    """Return the commands that load the modules in a VM, in order."""
     return [["insmod", str(built.module(module.name)), *module.parameters] for module in MODULES]
 
 
@@ -164,7 +175,7 @@ def load(machine: Machine, built: BuiltModules) -> None:
     """Load the modules in a booted VM.
 
     Raises:
-        VmError: insmod failed; the kernel's log says why.
+        VmError: insmod failed; the error's log has the end of the kernel's log.
     """
     for argv in load_commands(built):
         done = machine.run(argv)
@@ -179,12 +190,17 @@ def load(machine: Machine, built: BuiltModules) -> None:
 
 
 def guest_python(*arguments: str) -> list[str]:
-    """Give the command that runs our Python in the guest, which sees the same files as the host."""
+    """Return the command that runs this Python interpreter in the guest, which sees the host's files."""
     return [sys.executable, *arguments]
 
 
 def guest_environment(checkout: Path = CHECKOUT, *, colour: bool = False) -> dict[str, str]:
-    """Give the environment that our Python programs want in the guest."""
+    """Return the environment for this package's programs in the guest.
+
+    Args:
+        checkout: The checkout with the package.
+        colour: Whether the output may have colours.
+    """
     env = {
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUNBUFFERED": "1",
@@ -198,7 +214,12 @@ def guest_environment(checkout: Path = CHECKOUT, *, colour: bool = False) -> dic
 
 
 def shell_script(hint: Sequence[str], checkout: Path = CHECKOUT) -> str:
-    """Write what an interactive shell starts with: the checkout as its directory, our tools on its PATH, and a hint."""
+    """Return the script that prepares an interactive shell: its directory, PATH and prompt, and a hint for the user.
+
+    Args:
+        hint: Lines to print.
+        checkout: The checkout, which becomes the working directory.
+    """
     lines = [
         f"cd {shlex.quote(str(checkout))}",
         f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH",

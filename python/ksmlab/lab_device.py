@@ -1,6 +1,6 @@
-"""``/dev/ksm_lab`` in Python: one PTE helper of the driver at a time, and a plain loop of hashing.
+"""Call single functions of the driver through ``/dev/ksm_lab``, for lessons and tests.
 
-For lessons and tests. Source: kernel/lab/lab.h.
+Source: kernel/lab/lab.h.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ DEVICE = Path("/dev/ksm_lab")
 
 
 class Op(IntEnum):
-    """Which helper to call; enum ksm_lab_op."""
+    """The function to call: enum ksm_lab_op."""
 
     GET_PTE = 1
     WRPROTECT = 2
@@ -59,14 +59,14 @@ KSM_LAB_HOLD_MMAP_LOCK = io(KSMIO, 0x82)
 
 @dataclass(frozen=True)
 class Call:
-    """What a call of a helper did.
+    """The result of a call.
 
     Attributes:
-        result: what the helper returned: 0, or a negative errno.
-        before: the page-table entry before the call, as the hardware has it.
-        after: the page-table entry after it.
-        refs: references to the page before the call.
-        mapcount: entries that mapped the page before the call.
+        result: The return value of the function: 0, or a negative errno.
+        before: The page-table entry before the call, in the format of the hardware.
+        after: The page-table entry after the call.
+        refs: The reference count of the page before the call.
+        mapcount: The map count of the page before the call.
     """
 
     result: int
@@ -78,11 +78,11 @@ class Call:
 
 @dataclass(frozen=True)
 class Hashed:
-    """What hashing pages in a plain loop came to.
+    """The result of hashing pages.
 
     Attributes:
-        ns: nanoseconds that it took, without the time to find the pages.
-        sum: xxh64 of the content.
+        ns: The time in nanoseconds, without the time to find the pages.
+        sum: The xxh64 hash of the content.
     """
 
     ns: int
@@ -90,43 +90,43 @@ class Hashed:
 
 
 class PteLab(Descriptor):
-    """``/dev/ksm_lab``, open."""
+    """The open device ``/dev/ksm_lab``."""
 
     def __init__(self, path: Path = DEVICE) -> None:
         """Open the device.
 
         Args:
-            path: where it is.
+            path: The path of the device.
 
         Raises:
-            DeviceError: it is missing, or not for this user.
+            DeviceError: The device does not exist, or this user may not open it.
         """
         super().__init__(open_device(path))
 
     def call(self, op: int, addr: int) -> Call:
-        """Call one helper on the page at an address of this process.
+        """Call a function of the driver for a page of this process.
 
         Args:
-            op: an Op.
-            addr: any address in the page.
+            op: The function, an Op.
+            addr: An address in the page.
 
         Raises:
-            OSError: ENXIO when there is no small anonymous page, EBUSY when it is locked,
-                EINVAL for an unknown op. Nothing has changed then.
+            OSError: ENXIO if there is no small anonymous page at the address, EBUSY if the page is locked, EINVAL if
+                the function is unknown. Nothing was changed.
         """
         call = _Call(op=op, addr=addr)
         fcntl.ioctl(self.fileno(), KSM_LAB_CALL, call)
         return Call(call.result, call.before, call.after, call.refs, call.mapcount)
 
     def hash(self, addr: int, npages: int) -> Hashed:
-        """Have the kernel hash pages of this process with xxh64, one after the other.
+        """Hash pages of this process in the kernel with xxh64, one page after the other.
 
         Args:
-            addr: address of the first page, page-aligned.
-            npages: pages; those that are not there yet are faulted in.
+            addr: The page-aligned address of the first page.
+            npages: The number of pages. Pages that are not present are faulted in.
 
         Raises:
-            OSError: EINVAL when the address is not aligned, EFAULT when a page cannot be read.
+            OSError: EINVAL if the address is not aligned, EFAULT if a page cannot be read.
         """
         call = _Hash(addr=addr, npages=npages)
         fcntl.ioctl(self.fileno(), KSM_LAB_HASH, call)
@@ -136,9 +136,9 @@ class PteLab(Descriptor):
         """Hold the mmap lock of this process for writing.
 
         Args:
-            milliseconds: how long; with 0 a signal ends it.
+            milliseconds: The time in milliseconds; with 0, until a signal arrives.
 
         Raises:
-            OSError: EINTR when a signal came before the time was over.
+            OSError: EINTR if a signal arrived before the end of the time.
         """
         fcntl.ioctl(self.fileno(), KSM_LAB_HOLD_MMAP_LOCK, milliseconds)

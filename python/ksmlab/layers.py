@@ -53,14 +53,14 @@ def read_symbols(listing: str) -> tuple[set[str], set[str]]:
 
 
 def upward_calls(layers: Sequence[str], listings: Mapping[str, str]) -> list[str]:
-    """Find uses of symbols that are defined in the same or a higher place of the list.
+    """Find uses of symbols of files that are listed earlier.
 
     Args:
-        layers: the files, topmost first.
-        listings: the output of nm for each file.
+        layers: The names of the files, topmost layer first.
+        listings: The output of nm for each file.
 
     Returns:
-        One message for each such use, and for each file that is missing from either argument.
+        A message for each such use. If a file is missing from either argument, there are only messages about that.
     """
     symbols = {name: read_symbols(listing) for name, listing in listings.items()}
     owner = {symbol: name for name, (defined, _) in symbols.items() for symbol in defined}
@@ -81,8 +81,8 @@ def check_layers(header: Path, build: Path) -> None:
     """Check the objects of one build.
 
     Args:
-        header: kernel/ksm.h.
-        build: the directory with the object files of the driver.
+        header: The path of kernel/ksm.h.
+        build: The directory with the object files of the driver.
 
     Raises:
         BuildError: A file uses a symbol of a file that is listed before it.
@@ -95,8 +95,8 @@ def check_layers(header: Path, build: Path) -> None:
     }
     if problems := upward_calls(read_layers(header.read_text()), listings):
         raise BuildError(
-            f"{len(problems)} calls against the layers of kernel/ksm.h.",
+            f"Violations of the layers that kernel/ksm.h lists: {len(problems)}.",
             untouched="The sources were only read.",
-            hint="Move the function down, or the call up; the opening comment of kernel/ksm.h lists the layers.",
+            hint="They are listed above. Move the function to a lower layer, or the call to a higher one.",
             log="\n".join(problems),
         )

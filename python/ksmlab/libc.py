@@ -1,7 +1,7 @@
-"""The memory calls of the C library that Python lacks, over ctypes.
+"""Memory functions of the C library that Python lacks, called with ctypes.
 
-Each raises OSError with the errno of the call. Source: mmap(2), madvise(2), mprotect(2),
-mremap(2), mlock(2), memcmp(3).
+All of them raise OSError with the errno of the call. Source: mmap(2), madvise(2), mprotect(2), mremap(2), mlock(2),
+memcmp(3).
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def _fail(call: str, address: int, length: int) -> OSError:
     number = ctypes.get_errno()
     return OSError(
         number,
-        f"{call} of {length} bytes at {address:#x}: {os.strerror(number)}. "
-        "The mapping is as it was",
+        f"{call} of {length} bytes at {address:#x} failed: {os.strerror(number)}. "
+        "The mapping was not changed",
     )
 
 
@@ -62,11 +62,11 @@ def map_anonymous(
     """Map anonymous memory and return its address.
 
     Args:
-        length: bytes.
-        prot: PROT_* bits.
-        shared: MAP_SHARED instead of MAP_PRIVATE.
-        noreserve: do not count it against the overcommit limit.
-        at: the address, where nothing may be mapped yet; None leaves it to the kernel.
+        length: The length in bytes.
+        prot: The protection, as PROT_* bits.
+        shared: Whether to use MAP_SHARED instead of MAP_PRIVATE.
+        noreserve: Whether to exclude the memory from the overcommit limit.
+        at: The address, at which nothing may be mapped; None to let the kernel choose one.
     """
     flags = mmap.MAP_ANONYMOUS | (mmap.MAP_SHARED if shared else mmap.MAP_PRIVATE)
     if noreserve:
@@ -85,12 +85,12 @@ def unmap(address: int, length: int) -> None:
 
 
 def protect(address: int, length: int, prot: int) -> None:
-    """Change the protection of ``length`` bytes."""
+    """Set the protection of ``length`` bytes to PROT_* bits."""
     _check(_libc.mprotect(address, length, prot), "mprotect", address, length)
 
 
 def advise(address: int, length: int, advice: int) -> None:
-    """Give madvise() advice for ``length`` bytes."""
+    """Call madvise() for ``length`` bytes."""
     _check(_libc.madvise(address, length, advice), "madvise", address, length)
 
 
@@ -100,12 +100,12 @@ def lock(address: int, length: int) -> None:
 
 
 def unlock(address: int, length: int) -> None:
-    """Undo lock()."""
+    """Unlock ``length`` bytes."""
     _check(_libc.munlock(address, length), "munlock", address, length)
 
 
 def move(address: int, length: int, target: int) -> None:
-    """Move a mapping to ``target``, over whatever is mapped there."""
+    """Move a mapping to ``target``, and replace the mappings there."""
     flags = MREMAP_MAYMOVE | MREMAP_FIXED
     moved = _libc.mremap(address, length, length, flags, target)
     if moved is None or moved == _MAP_FAILED:
@@ -113,5 +113,5 @@ def move(address: int, length: int, target: int) -> None:
 
 
 def same(address: int, other: int, length: int) -> bool:
-    """Compare ``length`` bytes at two addresses."""
+    """Return whether ``length`` bytes at two addresses are equal."""
     return bool(_libc.memcmp(address, other, length) == 0)

@@ -1,4 +1,4 @@
-"""Check the driver's sources: gcc with W=1, sparse, the layers, and the kernel's own checkpatch."""
+"""Check the driver's sources with gcc (W=1), sparse, the check of layers, and the kernel's checkpatch."""
 
 from __future__ import annotations
 
@@ -14,45 +14,54 @@ if TYPE_CHECKING:
 
     from ksmlab.lab import Lab
 
-# C=2: sparse looks at every file, not only at those that are compiled.
+# With C=2, sparse checks all files, rather than only those that are compiled.
 LINT_VARIABLES = {"W": "1", "C": "2"}
 COMPLAINT = re.compile(r"\b(?:warning|error): ")
 SPARSE_RAN = re.compile(r"^\s+CHECK\s", re.MULTILINE)
 SOURCE_PACKAGE = "linux-source"
 CHECKPATCH_SECONDS = 300
-# checkpatch wants these two files beside it.
+# checkpatch reads the two other files from its own directory.
 CHECKPATCH_FILES = ("checkpatch.pl", "spelling.txt", "const_structs.checkpatch")
 
 
 def complaints(log: str) -> list[str]:
-    """Give the lines of a build's output that complain about something."""
+    """Return the warnings and errors in the output of a build."""
     return [line for line in log.splitlines() if COMPLAINT.search(line)]
 
 
 def check_build(lab: Lab, name: str) -> None:
-    """Build for one kernel with W=1 and sparse, and check the layers.
+    """Build the driver for one kernel with W=1 and sparse, and check its layers.
+
+    Args:
+        lab: The checkout.
+        name: The name of the kernel.
 
     Raises:
-        BuildError: There is a warning, sparse did not run, or a file calls a file of a higher layer.
+        BuildError: There is a warning, sparse did not run, or a file uses a symbol of a higher layer.
     """
     kernel = lab.kernel(name)
     built = lab.build(kernel, LINT_VARIABLES, suffix="-lint", fresh=True)
     if found := complaints(built.log):
         raise BuildError(
-            f"{len(found)} complaints in the build for {name} (W=1, sparse).",
+            f"Warnings of gcc (W=1) or sparse in the build for {name}: {len(found)}.",
             untouched="The sources were only read.",
+            hint="The output of the build is above. Correct the code.",
             log=built.log,
         )
     if not SPARSE_RAN.search(built.log):
-        raise BuildError(f"sparse did not run in the build for {name}.", log=built.log)
+        raise BuildError(
+            f"sparse did not run in the build for {name}.",
+            hint="The output of the build is above. `make doctor` shows whether sparse is installed.",
+            log=built.log,
+        )
     check_layers(lab.checkout / "kernel/ksm.h", built.directory)
 
 
 def fetch_checkpatch(lab: Lab) -> Path:
-    """Return the path of the kernel's checkpatch.pl, fetched with the sources of the host's own release.
+    """Fetch the kernel's checkpatch.pl from the source package of the host's release, and return its path.
 
     Raises:
-        FetchError: The archive does not have the sources, or they cannot be fetched.
+        FetchError: The archive does not have the source package, or it cannot be fetched.
     """
     with lab.progress.step("finding checkpatch"):
         place = lab.store.tool("checkpatch", SOURCE_PACKAGE, CHECKPATCH_FILES, lab.progress.note)
@@ -60,10 +69,10 @@ def fetch_checkpatch(lab: Lab) -> Path:
 
 
 def check_style(lab: Lab) -> None:
-    """Run checkpatch over every C file of the driver; .checkpatch.conf says what it lets pass, and why.
+    """Run checkpatch on all C files of the driver. The file .checkpatch.conf has the exceptions.
 
     Raises:
-        BuildError: It complains.
+        BuildError: checkpatch reports something, or did not end in time.
     """
     script = fetch_checkpatch(lab)
     sources = sorted((lab.checkout / "kernel").rglob("*.[ch]"))
@@ -82,22 +91,22 @@ def check_style(lab: Lab) -> None:
             raise BuildError(
                 f"checkpatch did not end within {CHECKPATCH_SECONDS} s.",
                 untouched="The sources were only read.",
-                hint="This host is busy, or a file sends it round in circles: try again, or file by file.",
+                hint="The host is overloaded, or checkpatch hangs on a file. Try again, or check single files.",
             ) from error
     if done.returncode or done.stdout.strip():
         raise BuildError(
-            "checkpatch complains.",
+            "checkpatch reports problems in the driver's sources.",
             untouched="The sources were only read.",
-            hint="Mend it, or let it pass, with the reason, in .checkpatch.conf.",
+            hint="Correct them, or add an exception with its reason to .checkpatch.conf.",
             log=(done.stdout + done.stderr).replace(f"{lab.checkout}/", ""),
         )
 
 
 def lint_kernel(lab: Lab) -> None:
-    """Check the style once, and the build for each tested kernel that the host's archive has.
+    """Check the style of the sources, and a build for each tested kernel that the host's archive has.
 
     Raises:
-        BuildError: Something is complained about.
+        BuildError: A check failed.
         FetchError: checkpatch or a kernel cannot be fetched.
     """
     check_style(lab)

@@ -1,7 +1,7 @@
-"""Arenas: anonymous memory whose content is known page by page.
+"""Anonymous memory whose expected content is known, so that tests can verify it.
 
-An arena remembers what was written to each page, so that verify() can say which pages hold
-something else. Its calls on pages take a first page and a count, both in pages.
+An arena records what was written to each page, and verify() finds the pages that have another content. Methods for
+several pages take the number of the first page and the number of pages.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from array import array
     from collections.abc import Sequence
 
-#: Pages that are compared at a time: one huge page.
+#: The number of pages that are compared at a time: those of one huge page.
 _CHUNK = 512
 MADV_COLLAPSE = 25
 MADV_PAGEOUT = 21
@@ -27,10 +27,10 @@ _ZERO_PAGE = bytes(PAGE_SIZE)
 
 
 class Arena(Closing):
-    """Anonymous memory of this process, and what it should hold.
+    """Anonymous memory of this process, with its expected content.
 
-    A context manager; leaving it unmaps the memory. Views that page_view() gave must not be
-    used after that, nor after an unmap or a move of their pages.
+    An arena is a context manager: the memory is unmapped at the end of the block. Views of pages must not be used after
+    the pages have been unmapped or moved.
     """
 
     def __init__(
@@ -42,30 +42,31 @@ class Arena(Closing):
         huge: bool | None = None,
         shared: bool = False,
     ) -> None:
-        """Map the memory; nothing is written yet, so every page reads as zeros.
+        """Map the memory. Nothing is written to it yet, so all pages read as zeros.
 
         Args:
-            npages: pages.
-            seed: chooses the content, see content.Content.
-            words: the words of a page that hold its key.
-            huge: True and False ask for and refuse transparent huge pages, and True also
-                aligns the arena to 2 MiB; None leaves it to the system.
-            shared: map it MAP_SHARED (such pages are never merged).
+            npages: The number of pages.
+            seed: The seed of the content, see `content.Content`.
+            words: The words of a page that contain its key.
+            huge: True to enable transparent huge pages and align the arena to 2 MiB, False to disable them, None for
+                the system's default.
+            shared: Whether to map the memory with MAP_SHARED. The driver does not merge such pages.
 
         Raises:
-            OSError: no memory.
+            OSError: The kernel has no memory.
+            ValueError: The number of pages is less than 1.
         """
         if npages < 1:
-            raise ValueError("an arena has at least one page")
+            raise ValueError(f"an arena must have at least one page, not {npages}")
         self._npages = npages
         self.content = Content(seed, words)
-        # Room to align, which stays part of the mapping and is never touched.
+        # Additional memory for the alignment, which is part of the mapping, but never accessed.
         self._room = (_CHUNK if huge else 0) * PAGE_SIZE
         self._mapping = libc.map_anonymous(self.size + self._room, shared=shared)
         self._address = self._mapping + (-self._mapping % self._room if self._room else 0)
         self._open = True
         self._keys: array[int] = unique(npages)
-        # What pages hold that hold no key: zeros at first.
+        # The expected content of pages without a key. All pages are zero at first.
         self._other: dict[int, bytes] = dict.fromkeys(range(npages), _ZERO_PAGE)
         self._gone: set[int] = set()
         self._copy: bytearray | None = None
@@ -90,16 +91,18 @@ class Arena(Closing):
 
     @property
     def keys(self) -> array[int]:
-        """The key of each page; what write() changed is not in here."""
+        """A copy of the keys of all pages. Changes by write() are not part of it."""
         return self._keys[:]
 
     def _span(self, first: int, count: int | None) -> tuple[int, int]:
-        """Return the address and the length in bytes of some pages."""
+        """Return the address of some pages, and their length in bytes."""
         if not self._open:
-            raise ValueError("the arena is closed; make a new one")
+            raise ValueError("the arena is closed. Next: create another one")
         count = self.npages - first if count is None else count
         if first < 0 or count < 1 or first + count > self.npages:
-            raise IndexError(f"pages {first}+{count} are not within 0 to {self.npages}")
+            raise IndexError(
+                f"{count} pages from page {first} on are outside of the arena, which has {self.npages} pages"
+            )
         return self.address + first * PAGE_SIZE, count * PAGE_SIZE
 
     def page_address(self, page: int) -> int:
@@ -107,21 +110,24 @@ class Arena(Closing):
         return self._span(page, 1)[0]
 
     def view(self, first: int = 0, count: int | None = None) -> memoryview[int]:
-        """Return the memory of some pages as bytes that can be read and written."""
+        """Return the memory of some pages as writable bytes."""
         address, length = self._span(first, count)
         array_type = ctypes.c_char * length
         return memoryview(array_type.from_address(address)).cast("B")
 
     def page_view(self, page: int) -> memoryview[int]:
-        """Return the memory of one page; what is written through it verify() reports."""
+        """Return the memory of one page as writable bytes.
+
+        verify() reports pages that were changed by writing to this view.
+        """
         return self.view(page, 1)
 
     def fill(self, keys: array[int], first: int = 0) -> None:
         """Write whole pages.
 
         Args:
-            keys: one a page, see content.equal(), groups(), cycle(), unique().
-            first: the first page to write.
+            keys: The key of each page, see `content.equal`, `groups`, `cycle` and `unique`.
+            first: The number of the first page to write.
         """
         for start in range(0, len(keys), _CHUNK):
             some = keys[start : start + _CHUNK]
@@ -129,7 +135,12 @@ class Arena(Closing):
         self._expect(first, keys)
 
     def rekey(self, keys: array[int], first: int = 0) -> None:
-        """Change pages that fill() wrote to other keys, by writing their key words alone."""
+        """Change the keys of pages that fill() has written, by writing only the words with the key.
+
+        Args:
+            keys: The new key of each page.
+            first: The number of the first page to change.
+        """
         self.content.apply(self.view(first, len(keys)), keys)
         self._expect(first, keys)
 
@@ -141,32 +152,39 @@ class Arena(Closing):
                 del self._other[page]
 
     def write(self, page: int, data: bytes, offset: int = 0) -> None:
-        """Write some bytes into a page, and expect them there from now on.
+        """Write bytes to a page, and expect them there from now on.
 
         Args:
-            page: the page.
-            data: what to write.
-            offset: bytes from the start of the page.
+            page: The number of the page.
+            data: The bytes to write.
+            offset: The offset of the first byte in the page.
+
+        Raises:
+            IndexError: The bytes do not fit into the page.
         """
         if offset < 0 or offset + len(data) > PAGE_SIZE:
-            raise IndexError(f"bytes {offset}+{len(data)} are not within a page")
+            raise IndexError(f"{len(data)} bytes at offset {offset} do not fit into a page")
         image = bytearray(self.expected(page))
         image[offset : offset + len(data)] = data
         self.page_view(page)[offset : offset + len(data)] = data
         self._other[page] = bytes(image)
 
     def expected(self, page: int) -> bytes:
-        """Return what a page should hold."""
+        """Return the expected content of a page."""
         self._span(page, 1)
         return self._other[page] if page in self._other else self.content.page(self._keys[page])
 
     def verify(self, first: int = 0, count: int | None = None) -> list[int]:
-        """Compare some pages with what was written.
+        """Compare pages with their expected content.
 
-        Pages that unmap() took away are not looked at.
+        Pages that unmap() has unmapped are skipped.
+
+        Args:
+            first: The number of the first page.
+            count: The number of pages; by default all up to the end.
 
         Returns:
-            The pages that hold something else; empty if all is well.
+            The numbers of the pages with another content; empty if there are none.
         """
         _, length = self._span(first, count)
         end = first + length // PAGE_SIZE
@@ -191,10 +209,10 @@ class Arena(Closing):
         ]
 
     def _image(self, pages: range) -> int:
-        """Make a copy of what some pages should hold, at most a chunk; return its address.
+        """Create the expected content of at most one chunk of pages, and return its address.
 
-        The copy holds the template of the content from one call to the next, so that writing
-        the keys is all there is to do for most pages.
+        The buffer keeps the template of the content from one call to the next, so that usually only the keys have to be
+        written.
         """
         if self._copy is None:
             self._copy = bytearray(_CHUNK * PAGE_SIZE)
@@ -210,45 +228,45 @@ class Arena(Closing):
         return ctypes.addressof(ctypes.c_char.from_buffer(self._copy))
 
     def advise(self, advice: int, first: int = 0, count: int | None = None) -> None:
-        """Give madvise() advice (``mmap.MADV_*``) that leaves the content as it is."""
+        """Call madvise() with advice (``mmap.MADV_*``) that does not change the content."""
         libc.advise(*self._span(first, count), advice)
 
     def discard(self, first: int = 0, count: int | None = None) -> None:
-        """MADV_DONTNEED: drop pages, which read as zeros from then on."""
+        """Discard pages with MADV_DONTNEED. They read as zeros from then on."""
         address, length = self._span(first, count)
         libc.advise(address, length, mmap.MADV_DONTNEED)
         self._other.update(dict.fromkeys(range(first, first + length // PAGE_SIZE), _ZERO_PAGE))
 
     def protect(self, prot: int, first: int = 0, count: int | None = None) -> None:
-        """Change the protection of some pages to ``libc.PROT_*`` bits."""
+        """Set the protection of pages to ``libc.PROT_*`` bits."""
         libc.protect(*self._span(first, count), prot)
 
     def lock(self, first: int = 0, count: int | None = None) -> None:
-        """Lock some pages in memory."""
+        """Lock pages in memory with mlock()."""
         libc.lock(*self._span(first, count))
 
     def unlock(self, first: int = 0, count: int | None = None) -> None:
-        """Undo lock()."""
+        """Unlock pages with munlock()."""
         libc.unlock(*self._span(first, count))
 
     def unmap(self, first: int, count: int) -> None:
-        """Unmap some pages: a hole in the arena, which verify() passes by."""
+        """Unmap pages. verify() skips the resulting hole."""
         address, length = self._span(first, count)
         libc.unmap(address, length)
         self._gone.update(range(first, first + count))
 
     def move(self) -> int:
-        """Move the whole arena elsewhere with mremap(), content and all.
-
-        Raises:
-            ValueError: it has holes, which mremap() does not move.
+        """Move the arena, with its content, to another address with mremap().
 
         Returns:
-            The old address, where nothing is mapped now.
+            The old address, at which nothing is mapped any more.
+
+        Raises:
+            ValueError: The arena has holes, which mremap() cannot move.
         """
         self._span(0, None)
         if self._gone:
-            raise ValueError("an arena with holes cannot move; nothing is moved")
+            raise ValueError("an arena with holes cannot be moved. Nothing was changed")
         old = self._address
         room = libc.map_anonymous(self.size, libc.PROT_NONE, noreserve=True)
         libc.move(old, self.size, room)
@@ -257,7 +275,7 @@ class Arena(Closing):
         return old
 
     def _leave(self, end: int) -> None:
-        """Unmap the room around an arena that begins at ``end``."""
+        """Unmap the memory for alignment before and after an arena that was at the address ``end``."""
         before = end - self._mapping
         after = self._room - before
         if before:
@@ -266,7 +284,7 @@ class Arena(Closing):
             libc.unmap(end + self.size, after)
 
     def close(self) -> None:
-        """Unmap the memory; a second call does nothing."""
+        """Unmap the memory. A second call does nothing."""
         if self._open:
             self._open = False
             libc.unmap(self._mapping, self.size + self._room)

@@ -1,7 +1,7 @@
-"""A block device whose reads take as long as a test or a lesson wants, which is its server.
+"""A block device whose reads end only when the program says so, for tests and lessons.
 
-The kernel's nbd driver sends each request over a socket pair. Until that is
-answered, the read is in flight, and the pages that it goes to are pinned.
+The kernel's NBD driver sends each request to this process over a socket pair. Until the process answers, the read is in
+progress, and the pages that it reads to are pinned.
 Source: the protocol in drivers/block/nbd.c and include/uapi/linux/nbd.h.
 """
 
@@ -29,10 +29,14 @@ BLOCK = 4096
 
 
 class SlowDisk(Closing):
-    """/dev/nbd0, whose reads wait for answer(); writes are thrown away at once."""
+    """The device /dev/nbd0. Its reads wait for answer(); writes are not supported.
+
+    Args:
+        blocks: The size of the device, in blocks of 4096 bytes.
+    """
 
     def __init__(self, blocks: int) -> None:
-        """Set the device up, ``blocks`` blocks of 4096 bytes."""
+        """Set up the device."""
         subprocess.run(["modprobe", "nbd", "nbds_max=1", "max_part=0"], check=True)
         self.path = Path("/dev/nbd0")
         self._server, kernel = socket.socketpair()
@@ -46,27 +50,27 @@ class SlowDisk(Closing):
         self._wait_connected(30)
 
     def _wait_connected(self, deadline: float) -> None:
-        """Wait until the device has a size: before that a read ends at once, with nothing."""
+        """Wait until the device has a size. Before that, a read returns no data immediately."""
         size = Path("/sys/block", self.path.name, "size")
         end = time.monotonic() + deadline
         while size.read_text() == "0\n":
             if time.monotonic() > end:
-                raise TimeoutError(f"{self.path} has no size after {deadline} s")
+                raise TimeoutError(f"{self.path} still has the size 0 after {deadline} s")
             time.sleep(0.01)
 
     def _serve(self) -> None:
-        # The disconnect ends it with an error.
+        # The ioctl fails when the device is disconnected.
         with contextlib.suppress(OSError):
             fcntl.ioctl(self._fd, _DO_IT)
 
     def wait_read(self, deadline: float) -> tuple[int, int]:
-        """Wait until a read is in flight.
+        """Wait until a read is in progress.
 
         Args:
-            deadline: seconds.
+            deadline: The time limit in seconds.
 
         Returns:
-            A handle for answer(), and how many bytes the read asks for.
+            The handle of the read, for answer(), and the number of bytes that it requests.
         """
         self._server.settimeout(deadline)
         request = self._server.recv(_REQUEST.size, socket.MSG_WAITALL)
@@ -76,7 +80,12 @@ class SlowDisk(Closing):
         return handle, length
 
     def answer(self, handle: int, data: bytes) -> None:
-        """Let a read end with this data."""
+        """End a read.
+
+        Args:
+            handle: The handle of the read.
+            data: The data to return.
+        """
         self._server.sendall(_REPLY.pack(_REPLY_MAGIC, 0, handle) + data)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Command-line options that several commands share."""
 
 from __future__ import annotations
 
@@ -8,18 +8,22 @@ import typer
 
 from ksmlab.lab import QUICK_KERNEL
 
-NEWEST = "the newest tested kernel that the host's archive has, from the cache if it is there."
+NEWEST = "the newest tested kernel that is in the cache or the host's archive."
 
-#: The kernel of a command that shows something: an unmodified one of the distribution's.
+#: The kernel of a command that demonstrates something: an unmodified kernel of the distribution.
 StockOption = Annotated[
     str | None,
-    typer.Option("--kernel", help=f"One of `ksmlab kernels list`. Default: {NEWEST}"),
+    typer.Option(
+        "--kernel",
+        help=f"The kernel to boot, from `ksmlab kernels list`. Default: {NEWEST}",
+    ),
 ]
-#: The kernel of a command that is run again and again: the one that boots fastest.
+#: The kernel of a command that is run often: the kernel that boots fastest.
 QuickOption = Annotated[
     str | None,
     typer.Option(
         "--kernel",
-        help=f"One of `ksmlab kernels list`. Default: {QUICK_KERNEL} if it is built, or else {NEWEST}",
+        help=f"The kernel to boot, from `ksmlab kernels list`. Default: {QUICK_KERNEL} if it is built, "
+        f"otherwise {NEWEST}",
     ),
 ]

@@ -1,7 +1,7 @@
-"""Where pages really are: frame numbers, map counts and flags.
+"""Read the frame numbers, map counts and flags of pages from /proc.
 
-Frame numbers are for processes with CAP_SYS_ADMIN; others get zeros from the kernel, which
-is an error here. Source: Documentation/admin-guide/mm/pagemap.rst, fs/proc/task_mmu.c,
+The kernel shows frame numbers only to processes with CAP_SYS_ADMIN. It shows zeros to other processes, for which the
+functions of this module raise an error. Source: Documentation/admin-guide/mm/pagemap.rst, fs/proc/task_mmu.c,
 fs/proc/page.c.
 """
 
@@ -67,62 +67,66 @@ class PageFlag(IntFlag):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry of pagemap."""
+    """An entry of /proc/PID/pagemap.
+
+    Attributes:
+        raw: The 64-bit value.
+    """
 
     raw: int
 
     @property
     def present(self) -> bool:
-        """The page is in memory and mapped."""
+        """Whether the page is present in memory."""
         return bool(self.raw & _PRESENT)
 
     @property
     def swapped(self) -> bool:
-        """The page is in swap, or its entry is another kind of non-present entry."""
+        """Whether the page is in swap, or its entry is another kind of non-present entry."""
         return bool(self.raw & _SWAPPED)
 
     @property
     def file(self) -> bool:
-        """The page is a file's or shared, not anonymous: so is a kernel page of KSM."""
+        """Whether the page is a file page or shared, rather than anonymous. This is true for kernel pages, too."""
         return bool(self.raw & _FILE)
 
     @property
     def exclusive(self) -> bool:
-        """The page is mapped here and nowhere else."""
+        """Whether this is the only mapping of the page."""
         return bool(self.raw & _EXCLUSIVE)
 
     @property
     def soft_dirty(self) -> bool:
-        """The page was written since the bit was cleared."""
+        """Whether the page was written to since the soft-dirty bit was cleared."""
         return bool(self.raw & _SOFT_DIRTY)
 
     @property
     def uffd_wp(self) -> bool:
-        """The page is write-protected by userfaultfd."""
+        """Whether the page is write-protected by userfaultfd."""
         return bool(self.raw & _UFFD_WP)
 
     @property
     def pfn(self) -> int:
-        """The frame number, or 0 if the page is not present (or the reader not privileged)."""
+        """The frame number; 0 if the page is not present, or if the reader is not privileged."""
         return self.raw & _PFN_MASK if self.present else 0
 
     def __str__(self) -> str:
-        """Show the frame and the bits that are set."""
+        """Return the frame number and the names of the bits that are set."""
         names = ("present", "swapped", "file", "exclusive", "soft_dirty", "uffd_wp")
         bits = " ".join(name for name in names if getattr(self, name))
         return f"pfn={self.pfn:#x} {bits or 'empty'}"
 
 
 def read(pid: int | None, addr: int, npages: int) -> array[int]:
-    """Read raw entries of a range in one go.
+    """Read the raw entries of a range of pages.
 
     Args:
-        pid: the process; None is this one.
-        addr: address of the first page, page-aligned.
-        npages: pages.
+        pid: The PID of the process; None for this process.
+        addr: The page-aligned address of the first page.
+        npages: The number of pages.
 
     Raises:
-        OSError: no such process, or the range leaves its address space.
+        OSError: There is no such process, or the range exceeds its address space.
     """
     who = "self" if pid is None else str(pid)
     fd = os.open(f"/proc/{who}/pagemap", os.O_RDONLY | os.O_CLOEXEC)
@@ -133,58 +137,67 @@ def read(pid: int | None, addr: int, npages: int) -> array[int]:
 
 
 def _read_words(fd: int, first: int, count: int, what: str) -> array[int]:
-    """Read 64-bit words number ``first`` and on; the kernel may give them in pieces."""
+    """Read ``count`` 64-bit words, beginning with word ``first``. The kernel may return them in several parts."""
     words = array("Q")
     while len(words) < count:
         data = os.pread(fd, (count - len(words)) * _ENTRY, (first + len(words)) * _ENTRY)
         if not data:
             raise OSError(
                 errno.ERANGE,
-                f"{what} ends after {len(words)} of {count} entries. Next: check the range",
+                f"{what} ends after {len(words)} of {count} entries. Next: check the address and the length",
             )
         words.frombytes(data)
     return words
 
 
 def entries(pid: int | None, addr: int, npages: int) -> list[Entry]:
-    """Return the entries of a range; see read()."""
+    """Return the entries of a range of pages. The arguments are those of read()."""
     return [Entry(raw) for raw in read(pid, addr, npages)]
 
 
 def entry(addr: int, pid: int | None = None) -> Entry:
-    """Return the entry of one page; see read()."""
+    """Return the entry of the page that contains an address.
+
+    Args:
+        addr: An address in the page.
+        pid: The PID of the process; None for this process.
+
+    Raises:
+        OSError: There is no such process, or the address is outside of its address space.
+    """
     return Entry(read(pid, addr - addr % PAGE_SIZE, 1)[0])
 
 
 def frames(pid: int | None, addr: int, npages: int) -> list[int]:
-    """Return the frame number of each page, 0 where none is present.
+    """Return the frame number of each page, with 0 for pages that are not present.
 
     Args:
-        pid: the process; None is this one.
-        addr: address of the first page, page-aligned.
-        npages: pages.
+        pid: The PID of the process; None for this process.
+        addr: The page-aligned address of the first page.
+        npages: The number of pages.
 
     Raises:
-        PermissionError: the kernel hides frame numbers from this process.
+        OSError: There is no such process, or the range exceeds its address space.
+        PermissionError: The kernel hides frame numbers from this process.
     """
     raw = read(pid, addr, npages)
     result = [word & _PFN_MASK if word & _PRESENT else 0 for word in raw]
     if not any(result) and any(word & _PRESENT for word in raw):
         raise PermissionError(
             errno.EPERM,
-            "the kernel hides frame numbers from this process. Nothing is changed. "
+            "the kernel hides frame numbers from this process. Nothing was changed. "
             "Next: run as root (CAP_SYS_ADMIN)",
         )
     return result
 
 
 def distinct(pfns: Iterable[int]) -> int:
-    """Return how many different frames there are; 0, for absent pages, is none."""
+    """Return the number of different frames. A 0, which stands for an absent page, does not count."""
     return len(set(pfns) - {0})
 
 
 def _lookup(path: Path, pfns: Iterable[int]) -> dict[int, int]:
-    """Read the words of some frames, neighbours in one go."""
+    """Read the words of some frames. The words of adjacent frames are read together."""
     result: dict[int, int] = {}
     wanted = sorted(set(pfns) - {0})
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -203,11 +216,11 @@ def _lookup(path: Path, pfns: Iterable[int]) -> dict[int, int]:
 
 
 def map_counts(pfns: Iterable[int]) -> dict[int, int]:
-    """Return how many times each frame is mapped (/proc/kpagecount)."""
+    """Return the map count of each frame (/proc/kpagecount)."""
     return _lookup(KPAGECOUNT, pfns)
 
 
 def page_flags(pfns: Iterable[int]) -> dict[int, PageFlag]:
-    """Return the flags of each frame (/proc/kpageflags); bits without a name are dropped."""
+    """Return the flags of each frame (/proc/kpageflags), without bits that PageFlag does not define."""
     known = (PageFlag.PGTABLE << 1) - 1
     return {pfn: PageFlag(word & known) for pfn, word in _lookup(KPAGEFLAGS, pfns).items()}

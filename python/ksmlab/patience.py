@@ -1,20 +1,23 @@
-"""How long to wait for something: as long as it takes where the CPU is emulated, or checks itself.
+"""Adapt time limits to the speed of a VM, which is slower with an emulated CPU or a debug kernel.
 
-What starts the tests in a VM says in the environment how many times as long things take there.
+The program that starts the tests in a VM passes the factor in the environment.
 """
 
 from __future__ import annotations
 
 import os
 
-#: In the environment: a number, 1 where it is not set.
+#: The environment variable with the factor by which this machine is slower; 1 if it is not set.
 SLOW_VARIABLE = "KSMLAB_SLOW"
 
 
 def patient(seconds: float) -> float:
-    """Stretch a deadline that is meant for an ordinary CPU, in seconds.
+    """Multiply a time limit by the slowness of this machine.
+
+    Args:
+        seconds: The time limit for an ordinary machine, in seconds.
 
     Raises:
-        ValueError: The environment has something else than a number.
+        ValueError: The value in the environment is not a number.
     """
     return seconds * float(os.environ.get(SLOW_VARIABLE, "1"))

@@ -1,4 +1,4 @@
-"""Show that something is going on: a spinner on a terminal, plain lines elsewhere."""
+"""Show the progress of a command: a spinner on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ SHORT_SECONDS = 0.5
 
 
 class Progress:
-    """Steps of work, each shown while it goes on and with its time when it is done.
+    """Shows the steps of a command, each with its duration when it is done.
 
     Args:
-        console: Where to show them: error output if not given, so that a command's output stays its own.
+        console: The console to write to. The default is standard error, so that it does not mix with a command's
+            output.
     """
 
     def __init__(self, console: Console | None = None) -> None:
-        """Show nothing yet."""
+        """See the class."""
         self.console = console or Console(stderr=True, highlight=False)
         self._status: Status | None = None
 
@@ -33,7 +34,7 @@ class Progress:
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def note(self, line: str) -> None:
-        """Say where the present step is: in the spinner on a terminal, as a line elsewhere."""
+        """Show a detail of the current step: in the spinner on a terminal, as a line elsewhere."""
         if self._status is not None:
             self._status.update(line)
         else:
@@ -41,7 +42,7 @@ class Progress:
 
     @contextlib.contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Show one step while the block runs."""
+        """Show a step during the block, and its duration afterwards."""
         start = time.monotonic()
         if self.console.is_terminal:
             with self.console.status(name) as status:

@@ -1,4 +1,4 @@
-"""Find words in pages, comments, docstrings and messages that the project's prose does not use."""
+"""Find words in pages, comments, docstrings and messages that the project does not use."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 RULES = Path(__file__).with_name("prose.toml")
-#: Code in a page, and comments that no viewer shows. Newlines inside stay, so that line numbers are right.
+#: Code and comments in a page. They are replaced by blanks, except for newlines, so that line numbers do not change.
 MARKDOWN_CODE = re.compile(
     r"^(`{3,}).*?^\1|^ {4,}\S[^\n]*|<!--.*?-->|`[^`\n]+`|\]\([^)\n]*\)", re.MULTILINE | re.DOTALL
 )
 C_PROSE = re.compile(r'/\*.*?\*/|//[^\n]*|"(?:[^"\\\n]|\\.)*"', re.DOTALL)
 MAKE_PROSE = re.compile(r"#[^\n]*")
-#: A string of fewer words is a name or an option.
+#: A string with fewer words is considered a name or an option.
 MESSAGE_WORDS = 3
 
 
 @dataclass(frozen=True)
 class Rule:
-    """Words, and what to write in their place.
+    """Words to avoid, and words to use instead.
 
     Attributes:
-        pattern: Matches any of the words.
-        instead: The words to use.
-        exceptions: Files that may have the words.
+        pattern: A pattern that matches any of the words to avoid.
+        instead: The words to use instead.
+        exceptions: The files that may contain the words.
     """
 
     pattern: re.Pattern[str]
@@ -42,13 +42,13 @@ class Rule:
 
 @dataclass(frozen=True)
 class Finding:
-    """A word in a file.
+    """A word to avoid that was found in a file.
 
     Attributes:
-        path: The file.
-        line: The number of the line, from 1.
-        word: The word as it is written there.
-        instead: The words to use.
+        path: The path of the file.
+        line: The line number, from 1.
+        word: The word as written in the file.
+        instead: The words to use instead.
     """
 
     path: Path
@@ -57,7 +57,7 @@ class Finding:
     instead: str
 
     def __str__(self) -> str:
-        return f"{self.path}:{self.line}: {self.word!r}; instead: {self.instead}"
+        return f"{self.path}:{self.line}: {self.word!r} is not used in this project; instead: {self.instead}"
 
 
 def load(path: Path = RULES) -> tuple[Rule, ...]:
@@ -65,8 +65,8 @@ def load(path: Path = RULES) -> tuple[Rule, ...]:
 
     Raises:
         OSError: The file cannot be read.
-        KeyError: A rule has no words, or nothing to use in their place.
-        re.error: A word is no regular expression.
+        KeyError: A rule lacks `words` or `instead`.
+        re.error: A word is not a valid regular expression.
     """
     entries = tomllib.loads(path.read_text())["rule"]
     return tuple(
@@ -93,11 +93,12 @@ def _python(text: str) -> Iterator[tuple[int, str]]:
 
 
 def passages(path: Path, text: str) -> Iterator[tuple[int, str]]:
-    """Yield the prose of a file: each passage, and the number of its first line.
+    """Yield the passages of prose in a file, each with the number of its first line.
 
     Args:
-        path: Its name says what kind of file it is: Markdown, C, Python or a makefile. Others have no prose.
-        text: Its text.
+        path: The path of the file, whose name determines its type: Markdown, C, Python or a makefile. Other files have
+            no prose.
+        text: The content of the file.
     """
     if path.suffix == ".md":
         yield 1, MARKDOWN_CODE.sub(_blank, text)
@@ -110,10 +111,10 @@ def passages(path: Path, text: str) -> Iterator[tuple[int, str]]:
 
 
 def check(paths: Iterable[Path], rules: Iterable[Rule]) -> Iterator[Finding]:
-    """Yield the words in files that the rules replace.
+    """Yield the words to avoid in files.
 
     Args:
-        paths: The files.
+        paths: The paths of the files.
         rules: The rules.
 
     Raises:
@@ -130,7 +131,7 @@ def check(paths: Iterable[Path], rules: Iterable[Rule]) -> Iterator[Finding]:
 
 
 def main() -> int:
-    """Check the files of the checkout that git knows, print what is found, and return 1 if there is anything."""
+    """Check all files that git tracks, print the findings, and return 1 if there are any."""
     suffixes = ("*.md", "*.py", "*.c", "*.h", "Makefile")
     listed = subprocess.run(
         ["git", "ls-files", "-z", *suffixes], text=True, capture_output=True, check=True

@@ -1,4 +1,4 @@
-"""What is stored says of which format it is: an old file is told apart from a broken one."""
+"""Check the format version of a stored file, to tell an outdated file from a damaged one."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from typing import Any
 
 
 class FormatError(ValueError):
-    """Stored data is of another format."""
+    """Stored data has another format version."""
 
 
 def check_format(data: dict[str, Any], known: int, what: str, *, untouched: str, hint: str) -> None:
-    """See whether data that was read is of the format that is known.
+    """Check the format version of data that was read from a file.
 
     Args:
-        data: What the file has; its "format" says which.
-        known: The format that can be read.
-        what: What it is, to a person.
-        untouched: What is as it was, as a sentence.
+        data: The content of the file, with its format version in "format".
+        known: The format version that the caller can read.
+        what: The name of the file or its content, for the message.
+        untouched: A sentence that says what was not changed.
         hint: What to do next.
 
     Raises:
-        FormatError: It is of another one.
+        FormatError: The data has another format version.
     """
     if data.get("format") != known:
         raise FormatError(

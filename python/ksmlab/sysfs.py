@@ -1,7 +1,7 @@
-"""``/sys/kernel/mm/ksm``: the driver's settings and counters, typed.
+"""Read and write the driver's settings and counters in ``/sys/kernel/mm/ksm``.
 
-The name of the directory is ``ksm``, or ``ksm_dev`` beside the kernel's own KSM; the module
-parameter ``sysfs_dir`` says which. Source: kernel/sysfs.c.
+The directory is called ``ksm_dev`` if in-kernel KSM uses the name ``ksm``. The module parameter ``sysfs_dir`` contains
+the name. Source: kernel/sysfs.c.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SYS = Path("/sys")
 
 
 class Run(IntEnum):
-    """What is written to ``run``."""
+    """The values of ``run``."""
 
     STOP = 0
     SCAN = 1
@@ -32,29 +32,38 @@ class Run(IntEnum):
 
 
 class SysfsError(OSError):
-    """An attribute cannot be read or written; the text says what to do next."""
+    """A file cannot be read or written; the text says what to do next."""
 
 
 class WaitTimeoutError(TimeoutError):
-    """A condition did not come true in time; ``last`` has the values seen last."""
+    """A condition did not become true in time.
+
+    Args:
+        what: The condition, as text.
+        seconds: The time limit, in seconds.
+        last: The values of the counters at the end.
+
+    Attributes:
+        last: The values of the counters at the end.
+    """
 
     def __init__(self, what: str, seconds: float, last: Counters) -> None:
-        """Say what was waited for, for how many seconds, and what was there instead."""
+        """See the class."""
         self.last = last
         super().__init__(
             f"waited {seconds:.1f} s for {what}; last seen: {last}. "
-            "Nothing is changed. Next: see whether run is 1 and full_scans grows; "
-            "if it does, wait longer, else look at the kernel log"
+            "Nothing was changed. Next: check that run is 1 and that full_scans grows. "
+            "If so, wait longer; otherwise see the kernel log"
         )
 
 
 @dataclass(frozen=True)
 class Counters:
-    """All attributes at (nearly) one moment.
+    """The values of the files, which are read one after the other.
 
-    ``pages_*`` count pages, ``sleep`` is in microseconds, ``skipped`` counts pages by the reason
-    why the last full pass left them alone. ``pages_shared`` is what mainline KSM calls
-    ``pages_sharing``: frames saved by merging. ``zero_pages`` are saved as well.
+    ``pages_*`` are numbers of pages, and ``sleep`` is in microseconds. ``skipped`` has, for each reason, the number of
+    pages that the last complete pass did not merge. ``pages_shared`` is the number of frames saved by merging, which
+    mainline KSM calls ``pages_sharing``. ``zero_pages`` are saved in addition.
     """
 
     run: int
@@ -70,7 +79,7 @@ class Counters:
     skipped: dict[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        """Show the values on one line, as in sysfs."""
+        """Return the values on one line, with the names of the files."""
         reasons = " ".join(f"{name}={count}" for name, count in self.skipped.items() if count)
         return (
             f"run={self.run} pages_shared={self.pages_shared} "
@@ -84,15 +93,19 @@ class Counters:
 
 
 class _Counter:
-    """A number that the driver counts: read-only."""
+    """A descriptor for a read-only file with a number.
+
+    Args:
+        doc: The meaning of the number, with its unit.
+    """
 
     def __init__(self, doc: str) -> None:
-        """Take the meaning of the attribute, with its unit."""
+        """See the class."""
         self.__doc__ = doc
         self._name = ""
 
     def __set_name__(self, owner: type, name: str) -> None:
-        """Learn the name of the file, which is that of the Python attribute."""
+        """Set the name of the file, which is that of the Python attribute."""
         self._name = name
 
     @overload
@@ -106,12 +119,12 @@ class _Counter:
         return self if instance is None else instance.read(self._name)
 
     def __set__(self, instance: KsmSysfs, value: Never) -> None:
-        """Refuse: the driver alone counts."""
-        raise AttributeError(f"{self._name} is a counter, which only the driver changes")
+        """Raise an error, since the file is read-only."""
+        raise AttributeError(f"{self._name} cannot be set: it is a counter of the driver")
 
 
 class _Setting(_Counter):
-    """A number that can also be written."""
+    """A descriptor for a file with a number that can be written."""
 
     def __set__(self, instance: KsmSysfs, value: int) -> None:
         """Write the file."""
@@ -119,38 +132,38 @@ class _Setting(_Counter):
 
 
 class KsmSysfs:
-    """The attributes of the driver, as Python attributes."""
+    """The sysfs files of the driver, as Python attributes.
 
-    run = _Setting("0 stop, 1 scan, 2 unmerge everything and stop.")
-    pages_to_scan = _Setting(
-        "Pages that kksmd, and each thread beside it, looks at before it sleeps."
-    )
-    sleep = _Setting("Microseconds that it sleeps between two batches.")
-    max_kernel_pages = _Setting("The most kernel pages there may be; 0 is no limit.")
+    Args:
+        directory: The directory of the files, such as ``/sys/kernel/mm/ksm``.
+    """
+
+    run = _Setting("0: stop scanning; 1: scan; 2: stop scanning and unmerge all pages.")
+    pages_to_scan = _Setting("The pages that each scanner thread examines before it sleeps.")
+    sleep = _Setting("The microseconds for which a scanner thread sleeps between two batches.")
+    max_kernel_pages = _Setting("The maximum number of kernel pages; 0 for no limit.")
     max_page_sharing = _Setting(
-        "The most mappings of one kernel page, from 2 to 511. It applies to later merges."
+        "The maximum number of mappings of one kernel page, from 2 to 511. It applies to later merges."
     )
-    threads = _Setting("Threads that scan, from 1 to 16.")
+    threads = _Setting("The number of scanner threads, from 1 to 16.")
     pages_shared = _Counter(
-        "Mappings beyond the first of each kernel page: the frames saved. "
-        "Mainline KSM calls this pages_sharing."
+        "The number of frames saved: the mappings of kernel pages, except the first of each. "
+        "Mainline KSM calls it pages_sharing."
     )
     kernel_pages_allocated = _Counter(
-        "Kernel pages in use. Mainline KSM calls their number pages_shared."
+        "The number of kernel pages in use. Mainline KSM calls it pages_shared."
     )
     zero_pages = _Counter(
-        "Pages that the zero page replaced when a scanner split a huge page: frames saved "
-        "that pages_shared does not count."
+        "The number of pages that the zero page has replaced when a scanner split a huge page. "
+        "These frames are saved in addition to pages_shared."
     )
-    full_scans = _Counter("Passes over all regions that are complete.")
-    pages_volatile = _Counter("Pages of the last full pass whose content had changed.")
+    full_scans = _Counter("The number of complete passes over all regions.")
+    pages_volatile = _Counter(
+        "The number of pages whose content had changed when the last complete pass examined them."
+    )
 
     def __init__(self, directory: Path) -> None:
-        """Use the attributes of a directory.
-
-        Args:
-            directory: where they are, such as ``/sys/kernel/mm/ksm``.
-        """
+        """See the class."""
         self.directory = directory
 
     @classmethod
@@ -158,10 +171,10 @@ class KsmSysfs:
         """Find the directory of the loaded driver.
 
         Args:
-            sys: where sysfs is mounted.
+            sys: The mount point of sysfs.
 
         Raises:
-            SysfsError: the module is not loaded, or its directory is not there.
+            SysfsError: The module is not loaded, or its directory does not exist.
         """
         parameter = sys / "module/ksm/parameters/sysfs_dir"
         try:
@@ -169,23 +182,26 @@ class KsmSysfs:
         except FileNotFoundError as error:
             raise SysfsError(
                 errno.ENOENT,
-                f"{parameter} is not there, so the ksm module is not loaded. "
-                "Nothing is changed. Next: insmod ksm.ko",
+                f"the driver is not loaded: {parameter} does not exist. "
+                "Nothing was changed. Next: load the module with insmod ksm.ko",
             ) from error
         directory = sys / "kernel/mm" / name
         if not name or not directory.is_dir():
             raise SysfsError(
                 errno.ENOENT,
-                f"the module names {directory}, which is not there. Nothing is changed. "
-                "Next: load the module again, and look at the kernel log",
+                f"the driver's directory {directory} does not exist. Nothing was changed. "
+                "Next: reload the module, and see the kernel log",
             )
         return cls(directory)
 
     def read(self, name: str) -> int:
-        """Return the value of one attribute, such as ``skipped/pinned``.
+        """Return the number in a file.
+
+        Args:
+            name: The path of the file in the directory, such as ``skipped/pinned``.
 
         Raises:
-            SysfsError: it cannot be read, or holds no number.
+            SysfsError: The file cannot be read, or does not contain a number.
         """
         path = self.directory / name
         try:
@@ -193,20 +209,24 @@ class KsmSysfs:
         except OSError as error:
             raise SysfsError(
                 error.errno,
-                f"cannot read {path}: {error.strerror}. Next: see that the module is loaded",
+                f"cannot read {path}: {error.strerror}. Next: check that the module is loaded",
             ) from error
         except ValueError as error:
-            raise SysfsError(errno.EINVAL, f"{path} holds no number: {error}") from error
+            raise SysfsError(errno.EINVAL, f"{path} does not contain a number: {error}") from error
 
     def write(self, name: str, value: int | str) -> None:
-        """Write one attribute; a string goes to the kernel as it is.
+        """Write a value to a file.
+
+        Args:
+            name: The path of the file in the directory.
+            value: A number, or a string to write without changes.
 
         Raises:
-            SysfsError: the kernel refused the value; the attribute keeps its old one.
+            SysfsError: The kernel refused the value. The file keeps its old value.
         """
         path = self.directory / name
         try:
-            # As a shell does it, but a missing attribute stays missing.
+            # Use the flags of a shell's redirection, except O_CREAT.
             fd = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
             try:
                 os.write(fd, str(value).encode())
@@ -215,12 +235,12 @@ class KsmSysfs:
         except OSError as error:
             raise SysfsError(
                 error.errno,
-                f"cannot write {value!r} to {path}: {error.strerror}. The attribute keeps its "
-                "value. Next: give a number in range, as root",
+                f"cannot write {value!r} to {path}: {error.strerror}. The file keeps its old "
+                "value. Next: write a valid number, as root",
             ) from error
 
     def skipped(self) -> dict[str, int]:
-        """Return how many pages the last full pass left alone, by reason."""
+        """Return the numbers of pages that the last complete pass did not merge, by reason."""
         directory = self.directory / "skipped"
         if not directory.is_dir():
             return {}
@@ -229,7 +249,7 @@ class KsmSysfs:
         }
 
     def counters(self) -> Counters:
-        """Read every attribute."""
+        """Read all files."""
         return Counters(
             run=self.run,
             pages_to_scan=self.pages_to_scan,
@@ -254,13 +274,13 @@ class KsmSysfs:
         """Poll until a condition holds.
 
         Args:
-            condition: is called with this object.
-            deadline: seconds from now, on an ordinary CPU.
-            what: what is waited for, for the error.
-            interval: seconds between two looks.
+            condition: A function that is called with this object.
+            deadline: The time limit in seconds for an ordinary machine; `patience.patient` adapts it to slower ones.
+            what: The condition as text, for an error message.
+            interval: The seconds between two calls of the function.
 
         Raises:
-            WaitTimeoutError: the condition does not hold at the deadline.
+            WaitTimeoutError: The condition does not hold at the end of the time limit.
         """
         deadline = patient(deadline)
         end = time.monotonic() + deadline
@@ -270,27 +290,27 @@ class KsmSysfs:
             time.sleep(interval)
 
     def wait_full_scans(self, count: int = 1, deadline: float = 60.0) -> None:
-        """Wait until whole passes have begun and ended after this call.
+        """Wait for complete passes that begin after this call.
 
-        The pass under way may be past the page of interest, so it does not count.
+        The current pass does not count, since it may already have examined the page of interest.
 
         Args:
-            count: passes.
-            deadline: seconds from now, on an ordinary CPU.
+            count: The number of passes.
+            deadline: The time limit in seconds for an ordinary machine, see `wait_until`.
 
         Raises:
-            WaitTimeoutError: fewer passes were complete at the deadline.
+            WaitTimeoutError: Fewer passes were complete at the end of the time limit.
         """
         target = self.full_scans + count + 1
         self.wait_until(lambda s: s.full_scans >= target, deadline, f"full_scans to be {target}")
 
     @contextmanager
     def settings(self, **values: int) -> Iterator[Self]:
-        """Write settings, and put the old ones back at the end.
+        """Change settings during the block, and restore the old values afterwards.
 
         Args:
-            values: ``pages_to_scan=500, sleep=1000``, and so on; ``run`` is written last on the
-                way in and first on the way out.
+            values: The settings, such as ``pages_to_scan=500, sleep=1000``. ``run`` is written last, and restored
+                first.
         """
         order = sorted(values, key=lambda name: name == "run")
         old = {name: self.read(name) for name in order}

@@ -1,4 +1,4 @@
-"""Debian's chromium without a window, and what the tests ask of a page in it."""
+"""Show pages in a headless chromium, for tests."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-#: Seconds for a page to load; a busy host takes its time.
+#: The most seconds for a page to load, on a busy host.
 DEADLINE = 240
 
-#: What the contrast of a text and what is behind it comes to, for every text of the page that shows.
+#: Returns the contrast of each visible text with its background, and the beginning of the text.
 CONTRASTS = """
 const light = (colour) => {
   const parts = colour.match(/[\\d.]+/g).slice(0, 3).map((one) => one / 255)
@@ -45,7 +45,7 @@ for (let node = walker.nextNode(); node; node = walker.nextNode()) {
 return found;
 """
 
-#: Texts of an SVG file that reach beyond its edges.
+#: Returns the texts of an SVG file that extend beyond its edges.
 OUTSIDE = """
 const sheet = document.documentElement.viewBox.baseVal;
 return [...document.querySelectorAll("text")].filter((text) => {
@@ -57,16 +57,27 @@ return [...document.querySelectorAll("text")].filter((text) => {
 
 
 class Browser:
-    """A browser with one page."""
+    """A browser with one page.
+
+    Args:
+        driver: The driver of the browser.
+    """
 
     def __init__(self, driver: webdriver.Chrome) -> None:
-        """Use a driver."""
+        """See the class."""
         self.driver = driver
 
     def show(
         self, path: Path, *, width: int = 1100, height: int = 900, scheme: str = "light"
     ) -> None:
-        """Open a file as a person does, on a screen of some size, by day or by night ("light", "dark")."""
+        """Open a file.
+
+        Args:
+            path: The file.
+            width: The width of the screen, in pixels.
+            height: The height of the screen, in pixels.
+            scheme: The colour scheme: "light" or "dark".
+        """
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         feature = {"name": "prefers-color-scheme", "value": scheme}
@@ -74,11 +85,11 @@ class Browser:
         self.driver.get(path.resolve().as_uri())
 
     def js(self, script: str, *arguments: object) -> Any:
-        """Run a function's body in the page, and return what it returns."""
+        """Run JavaScript as the body of a function in the page, and return its return value."""
         return self.driver.execute_script(script, *arguments)
 
     def log(self) -> list[str]:
-        """Return what the console has said since the last call."""
+        """Return the messages on the browser's console since the last call."""
         return [entry["message"] for entry in self.driver.get_log("browser")]
 
 
@@ -90,7 +101,7 @@ def browser() -> Iterator[Browser]:
     for argument in ("--headless=new", "--disable-gpu", "--disable-dev-shm-usage"):
         options.add_argument(argument)
     if os.geteuid() == 0:
-        # Its sandbox refuses to run as root, and the only page is our own.
+        # The sandbox does not work as root. It is not needed, since all pages are from this project.
         options.add_argument("--no-sandbox")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     service = Service(shutil.which("chromedriver") or "chromedriver")

@@ -1,4 +1,4 @@
-"""What the tests of the VM harness share: a kernel and an accelerator."""
+"""Fixtures for the tests of the VM harness: a kernel and an accelerator."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="append",
         default=[],
         metavar="KERNEL",
-        help="this kernel has been built: a test of it that would be skipped for want of it fails",
+        help="require that this kernel has been built: its tests fail instead of being skipped",
     )
 
 

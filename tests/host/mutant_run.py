@@ -1,7 +1,7 @@
-"""Run the mutants, and say which test has caught each: ``make mutants``.
+"""Build the driver with each deliberate bug, and check that the tests detect it: ``make mutants``.
 
-A mutant is caught when the test that is named for it fails, and fails in the way that is meant.
-Before them, the same tests have to pass on the driver as it is: the control.
+A driver with a bug is called a mutant. It is caught if the test that is named for it fails, and its output matches the
+expected sign. As a control, the same tests must pass with the unmodified driver.
 """
 
 from __future__ import annotations
@@ -31,29 +31,29 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 FAILED_TEST = re.compile(r"^(?:FAILED|ERROR|LOST) (tests/vm/\S+\.py(?:::\S+)?)")
-#: The driver as it is, tried with everything that the mutants are tried with.
+#: The name of the control, which runs the tests of all mutants with the unmodified driver.
 CONTROL = "the driver as it is"
 #: A regular expression that matches nothing.
 NEVER = r"(?!)"
 LINES_SHOWN = 40
 SIGN_SHOWN = 90
-#: Of the tables, where the output is no terminal.
+#: The width of tables if the output is not a terminal.
 WIDTH = 160
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One mutant on one kernel.
+    """The result of one mutant on one kernel.
 
     Attributes:
-        mutant: its name, or CONTROL.
-        kernel: the name of the kernel.
-        test: the test that was to fail; empty for the control.
-        failed: the tests that failed.
-        status: pytest's exit status.
-        sign: the line that shows the failure that is meant; empty if there is none.
-        lines: all that was said.
-        seconds: how long it took.
+        mutant: The name of the mutant, or CONTROL.
+        kernel: The name of the kernel.
+        test: The test that must fail; empty for the control.
+        failed: The tests that failed.
+        status: The exit status of pytest.
+        sign: The line of output that matches the expected sign; empty if there is none.
+        lines: All lines of output.
+        seconds: The duration in seconds.
     """
 
     mutant: str
@@ -70,16 +70,16 @@ class Trial:
         cls, mutant: str, kernel: str, test: str, sign: str, status: int, lines: Sequence[str],
         seconds: float,
     ) -> Trial:  # fmt: skip
-        """Read pytest's lines.
+        """Return the result of a run of pytest.
 
         Args:
-            mutant: its name.
-            kernel: the name of the kernel.
-            test: the test that was to fail; empty for the control.
-            sign: a regular expression: the failure that is meant.
-            status: pytest's exit status.
-            lines: all that was said.
-            seconds: how long it took.
+            mutant: The name of the mutant.
+            kernel: The name of the kernel.
+            test: The test that must fail; empty for the control.
+            sign: A regular expression for the expected sign.
+            status: The exit status of pytest.
+            lines: All lines of output.
+            seconds: The duration in seconds.
         """
         failed = dict.fromkeys(found[1] for line in lines if (found := FAILED_TEST.match(line)))
         signs = [line.strip() for line in lines if status and re.search(sign, line)]
@@ -88,26 +88,26 @@ class Trial:
 
     @property
     def by(self) -> str:
-        """The failed test that is the one meant; empty if there is none."""
+        """The failed test that is the expected one; empty if there is none."""
         return next((name for name in self.failed if name.partition("[")[0] == self.test), "")
 
     @property
     def good(self) -> bool:
-        """Whether the mutant was caught as it should be; or the control passed."""
+        """Whether the mutant was caught as expected, or the control passed."""
         if self.mutant == CONTROL:
             return self.status == 0
         return bool(self.by and self.sign)
 
     @property
     def verdict(self) -> str:
-        """A word or two."""
+        """The result in a word or two."""
         if self.mutant == CONTROL:
             return "passed" if self.good else "FAILED"
         if self.good:
             return "caught"
         if self.failed:
             return "NOT AS MEANT"
-        # Another status than 0 and 1 is pytest's own trouble; so is a failure that is no test's.
+        # pytest itself failed, and not a test, if no test failed and the status is not 0.
         return "SURVIVED" if self.status == 0 else "NOT RUN"
 
 
@@ -117,19 +117,19 @@ def run(
     """Build a driver and run VM tests with it.
 
     Args:
-        source: the driver's source, only read.
-        tests: as pytest takes them.
-        boot_args: more arguments for the kernel.
-        kernel_name: where.
-        directory: for the build.
+        source: The directory of the driver's sources, which are only read.
+        tests: The tests, as arguments of pytest.
+        boot_args: More arguments for the kernel's command line.
+        kernel_name: The name of the kernel.
+        directory: The directory to build in.
 
     Returns:
-        pytest's exit status and all lines.
+        The exit status of pytest, and all lines of its output.
     """
     argv = [sys.executable, "-m", "pytest", "-x", "--tb=short", "-p", "no:cacheprovider", *tests]
     argv += ["--kernel", kernel_name, "-o", f"vm_modules={source}", "-o", f"vm_build={directory}"]
     argv += [f"--vm-boot={argument}" for argument in boot_args]
-    # What another pytest has told its own children is not for this one.
+    # Remove the variables that an outer pytest has set.
     env = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
     done = subprocess.run(
         argv, cwd=CHECKOUT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -139,7 +139,7 @@ def run(
 
 
 def control(kernel: str, mutants: Sequence[Mutant], directory: Path) -> Trial:
-    """Run the tests of all mutants of one kernel with the driver as it is."""
+    """Run the tests of all mutants of one kernel with the unmodified driver."""
     here = [mutant for mutant in mutants if kernel in mutant.kernels]
     tests = sorted({mutant.test for mutant in here})
     boot_args = sorted({argument for mutant in here for argument in mutant.boot_args})
@@ -153,9 +153,9 @@ def trial(mutant: Mutant, kernel: str, directory: Path) -> Trial:
     """Run one mutant on one kernel.
 
     Args:
-        mutant: the bug.
-        kernel: the kernel's name.
-        directory: an empty one, for the copy of the source and the build.
+        mutant: The mutant.
+        kernel: The name of the kernel.
+        directory: An empty directory for the copy of the sources and the build.
     """
     start = time.monotonic()
     directory.mkdir(parents=True, exist_ok=True)
@@ -166,7 +166,7 @@ def trial(mutant: Mutant, kernel: str, directory: Path) -> Trial:
 
 
 def table(trials: Sequence[Trial]) -> Table:
-    """Show what became of each."""
+    """Return a table of the results."""
     shown = Table("mutant", "kernel", "verdict", "by", "as seen in", "s")
     for column, wrapped in zip(
         shown.columns, (False, False, False, True, True, False), strict=True
@@ -184,7 +184,7 @@ def table(trials: Sequence[Trial]) -> Table:
 
 
 def keep(done: Trial, directory: Path) -> Path:
-    """Write all that was said in a trial to a file, and say where."""
+    """Write the output of a trial to a file, and return its path."""
     directory.mkdir(parents=True, exist_ok=True)
     name = re.sub(r"\W+", "-", done.mutant).strip("-")
     path = directory / f"{name}.{done.kernel}.log"
@@ -195,19 +195,27 @@ def keep(done: Trial, directory: Path) -> Path:
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="make mutants", description=__doc__)
-    parser.add_argument("words", nargs="*", help="only mutants whose names have one of these words")
-    parser.add_argument("--kernel", action="append", help="only there; may be repeated")
-    parser.add_argument("--no-control", action="store_true", help="without the control")
-    parser.add_argument("--jobs", type=int, default=2, help="how many VMs side by side")
-    parser.add_argument("--list", action="store_true", help="list them, and run none")
+    parser.add_argument(
+        "words", nargs="*", help="run only mutants whose names contain one of these words"
+    )
+    parser.add_argument(
+        "--kernel", action="append", help="run only on this kernel; may be repeated"
+    )
+    parser.add_argument("--no-control", action="store_true", help="do not run the control")
+    parser.add_argument(
+        "--jobs", type=int, default=2, help="the number of VMs that run in parallel"
+    )
+    parser.add_argument(
+        "--list", action="store_true", help="list the mutants instead of running them"
+    )
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the mutants that are asked for.
+    """Run the mutants that the arguments select.
 
     Returns:
-        0 if each was caught by the test that is named for it.
+        0 if each was caught as expected and the control passed, 1 if not, 2 if no mutant was selected.
     """
     options = arguments(argv)
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
@@ -221,7 +229,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         kernels = Lab(Progress()).store.available(kernels)
     pairs = [(mutant, name) for mutant in chosen for name in mutant.kernels if name in kernels]
     if not pairs:
-        console.print("no mutant is meant; --list lists them")
+        console.print("No mutant matches the arguments. --list lists all mutants.")
         return 2
     if options.list:
         for mutant, name in pairs:
@@ -243,7 +251,7 @@ def run_all(
     chosen: Sequence[Mutant], pairs: Sequence[tuple[Mutant, str]], kernels: Sequence[str],
     place: Path, options: argparse.Namespace, console: Console,
 ) -> list[Trial]:  # fmt: skip
-    """Run the control and the mutants, and say of each how it ended as soon as it has."""
+    """Run the control and the mutants, and print each result when it is known."""
     printing = threading.Lock()
 
     def told(work: Callable[[], Trial]) -> Trial:

@@ -1,6 +1,6 @@
-"""Deliberate bugs: edits of the driver's source, and for each the VM test that must catch it.
+"""Deliberate bugs: edits of the driver's sources, each with the VM test that must detect it.
 
-A mutant is built from a copy of kernel/, so the checkout stays as it is. mutant_run.py runs them.
+A driver with such a bug, called a mutant, is built from a copy of kernel/. mutant_run.py runs the mutants.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: Where a mutant is run, unless it says otherwise.
+#: The default kernels of a mutant.
 STOCK = ("debian-6.1", "debian-6.12")
-#: Instead of freeing the pages that were replaced: fill them with zeros, and never free them.
+#: Code that fills replaced pages with zeros, and never frees them.
 KEEP_FRAMES = """
 	for (i = 0; i < nr; i++) {
 		if (ksm_mapcount(pages[i]))
@@ -26,12 +26,12 @@ KEEP_FRAMES = """
 
 @dataclass(frozen=True)
 class Edit:
-    """One place in one file.
+    """A replacement of text in a file.
 
     Attributes:
-        file: the file's name in kernel/.
-        old: what stands there, exactly once.
-        new: what the mutant has in its place.
+        file: The name of the file in kernel/.
+        old: The text to replace, which occurs exactly once.
+        new: The text of the mutant.
     """
 
     file: str
@@ -41,16 +41,16 @@ class Edit:
 
 @dataclass(frozen=True)
 class Mutant:
-    """A bug.
+    """A deliberate bug.
 
     Attributes:
-        name: for people.
-        edits: what makes it.
-        test: which test must catch it, as pytest names it, without parameters.
-        sign: a regular expression that the test's output must match, and its source must not: the
-            failure that is meant.
-        boot_args: kernel arguments that make its effect certain.
-        kernels: where it must be caught.
+        name: The name of the bug.
+        edits: The edits of the driver's sources.
+        test: The test that must fail, as a node ID of pytest without parameters.
+        sign: A regular expression for the expected failure. The output of the test must match it; the source of the
+            test must not.
+        boot_args: More arguments for the kernel's command line, which make the effect of the bug certain.
+        kernels: The kernels on which the bug must be detected.
     """
 
     name: str
@@ -290,15 +290,15 @@ MUTANTS = (
 
 
 def make(mutant: Mutant, source: Path, target: Path) -> None:
-    """Copy the driver's source and put the bug in.
+    """Copy the driver's sources, and put the bug into the copy.
 
     Args:
-        mutant: the bug.
-        source: kernel/ of the checkout.
-        target: where the copy goes.
+        mutant: The bug.
+        source: The directory kernel/ of the checkout.
+        target: The directory to create.
 
     Raises:
-        ValueError: an edit does not fit the source any more.
+        ValueError: An edit does not match the sources any more.
     """
     shutil.copytree(source, target)
     for edit in mutant.edits:
@@ -306,7 +306,7 @@ def make(mutant: Mutant, source: Path, target: Path) -> None:
         text = path.read_text()
         if text.count(edit.old) != 1:
             raise ValueError(
-                f"mutant {mutant.name!r}: {edit.old!r} stands {text.count(edit.old)} times in "
-                f"{edit.file}, not once. Next: bring tests/host/mutants.py up to date"
+                f"the mutant {mutant.name!r} cannot be made: {edit.file} contains {edit.old!r} "
+                f"{text.count(edit.old)} times instead of once. Next: adapt tests/host/mutants.py"
             )
         path.write_text(text.replace(edit.old, edit.new))

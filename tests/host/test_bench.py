@@ -1,4 +1,4 @@
-"""The benchmark for real, as small as it can be: two workloads, once, in a VM that is booted for it."""
+"""Run a very small benchmark in a VM: two workloads, once."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ COUNTED = replace(
     npages=2 * NPAGES,
     factors=(),
     runs=3,
-    # A timer interrupt costs as much as a twentieth of a steady pass: measure many passes and many interrupts.
+    # A timer interrupt costs 5% of a steady pass, so measure many passes with many interrupts.
     steady_ns=30_000_000,
     limit=False,
     counted=True,
@@ -64,7 +64,7 @@ def results(how: Accel) -> Results:
 
 @pytest.fixture(scope="module")
 def counted(how: Accel) -> tuple[Summary, Summary]:
-    """The same twice, in a VM each."""
+    """The summaries of two identical runs, each in its own VM."""
     one, other = (Summary(measured(COUNTED, how).samples) for _ in range(2))
     return one, other
 
@@ -132,7 +132,7 @@ def test_how_an_engine_is_set_is_in_its_sample(results: Results) -> None:
 
 
 def test_the_kernels_own_metadata_has_a_size(results: Results) -> None:
-    # 64 bytes for each page, and as many for each of the stable nodes, of which there is one for two.
+    # 64 bytes for each page, and 64 bytes for each stable node; two pages share a stable node.
     per_page = of(results, "each_twice", IN_KERNEL, 2).figures["metadata_per_page"]
     assert per_page == pytest.approx(96, rel=0.1)
 
@@ -154,7 +154,7 @@ def test_a_report_comes_of_it(results: Results, tmp_path: Path) -> None:
 
 
 def test_counted_figures_are_the_same_twice(counted: tuple[Summary, Summary]) -> None:
-    """Or the check would fail by chance."""
+    """Otherwise `ksmlab bench --check` would fail at random."""
     one, other = counted
     for place, spread in one.places():
         if place.metric in baseline.COMPARED:
@@ -165,7 +165,7 @@ def test_counted_figures_are_the_same_twice(counted: tuple[Summary, Summary]) ->
 def test_where_instructions_are_counted_no_sample_has_the_last_line(
     counted: tuple[Summary, Summary],
 ) -> None:
-    """Pages that differ there alone are read whole, which takes several times as long as a sample."""
+    """Pages that differ only in the last line must be read completely, which takes several times as long."""
     whole, sample = (
         counted[0].median(KERNEL, workload, HASH, "full_pass_ns")
         for workload in ("common_prefix", "unique_random")

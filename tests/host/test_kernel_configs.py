@@ -1,6 +1,6 @@
-"""Every option that a fragment wants is in the kernel that was built; of those that are built on this host.
+"""Check that the kernels that were built on this host have all options of their fragments.
 
-Once they are, `--built NAME` has what is skipped for want of that kernel fail.
+Tests of kernels that were not built are skipped; with `--built NAME`, they fail instead.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ksmlab.vm.kernels import Kernel
 
 LAB = Lab(Progress())
-#: What the kernel keeps of its configuration, between these marks (kernel/configs.c).
+#: The marks around the compressed configuration in a kernel image (kernel/configs.c).
 IN_IMAGE = re.compile(rb"IKCFG_ST(.*?)IKCFG_ED", re.DOTALL)
 
 
@@ -41,7 +41,7 @@ def test_every_wanted_option_survived(kernel: Kernel) -> None:
 
 
 def test_the_configuration_is_that_of_the_image(kernel: Kernel) -> None:
-    """What /proc/config.gz says in the guest is what the file beside the image says."""
+    """Compare /proc/config.gz in the guest with the configuration file of the cache entry."""
     found = IN_IMAGE.search(kernel.vmlinux.read_bytes())
     assert found
     text = gzip.decompress(found[1]).decode()
@@ -54,7 +54,7 @@ def test_modules_of_it_have_their_lines(kernel: Kernel) -> None:
 
 
 def test_what_the_guest_needs_to_boot_is_built_in(kernel: Kernel) -> None:
-    """No module is loaded before there is a root file system, so there is no initramfs."""
+    """The kernel needs no modules to mount the root file system, so there is no initramfs."""
     builtin = (kernel.modules_dir / "modules.builtin").read_text()
     for name in ("9p", "9pnet_virtio", "virtio_pci", "virtio_console", "overlay", "kvm-amd"):
         assert f"/{name}.ko" in builtin, name

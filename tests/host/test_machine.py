@@ -1,4 +1,4 @@
-"""The VM harness, driven from the host: each way in which a VM can end is its own error, and nothing is left behind."""
+"""Test the VM harness on the host: each way in which a VM can end has its own error, and leaves no processes."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ SMALL = MachineConfig(memory="1G", cwd=CHECKOUT)
 
 @pytest.fixture(scope="module")
 def vm(kernel: Kernel, how: Accel) -> Iterator[Machine]:
-    """One VM for all tests that leave it alive; the last of this file ends it."""
+    """A VM for all tests that do not end it."""
     with Machine(kernel, SMALL, accel=how) as machine:
         yield machine
 
 
 def slow(machine: Machine) -> float:
-    """How many times as long as on hardware things may take in a VM."""
+    """Return the factor by which a VM is slower than one with KVM."""
     return machine.config.deadlines.command / Deadlines().command
 
 
@@ -71,7 +71,7 @@ def test_output_is_live(vm: Machine) -> None:
 def test_the_guest_sees_the_checkout_and_cannot_write_to_it(vm: Machine) -> None:
     text = (CHECKOUT / "pyproject.toml").read_text()
     assert vm.run(["cat", "pyproject.toml"]).output == text
-    # Where the guest has a layer in memory over the host's files, as over /tmp, both seem to work.
+    # A write to a directory with an overlay in memory, such as /tmp, succeeds in the guest.
     vm.run(["sh", "-c", "echo x > made-in-the-guest; echo x >> pyproject.toml"])
     assert not (CHECKOUT / "made-in-the-guest").exists()
     assert (CHECKOUT / "pyproject.toml").read_text() == text
@@ -84,7 +84,7 @@ def test_the_kernels_log_comes_by_itself(vm: Machine) -> None:
 
 
 def test_a_machine_boots_once(vm: Machine) -> None:
-    with pytest.raises(VmError, match="booted already"):
+    with pytest.raises(VmError, match="already booted a VM"):
         vm.__enter__()
 
 
@@ -134,7 +134,7 @@ def test_what_takes_too_long(
     assert gone(machine.pid)
 
 
-# Started in the background by a shell, Python would leave SIGINT ignored, as it was.
+# A shell sets SIGINT to ignored for background processes, and Python would not change that.
 BOOT_AND_WAIT = """
 import signal
 import sys
@@ -158,7 +158,7 @@ with machine:
         (signal.SIGINT, ()),
         (signal.SIGTERM, ()),
         (signal.SIGKILL, ()),
-        # A parent that ignores SIGHUP passes this on to the processes that it starts.
+        # A parent that ignores SIGHUP passes that on to its child processes.
         (signal.SIGKILL, ("nohup",)),
     ],
 )
@@ -175,7 +175,7 @@ def test_vm_ends_with_the_process_that_booted_it(
     )
     assert process.stdout is not None
     try:
-        # The first line of the kernel's log comes early in the boot: that is soon enough for this.
+        # Wait for the first line of the kernel's log, which is printed early in the boot.
         assert select.select([process.stdout], [], [], 120)[0]
         leader = int(process.stdout.readline())
         assert any(name.startswith("qemu") for name in group(leader).values())

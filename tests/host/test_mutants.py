@@ -1,6 +1,6 @@
-"""The VM tests can fail: a deliberate bug is caught by the tests that are about it.
+"""Test that the VM tests detect a deliberate bug.
 
-One of them here, on one kernel; ``make mutants`` has them all, on every kernel.
+This tests one mutant on one kernel. ``make mutants`` tests all of them on all kernels.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def test_each_names_a_test_and_a_failure_that_no_other_looks_like(mutant: Mutant
         if isinstance(node, ast.FunctionDef)
     }
     assert name in functions
-    # A traceback shows lines of it and of what it calls, whatever has failed there.
+    # A traceback shows lines of the test and of the functions that it calls, for any failure.
     for function, text in functions.items():
         if function == name or not function.startswith("test_"):
             assert not re.search(mutant.sign, text), function
@@ -57,7 +57,7 @@ def test_the_run_fails_when_one_survives(
     survivor: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    """The trials are pretended ones; what is made of them is not."""
+    """Evaluate trials that did not really run."""
 
     def control(kernel: str, mutants: Sequence[Mutant], directory: Path) -> Trial:
         return Trial.of(CONTROL, kernel, "", NEVER, 0, [], 1.0)

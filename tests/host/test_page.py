@@ -1,4 +1,4 @@
-"""The demonstration's page, and everything that is drawn, in a real browser: from the data of a real run."""
+"""Test the HTML page of the demonstration, and the drawings, in a real browser, with the data of a real run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 DATA = CHECKOUT / "tests/unit/data/demo-run.json"
 IMAGES = CHECKOUT / "docs/images"
 SCHEMES = ("light", "dark")
-#: Of the narrowest phones that are in use.
+#: The widths of the narrowest phones in use, in pixels.
 PHONE = 360
 SHOWN = """
 return [...document.querySelectorAll("#list tbody tr")].filter((row) => !row.hidden).map((row) => row.innerText)
@@ -149,7 +149,7 @@ def test_everything_that_can_be_used_can_be_reached_by_tab(opened: Browser) -> N
         now.send_keys(Keys.TAB)
     names = list(seen.values())
     assert {"search", "who", "button", "summary", "input"} <= set(names)
-    # One square of each picture; the arrow keys go on from there.
+    # Only one square of each picture can be reached by Tab; the arrow keys move to the others.
     assert names.count("g") == 3
 
 
@@ -186,7 +186,7 @@ def test_text_of_a_drawing_stays_on_it(screen: Browser, name: str) -> None:
 
 
 def test_a_recording_plays_and_can_be_read(screen: Browser) -> None:
-    """The words are drawn by reference, which style sheets do not simply reach."""
+    """The text is drawn by reference (<use>), to which style sheets do not apply directly."""
     inks = set()
     for scheme in SCHEMES:
         screen.log()

@@ -1,20 +1,24 @@
-"""The documentation in a real browser: every page, on a phone and on a desk, by day and by night."""
+"""Test the pages of the documentation in a real browser, with narrow and wide screens and both colour schemes."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import pytest
-from browser import CONTRASTS, Browser, browser
+from browser import CONTRASTS, DEADLINE, Browser, browser
 from harness import CHECKOUT
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-#: Of a phone, and of a window on a desk.
+#: The widths of a phone and of a desktop window, in pixels.
 WIDTHS = (360, 1280)
 SCHEMES = ("light", "dark")
 #: A page of each kind.
@@ -33,6 +37,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return out / "html"
+
+
+def lesson(site: Path, name: str) -> Path:
+    """Return the page of a lesson, whatever its number is."""
+    (page,) = site.glob(f"lessons/*-{name}.html")
+    return page
 
 
 @pytest.fixture(scope="module")
@@ -66,18 +76,14 @@ def test_the_text_can_be_read(screen: Browser, site: Path, scheme: str) -> None:
         assert [text for text in texts if text[0] < 4.5] == [], page
 
 
-def dark(screen: Browser) -> bool:
-    """Return whether the drawing of the page is dark, as a picture of the screen shows it."""
-    image = screen.driver.find_element("css selector", "article img").screenshot_as_base64
-    # Averaged to one pixel by the browser; this page has no other way to the pixels of an image.
-    level = screen.driver.execute_async_script(
-        "const done = arguments[1], image = new Image();"
-        "image.onload = () => { const c = document.createElement('canvas').getContext('2d');"
-        "c.drawImage(image, 0, 0, 1, 1); done(c.getImageData(0, 0, 1, 1).data[1]); };"
-        "image.src = 'data:image/png;base64,' + arguments[0];",
-        image,
+def forms(screen: Browser) -> set[str]:
+    """Return which forms of its drawings the page shows: "light", "dark" or both."""
+    return set(
+        screen.js(
+            "return [...document.querySelectorAll('article img')].filter((one) => one.checkVisibility())"
+            ".map((one) => one.src.match(/-(light|dark)[.]svg$/)[1])"
+        )
     )
-    return bool(level < 128)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -86,7 +92,7 @@ def test_a_drawing_follows_the_switch_of_the_page(screen: Browser, site: Path, s
         screen.show(site / DRAWN, scheme=scheme)
         screen.js("localStorage.setItem('theme', arguments[0])", chosen)
         screen.show(site / DRAWN, scheme=scheme)
-        assert dark(screen) == ((scheme if chosen == "auto" else chosen) == "dark"), chosen
+        assert forms(screen) == {scheme if chosen == "auto" else chosen}, chosen
     screen.js("localStorage.clear()")
 
 
@@ -95,7 +101,7 @@ def test_a_drawing_fits_a_phone_and_has_its_words_as_alternative_text(
 ) -> None:
     screen.show(site / DRAWN, width=WIDTHS[0])
     width, text = screen.js(
-        "const e = document.querySelector('article img'); return [e.clientWidth, e.alt]"
+        "const e = document.querySelector('article img.only-light'); return [e.clientWidth, e.alt]"
     )
     assert 300 < width <= WIDTHS[0]
     assert len(text) > 100
@@ -113,3 +119,122 @@ def test_what_is_said_of_a_name_stands_below_it_on_a_phone(screen: Browser, site
             )
         )
     assert places == [[True, False], [False, True]]
+
+
+def test_stepper_shows_one_step_more_for_each_press(screen: Browser, site: Path) -> None:
+    screen.show(lesson(site, "page-wrprotect"), width=WIDTHS[1])
+    state = """
+        const seen = [...document.querySelectorAll("table.stepper tbody tr")]
+          .filter((row) => getComputedStyle(row).visibility === "visible").length;
+        return [seen, document.querySelector(".stepper-said").textContent.slice(0, 7)]"""
+    assert screen.js(state) == [1, ""]
+    frame = screen.driver.find_element("css selector", ".stepper-frame")
+    back, more, everything = frame.find_elements("css selector", "button")
+    frame.send_keys(Keys.ARROW_RIGHT)
+    # Not by the pointer: the page still scrolls, and its buttons move.
+    press = "arguments[0].click()"
+    screen.js(press, more)
+    assert screen.js(state) == [3, "step: 3"]
+    screen.js(press, back)
+    assert screen.js(state) == [2, "step: 2"]
+    screen.js(press, everything)
+    assert screen.js(state) == [6, "All 6 s"]
+    assert frame.text.startswith("Back\nNext\nStep by step\nAll 6 steps")
+
+
+@pytest.mark.parametrize("chosen", SCHEMES)
+def test_front_page_shows_the_demonstration_in_the_chosen_scheme(
+    screen: Browser, site: Path, chosen: str
+) -> None:
+    screen.show(site / "index.html", scheme="dark" if chosen == "light" else "light")
+    screen.js("document.body.dataset.theme = arguments[0]", chosen)
+    frames = screen.driver.find_elements("css selector", ".demo-frame iframe")
+    (frame,) = [each for each in frames if each.is_displayed()]
+    screen.js("arguments[0].scrollIntoView({behavior: 'instant'})", frame)
+    screen.driver.switch_to.frame(frame)
+    WebDriverWait(screen.driver, DEADLINE).until(
+        lambda driver: driver.find_elements("css selector", ".cell[tabindex]")
+    )
+    screen.js("document.querySelector('.cell.kernel').dispatchEvent(new MouseEvent('click'))")
+    assert "frame is marked" in screen.js("return document.getElementById('told').textContent")
+    back = screen.js("return getComputedStyle(document.body).backgroundColor")
+    assert back == {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 23, 27)"}[chosen]
+    screen.driver.switch_to.default_content()
+
+
+def test_term_shows_its_definition_on_keyboard_focus_and_escape_hides_it(
+    screen: Browser, site: Path
+) -> None:
+    screen.show(lesson(site, "page-wrprotect"), width=WIDTHS[0])
+    tip = "const t = document.getElementById('term-tip'); return "
+    assert screen.js(f"{tip} t.hidden") is True
+    # Focus by a script counts as focus by the keyboard, if no pointer has been used.
+    screen.js("document.querySelector('article a.term[href$=\"#tlb\"]').focus()")
+    assert screen.js(f"{tip} [t.hidden, t.textContent.startsWith('Translation lookaside')]") == [
+        False,
+        True,
+    ]
+    assert screen.js(f"{tip} document.activeElement.getAttribute('aria-describedby') === t.id")
+    left, right, room = screen.js(
+        f"const r = document.getElementById('term-tip').getBoundingClientRect();"
+        f"{tip} [r.left, r.right, document.documentElement.clientWidth]"
+    )
+    assert 0 < left < right < room
+    screen.driver.switch_to.active_element.send_keys(Keys.ESCAPE)
+    assert screen.js(f"{tip} t.hidden") is True
+
+
+@pytest.mark.parametrize(
+    ("query", "first", "words"),
+    [
+        ("copy-on-write", "Copy-on-write", "copy-on-write"),
+        ("page table", "The page table", "page table"),
+        ("TLB", "Glossary > TLB", "cache of page-table entries"),
+    ],
+)
+def test_search_lists_the_page_of_that_name_first_with_an_excerpt(
+    screen: Browser, site: Path, query: str, first: str, words: str
+) -> None:
+    screen.log()
+    screen.driver.get(f"{(site / 'search.html').as_uri()}?q={quote(query)}")
+    WebDriverWait(screen.driver, DEADLINE).until(
+        lambda driver: driver.find_elements("css selector", "#search-results li .context")
+    )
+    result = screen.driver.find_element("css selector", "#search-results li")
+    title = result.find_element("css selector", "a").text
+    assert re.sub(r"^\d+\. ", "", title) == first
+    excerpt = result.find_element("css selector", ".context").text
+    assert words in excerpt
+    assert len(excerpt) > 60
+    assert screen.log() == []
+
+
+def test_recording_of_a_lesson_types_its_commands_and_shows_their_output(
+    screen: Browser, site: Path
+) -> None:
+    screen.show(lesson(site, "first-merge"), width=WIDTHS[0])
+    page = (
+        "[...document.querySelectorAll('div.recorded pre')].map((one) => one.textContent).join('')"
+    )
+    sessions = screen.js(f"return {page}")
+    first = sessions.splitlines()[0]
+    screen.js("document.querySelector('.replay-all button').click()")
+    WebDriverWait(screen.driver, DEADLINE).until(
+        lambda _: first in screen.js("return document.querySelector('dialog pre').textContent")
+    )
+    done = screen.driver.execute_async_script(
+        "const done = arguments[0], step = document.querySelectorAll('.replay-bar button')[1];"
+        "const play = document.querySelector('.replay-bar button');"
+        "const more = async () => { while (play.textContent !== 'Play again') {"
+        "step.click(); await new Promise((after) => setTimeout(after, 0)); }"
+        "done([...document.querySelectorAll('dialog pre > div')].map((row) => row.textContent)); };"
+        "more();"
+    )
+    assert [line.strip() for line in done] == [line.strip() for line in sessions.splitlines()]
+    assert (
+        screen.js(
+            "document.querySelectorAll('.replay-bar button')[2].click();"
+            "return document.querySelector('dialog').open"
+        )
+        is False
+    )

@@ -1,10 +1,9 @@
-"""What an index promises, as a Hypothesis state machine: every rule is a call, and a model in Python knows the answer.
+"""A Hypothesis state machine that compares an index with a model in Python. Each rule is a call of the index.
 
-The stable half is simple: what is in it is found, what is not is not. In the unstable half pages
-may change under the index, vanish and come back. As long as none has changed since the index was
-last without unstable entries, the same holds there. After that a search may miss what is there; but
-what it finds is there, and has the content asked for at that moment, nothing is lost, and whatever
-is in can be taken out.
+In the stable index, a search finds an entry if and only if the index has one with this content. In the unstable index,
+the same is true as long as no page has changed since the unstable index was last empty. After a page has changed,
+vanished or returned, a search may miss entries. But an entry that it finds is in the index and has the searched
+content at that moment. No entry is ever lost, and each can be removed.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from index_program import Answer, IndexProgram, hexadecimal
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: Few and short: most are equal, or equal at the start.
+#: Few and short contents, so that many are equal or have a common prefix.
 contents = st.lists(st.sampled_from([0, 1, 255]), max_size=4).map(hexadecimal)
 some_contents = st.lists(contents, min_size=1, max_size=6)
 picks = st.integers(min_value=0, max_value=1 << 16)
@@ -33,11 +32,11 @@ picks = st.integers(min_value=0, max_value=1 << 16)
 
 @dataclass
 class Page:
-    """An unstable entry's page.
+    """The page of an unstable entry.
 
     Attributes:
-        content: what is in it; None when that differs from look to look.
-        gone: whether there is no such page at present.
+        content: Its content; None if the content differs each time that the index reads it.
+        gone: Whether the page currently does not exist.
     """
 
     content: str | None
@@ -45,7 +44,7 @@ class Page:
 
 
 class IndexMachine(RuleBasedStateMachine):
-    """One index and its model. A subclass names the program and the implementation."""
+    """An index and its model. A subclass sets the program and the name of the implementation."""
 
     program: Path
     name: str
@@ -61,24 +60,24 @@ class IndexMachine(RuleBasedStateMachine):
 
     @initialize(refused=st.integers(min_value=0, max_value=5), weak=st.booleans())
     def create(self, refused: int, weak: bool) -> None:
-        """Without memory there is no index; and the next attempt is a new one."""
+        """Create the index. If an allocation fails, there must be no index, and the next attempt must work."""
         if weak:
-            # So that contents meet in one hash; few enough that no chain is too long to be searched.
+            # Use weak hashes, so that contents collide, but not so often that a chain exceeds the limit of a search.
             self.index.ask("weak", 5)
         self.index.ask("fail", refused)
         while self.index.ask("create").words == ("none",):
             assert refused > 0, "create() failed though there was memory"
             refused = 0
             self.index.ask("fail", 0)
-        # What is left of the refusal may strike in any later call, which has to live with it.
+        # If the failing allocation has not happened yet, it happens in a later call, which must tolerate it.
 
     def number(self) -> int:
-        """Give a page a number of its own."""
+        """Return a new page number."""
         self.pages += 1
         return self.pages
 
     def settle(self, answer: Answer) -> None:
-        """Remove the pages that the index has dropped from the model, and check that each of them was gone."""
+        """Remove the pages that the index has dropped from the model, and check that none of them exists."""
         for page in answer.dropped:
             if page in self.freed:
                 self.freed.remove(page)
@@ -135,7 +134,7 @@ class IndexMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.unstable)
     @rule(pick=picks, content=st.none() | contents)
     def write(self, pick: int, content: str | None) -> None:
-        """The page of an entry changes, once or at every look, and the index is not told."""
+        """Change the page of an entry, once or each time that the index reads it, without telling the index."""
         page = self.an_unstable(pick)
         its = self.unstable[page]
         if its.content == content:
@@ -143,7 +142,7 @@ class IndexMachine(RuleBasedStateMachine):
         self.ordered = False
         if content is None:
             self.index.ask("wild", page)
-        # One that is wild stays so.
+        # A page that changes at each read does so from then on.
         elif its.content is not None:
             self.index.ask("write", page, content)
         its.content = content if its.content is not None else None
@@ -187,6 +186,11 @@ class IndexMachine(RuleBasedStateMachine):
         assert found or not self.ordered or all(self.unstable[page].gone for page in equal)
         for page in left:
             del self.unstable[page]
+
+    @rule(command=st.sampled_from(["begin", "end"]))
+    def begin_or_end_a_walk(self, command: str) -> None:
+        """Begin or end a walk, during which the tables must not shrink. nothing_is_lost() checks the entries."""
+        assert self.index.ask(command).dropped == ()
 
     @rule(how=st.sampled_from(["flush", "sweep stable", "sweep unstable"]))
     def empty(self, how: str) -> None:

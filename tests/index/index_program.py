@@ -1,7 +1,8 @@
-"""The indexes of kernel/, compiled for the host with sanitizers, as a program that is spoken to by lines.
+"""Run the indexes of kernel/ in user space: a program, compiled with sanitizers, that reads commands from its input.
 
-See program.c for the language, and for what stands in for the kernel. A program of its own, not a
-library in this process: what a sanitizer finds ends it, and is read from its standard error.
+program.c describes the commands, and replaces the functions of the kernel. The indexes run in a separate process, not
+in a library of this one, since a sanitizer ends the process when it finds an error. Its report is read from standard
+error.
 """
 
 from __future__ import annotations
@@ -30,14 +31,14 @@ SECONDS = 120
 
 
 def build(target: Path, sources: Path = KERNEL) -> Path:
-    """Compile every index with the program around it.
+    """Compile the program with all indexes.
 
     Args:
-        target: the program to make.
-        sources: where index.h and the implementations are.
+        target: The program to write.
+        sources: The directory with index.h and the implementations.
 
     Raises:
-        AssertionError: it does not compile; the text is the compiler's.
+        AssertionError: The sources do not compile; the text has the compiler's messages.
     """
     files = [HERE / "program.c", HERE / "rbtree.c", *(sources / name for name in INDEXES.values())]
     command = ["gcc", *FLAGS, f"-I{HERE / 'include'}", f"-I{sources}", "-o", str(target)]
@@ -50,11 +51,11 @@ def build(target: Path, sources: Path = KERNEL) -> Path:
 
 @dataclass(frozen=True)
 class Answer:
-    """What one command gave.
+    """The answer to a command.
 
     Attributes:
-        words: what was found: page numbers, or a word.
-        dropped: the pages that the index has dropped meanwhile.
+        words: The result: page numbers, or a word such as "none".
+        dropped: The pages that the index has dropped during the command.
     """
 
     words: tuple[str, ...]
@@ -62,25 +63,25 @@ class Answer:
 
     @property
     def page(self) -> int | None:
-        """The page that was found, if one was."""
+        """The page that was found, or None."""
         (word,) = self.words
         return None if word == "none" else int(word)
 
     @property
     def pages(self) -> list[int]:
-        """The pages of a walk, in its order."""
+        """The pages of a walk, in order."""
         return [int(word) for word in self.words]
 
 
 class IndexProgram(Closing):
-    """One index, in a process of its own. It ends with the with statement."""
+    """An index in a separate process, which ends at the end of the with statement."""
 
     def __init__(self, program: Path, name: str) -> None:
-        """Start it.
+        """Start the process.
 
         Args:
-            program: from build().
-            name: the implementation, one of INDEXES.
+            program: The program, made by build().
+            name: The implementation, one of INDEXES.
         """
         self._process = subprocess.Popen(
             [str(program), name],
@@ -91,10 +92,10 @@ class IndexProgram(Closing):
         )
 
     def ask(self, command: str, *arguments: object) -> Answer:
-        """Give one command.
+        """Send a command, and return its answer.
 
         Raises:
-            AssertionError: the program has ended instead of answering; the text is its complaint.
+            AssertionError: The program has ended instead of answering; the text has its error output.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -112,25 +113,25 @@ class IndexProgram(Closing):
     def _lost(self, command: str) -> None:
         assert self._process.stderr is not None
         said = self._process.stderr.read()
-        raise AssertionError(f"the index did not survive {command!r}:\n{said}")
+        raise AssertionError(f"the index program ended during the command {command!r}:\n{said}")
 
     def finish(self) -> None:
-        """End it, and hear what it has lost on the way.
+        """Let the program end, and check that the sanitizers have reported nothing.
 
         Raises:
-            AssertionError: memory was lost, or something else is amiss.
+            AssertionError: Memory was leaked, or the program failed otherwise.
         """
         _, said = self._process.communicate(timeout=SECONDS)
         assert (self._process.returncode, said) == (0, "")
 
     def close(self) -> None:
-        """End it, however it stands; a second call does nothing."""
+        """Kill the program if it still runs. A second call does nothing."""
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             if pipe is not None and not pipe.closed:
-                # What was never written is not missed.
+                # Ignore buffered input that the program has not read.
                 try:
                     pipe.close()
                 except BrokenPipeError:
@@ -138,5 +139,5 @@ class IndexProgram(Closing):
 
 
 def hexadecimal(content: Sequence[int]) -> str:
-    """Write the beginning of a page as program.c reads it; the rest is zeros."""
+    """Return the content of a page in the notation of program.c, padded with zeros."""
     return bytes(content).ljust(CONTENT_BYTES, b"\0").hex()

@@ -1,31 +1,35 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * An index, driven by lines: program NAME, then a command a line on standard input,
- * and for each command a line on standard output.
+ * Run an index in user space: program NAME. The program reads one command per
+ * line from standard input, and writes one line per command to standard output.
  *
- * Pages are small here, and have numbers. Each is allocated by itself, and freed as
- * soon as the index drops it, so that a sanitizer reports any later access.
+ * Pages are small here, and identified by numbers. Each page is a separate
+ * allocation, which is freed as soon as the index drops the page, so that a
+ * sanitizer reports any later access.
  *
- *	create			"ok", or "none" when there was no memory
- *	weak BITS		hashes have only so many bits from here on; before "create"
- *	asked			how often the index has compared since it was last asked
- *	fail N			refuse the Nth allocation from here on (0: none)
+ *	create			create(); "none" if an allocation failed, else "ok"
+ *	weak BITS		use hashes of BITS bits; must precede "create"
+ *	asked			the number of comparisons since the last "asked"
+ *	fail N			let the Nth allocation from now on fail (0: none)
  *	find HEX		find_stable()
  *	stable ID HEX		insert_stable() of a new page
  *	unstable ID HEX		find_or_insert_unstable() of a new page
- *	write ID HEX		the page has other content now
- *	wild ID			the page has other content at each look
- *	gone ID			there is no such page at present
- *	back ID			there is again, with the content that it had
+ *	write ID HEX		change the content of the page
+ *	wild ID			change the content each time that the index reads it
+ *	gone ID			the page does not exist for the time being
+ *	back ID			the page exists again, with its old content
  *	forget ID		forget()
  *	retry HEX		retry()
  *	flush			flush()
  *	walk KIND		all entries of a kind, by next()
- *	sweep KIND		the same, and each is forgotten once next() is past it
+ *	sweep KIND		the same; each is forgotten after next() has passed it
+ *	begin			walk(): begin a walk
+ *	end			walk(): end the walk
+ *	bytes			bytes()
  *	destroy			destroy()
  *
- * An answer is what was found ("none", or a page's number) or the numbers walked
- * over; then, after "dropped", the numbers of the pages that the index dropped.
+ * An answer has the page that was found ("none" if there is none), or the pages of
+ * a walk; then the word "dropped", and the pages that the index has dropped.
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -48,7 +52,7 @@ struct page {
 	unsigned char content[CONTENT_BYTES];
 };
 
-/* A new implementation is tested as soon as it stands here and in index_program.py. */
+/* To test another implementation, add it here and in index_program.py. */
 static const struct ksm_index_ops *const implementations[] = {
 	&ksm_index_tree, &ksm_index_hash,
 };
@@ -89,7 +93,7 @@ void kfree(const void *memory)
 	free((void *)memory);
 }
 
-/* FNV-1a: not the driver's, which is one more thing that an index must not rely on. */
+/* FNV-1a. An index must not rely on the hash function of the driver. */
 static u64 hash_of(const unsigned char *content)
 {
 	u64 hash = 0xcbf29ce484222325ull;
@@ -111,7 +115,7 @@ static struct page *to_page(struct ksm_entry *entry)
 	struct page *page = container_of(entry, struct page, entry);
 
 	if (page->id >= MAX_PAGES || pages[page->id] != page)
-		die("the index gave an entry that is no page");
+		die("the index returned an entry that is not a page");
 	return page;
 }
 
@@ -122,7 +126,7 @@ static bool order(const void *content, struct ksm_entry *entry, enum ksm_kind ki
 
 	asked++;
 	if (page->kind != kind)
-		die("page %u is asked for as the wrong kind", page->id);
+		die("page %u is compared as the wrong kind", page->id);
 	if (page->gone)
 		return false;
 	for (i = 0; page->wild && i < CONTENT_BYTES; i++)
@@ -157,7 +161,7 @@ static void parse_content(const char *hex, unsigned char *content)
 	unsigned int i, byte;
 
 	if (!hex || strlen(hex) != 2 * CONTENT_BYTES)
-		die("content is %u bytes in hex", CONTENT_BYTES);
+		die("a content must have %u bytes in hex", CONTENT_BYTES);
 	for (i = 0; i < CONTENT_BYTES; i++) {
 		if (sscanf(hex + 2 * i, "%2x", &byte) != 1)
 			die("not hex: %s", hex);
@@ -170,7 +174,7 @@ static struct page *page_of(const char *id)
 	unsigned long number = id ? strtoul(id, NULL, 10) : MAX_PAGES;
 
 	if (number >= MAX_PAGES || !pages[number])
-		die("no page %s", id ? id : "");
+		die("there is no page %s", id ? id : "");
 	return pages[number];
 }
 
@@ -180,8 +184,8 @@ static struct page *page_new(const char *id, const char *hex, enum ksm_kind kind
 	struct page *page = calloc(1, sizeof(*page));
 
 	if (!page || number >= MAX_PAGES || pages[number])
-		die("no new page %s", id ? id : "");
-	/* Nothing that the index is to set may be right by chance. */
+		die("page %s cannot be created", id ? id : "");
+	/* Fill the entry with garbage, so that the index has to initialise it. */
 	memset(&page->entry, 0xa5, sizeof(page->entry));
 	page->id = (unsigned int)number;
 	page->kind = kind;
@@ -198,7 +202,7 @@ static void say(struct ksm_entry *entry)
 		printf("none");
 }
 
-/* The key is on the heap, no longer than it must be, so that a sanitizer sees a read beyond it. */
+/* Allocate the key with its exact size, so that a sanitizer detects a read beyond its end. */
 static void look_up(const char *hex, struct page *new, bool retry)
 {
 	unsigned char *content = malloc(CONTENT_BYTES);
@@ -213,7 +217,7 @@ static void look_up(const char *hex, struct page *new, bool retry)
 		parse_content(hex, content);
 	if (ops->hashes)
 		key.hash = hash_of(content);
-	/* The highest bits are the caller's. */
+	/* The caller may use the highest bits, so set them. */
 	if (new)
 		new->hash = key.hash | ~KSM_HASH_MASK;
 	if (retry)
@@ -230,16 +234,31 @@ static void look_up(const char *hex, struct page *new, bool retry)
 		page_free(new);
 }
 
+static void walk_begin(void)
+{
+	if (ops->walk && ops->walk(index_, true))
+		die("walk(true) returned true, which only walk(false) may do");
+}
+
+/* The driver drops its lock between two calls. */
+static void walk_end(void)
+{
+	while (ops->walk && ops->walk(index_, false))
+		;
+}
+
 static void walk(enum ksm_kind kind, bool sweep)
 {
 	struct ksm_entry *entry = ops->next(index_, NULL, kind), *next;
 	unsigned int steps = 0;
 
+	if (sweep)
+		walk_begin();
 	for (; entry; entry = next) {
 		struct page *page = to_page(entry);
 
 		if (page->kind != kind || ++steps > MAX_PAGES)
-			die("the walk leads astray at page %u", page->id);
+			die("the walk returned page %u of another kind, or does not end", page->id);
 		next = ops->next(index_, entry, kind);
 		printf("%u ", page->id);
 		if (sweep) {
@@ -247,6 +266,8 @@ static void walk(enum ksm_kind kind, bool sweep)
 			page_free(page);
 		}
 	}
+	if (sweep)
+		walk_end();
 }
 
 static void run(const char *command, const char *first, const char *second)
@@ -289,6 +310,12 @@ static void run(const char *command, const char *first, const char *second)
 			;
 	} else if (!strcmp(command, "walk") || !strcmp(command, "sweep")) {
 		walk(!strcmp(first, "stable") ? KSM_STABLE : KSM_UNSTABLE, command[0] == 's');
+	} else if (!strcmp(command, "begin")) {
+		walk_begin();
+	} else if (!strcmp(command, "end")) {
+		walk_end();
+	} else if (!strcmp(command, "bytes")) {
+		printf("%zu", ops->bytes(index_));
 	} else if (!strcmp(command, "destroy")) {
 		ops->destroy(index_);
 		index_ = NULL;
@@ -306,12 +333,12 @@ int main(int argc, char **argv)
 		if (!strcmp(implementations[i]->name, argv[1]))
 			ops = implementations[i];
 	if (!ops)
-		die("which index?");
+		die("usage: program NAME, where NAME is the name of an index");
 	while (fgets(line, sizeof(line), stdin)) {
 		char *command = strtok(line, " \n"), *first = strtok(NULL, " \n");
 
 		if (!command)
-			die("an empty line");
+			die("a line is empty");
 		dropped[0] = '\0';
 		run(command, first, strtok(NULL, " \n"));
 		printf(" dropped%s\n", dropped);

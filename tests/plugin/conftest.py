@@ -1,4 +1,4 @@
-"""The project whose tests the plugin's tests run."""
+"""A fixture with the project whose tests the tests of the plugin run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ collect_ignore = ["project"]
 
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The project in project/, as a copy."""
+    """A copy of the project in project/."""
     root = tmp_path_factory.mktemp("project") / "crash"
     shutil.copytree(HERE / "project", root)
     return Project(root)

@@ -1,4 +1,4 @@
-"""A project of its own, run by a pytest of its own, as its authors would run it."""
+"""Run the tests of a separate project with a separate pytest, as the authors of the project would run them."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ RUN_SECONDS = 2400.0
 
 
 def environment() -> dict[str, str]:
-    """Give the environment of a pytest of its own: what is meant for the one around it is not in it.
+    """Return the environment for a separate pytest, without the variables of the outer one.
 
-    With one of CI or BUILD_NUMBER set, pytest prints each failure a second time, at full length.
+    CI and BUILD_NUMBER are removed as well: with one of them, pytest prints failures in the summary at full length.
     """
     keep_out = ("PYTEST_", "COV_", "KSMLAB_MODULE")
     for_servers = ("CI", "BUILD_NUMBER")
@@ -39,12 +39,12 @@ def environment() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Run:
-    """A pytest that has ended.
+    """The result of a run of pytest.
 
     Attributes:
-        status: Its exit status.
-        output: What it printed.
-        cases: What its JUnit file says of each test, by name, without the kernel's.
+        status: The exit status.
+        output: The output.
+        cases: The elements of the JUnit file, by the name of the test without the name of the kernel.
     """
 
     status: int
@@ -52,22 +52,22 @@ class Run:
     cases: dict[str, ET.Element]
 
     def section(self, begin: str, end: str) -> str:
-        """Give the output between two patterns; the assertion fails if they are not there."""
+        """Return the output between two patterns. The test fails if they do not match."""
         found = re.search(f"{begin}(.*?){end}", self.output, re.DOTALL)
-        assert found, f"no {begin!r} … {end!r} in:\n{self.output}"
+        assert found, f"the output does not match {begin!r} … {end!r}:\n{self.output}"
         return found[1]
 
 
 class Project:
-    """A directory with tests, and perhaps a module.
+    """A project: a directory with tests, and perhaps a module.
 
     Args:
-        root: Where it is.
-        kernels_toml: The description of its kernels.
+        root: The directory.
+        kernels_toml: The file that describes its kernels.
     """
 
     def __init__(self, root: Path, kernels_toml: str = f"{CHECKOUT}/vm/kernels.toml") -> None:
-        """Keep both; nothing runs yet."""
+        """See the class."""
         self.root = root
         self._kernels_toml = kernels_toml
 
@@ -75,17 +75,17 @@ class Project:
         self, *arguments: str, kernels: tuple[str, ...] = (KERNEL,),
         on_line: Callable[[str], None] = lambda _line: None,
     ) -> Run:  # fmt: skip
-        """Run pytest there.
+        """Run pytest in the project.
 
         Args:
-            arguments: More arguments.
-            kernels: The --kernel options.
-            on_line: Called with each line of its output.
+            arguments: More arguments for pytest.
+            kernels: The kernels to run the tests on.
+            on_line: Called with each line of the output.
         """
         junit = self.root / "junit.xml"
         junit.unlink(missing_ok=True)
         argv = [sys.executable, "-m", "pytest", "-v", f"--junitxml={junit}"]
-        # Neither is of use to it, and each guest would import them.
+        # The project does not need these plugins, which each guest would have to import.
         argv += ["-p", "no:hypothesispytest", "-p", "no:anyio"]
         argv += ["-o", f"vm_kernels={self._kernels_toml}", "--vm-memory=1G", *arguments]
         argv += [part for kernel in kernels for part in ("--kernel", kernel)]

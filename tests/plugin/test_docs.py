@@ -1,4 +1,4 @@
-"""docs/how-to/testing-your-module.md is a whole project: it is made from the page, and its tests run."""
+"""Create the project that docs/how-to/testing-your-module.md describes, and run its tests."""
 
 from __future__ import annotations
 

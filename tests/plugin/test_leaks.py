@@ -1,4 +1,4 @@
-"""kmemleak on a kernel that has it: a leak fails the test that leaked, or rather its file's last one.
+"""Test leak detection on a kernel with kmemleak: a leak fails the last test of the file that leaked.
 
 KERNEL=debug-6.1 pytest tests/plugin/test_leaks.py
 """
@@ -20,7 +20,7 @@ BOOT = "--vm-boot=kmemleak=on"
 @pytest.mark.skipif(not KERNEL.startswith("debug-"), reason="left to make test-all: no kmemleak")
 def test_a_leak_is_a_failure_and_says_who_made_it(project: Project) -> None:
     run = project.run("-k", "test_leaks", BOOT, "--vm-memory=2G")
-    shown = run.section(r"kmemleak found what test_crash\.py left behind:\n", r"\n[=_]{5}")
+    shown = run.section(r"kmemleak found memory leaks after test_crash\.py:\n", r"\n[=_]{5}")
     assert re.search(r"unreferenced object 0x[0-9a-f]{16} \(size 64\):\s+comm \"insmod\"", shown)
     assert re.search(r"1 passed, .*1 error in ", run.output.splitlines()[-1])
 

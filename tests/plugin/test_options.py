@@ -1,4 +1,4 @@
-"""The options that people know from pytest, for tests that run elsewhere."""
+"""Test the usual options of pytest with tests that run in VMs."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_m_chooses_and_a_lost_vm_stops_x_and_is_tried_again_by_lf(project: Proje
     assert f"::test_sysrq[{KERNEL}]" in first.output
     assert "::test_passes" not in first.output
     assert "::test_oops_in_a_module" not in first.output
-    # What failed in runs before, and is not lost, is remembered, too.
+    # pytest also remembers failures of earlier runs.
     again = project.run("--lf", "-m", "lost")
     assert re.search(r"= (?:\d+ deselected, )?1 lost in ", again.output.splitlines()[-1])
     assert f"LOST tests/test_crash.py::test_sysrq[{KERNEL}]" in again.output
@@ -94,7 +94,7 @@ def test_workers_have_a_vm_each(project: Project) -> None:
 
 @contextmanager
 def kept_vm(project: Project, test: str) -> Iterator[tuple[Run, Kept]]:
-    """Run a test that fails, with --vm-keep; give what was said, and the VM, which ends after that."""
+    """Run a failing test with --vm-keep. Provide the result and the kept VM, which is ended afterwards."""
     before = {each.name for each in keep.kept()}
     run = project.run("--vm-keep", "-k", test)
     (name,) = {each.name for each in keep.kept()} - before
@@ -117,10 +117,11 @@ def test_a_vm_that_panicked_is_kept_for_the_debugger(project: Project) -> None:
         with socket.socket(socket.AF_UNIX) as line:
             line.settimeout(60)
             line.connect(found[1])
-            # Why has it stopped? Taken (+), by a signal: https://sourceware.org/gdb/current/onlinedocs/gdb.html/Packets.html
+            # Ask for the reason of the stop. The answer is an acknowledgement (+) and a signal.
+            # Source: https://sourceware.org/gdb/current/onlinedocs/gdb.html/Packets.html
             line.sendall(b"$?#3f")
             answer = b""
-            # That it stops for a debugger, it may say by itself.
+            # QEMU may also report the stop without being asked.
             while not re.search(rb"\+\$[ST][0-9a-f]{2}[^#]*#[0-9a-f]{2}", answer):
                 more = line.recv(4096)
                 assert more, answer
@@ -138,7 +139,7 @@ def test_a_kept_vm_has_a_shell_and_a_debugger(project: Project) -> None:
         shell.expect(r"42\s+virtme-ng")
         shell.send("\x1d")
         shell.expect(pexpect.EOF)
-        # It outlives that, and lets the next one in.
+        # The shell's server still runs, and accepts the next connection.
         again = subprocess.run(
             [sys.executable, "-m", "ksmlab", "vm", "attach", kept.name], cwd=CHECKOUT,
             input="exit\n", capture_output=True, text=True, check=False, timeout=60,

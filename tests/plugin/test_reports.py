@@ -1,4 +1,4 @@
-"""One run of a project whose tests end in every way there is, and what the host reports of each."""
+"""Run a project whose tests end in all possible ways, and check the reports of the host."""
 
 from __future__ import annotations
 
@@ -66,15 +66,15 @@ def qemus_of(project: Project) -> list[int]:
 
 @pytest.fixture(scope="module")
 def run(project: Project) -> Run:
-    """All of it, once; QEMU is killed while the test that wants it runs."""
+    """Run all tests of the project once, and kill QEMU during the test that waits for it."""
     seen: list[str] = []
 
     def on_line(line: str) -> None:
-        # A test's own line is there before it has ended: that is what a live line means.
+        # The output of a test is printed while the test still runs.
         if "::test_killed_from_outside" in line:
             seen.append(line)
         if seen and "killed" not in seen and "ready after" in line:
-            # The one before may not have gone yet.
+            # The previous QEMU may not have ended yet.
             for qemu in qemus_of(project):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(qemu, signal.SIGKILL)
@@ -84,7 +84,7 @@ def run(project: Project) -> Run:
 
 
 def outcomes(run: Run) -> dict[str, tuple[str, str | None]]:
-    """Give the first outcome of each test; what fails in its teardown, too, has another."""
+    """Return the first outcome of each test. A test that also fails in its teardown has a second one."""
     seen: dict[str, tuple[str, str | None]] = {}
     for found in OUTCOME.finditer(run.output):
         seen.setdefault(found["test"], (found["outcome"], found["why"]))
@@ -103,7 +103,7 @@ def test_every_test_has_a_line_with_its_outcome(run: Run) -> None:
 
 def test_the_counts_tell_a_lost_vm_from_a_failed_test(run: Run) -> None:
     closing = run.output.splitlines()[-1]
-    # A setup, and the teardown and the very end, when the log cannot be read either.
+    # An error in a setup, one in the teardown, and one at the end, when the log cannot be read.
     assert "3 errors" in closing
     assert f"{len(LOST)} lost" in closing
     assert f"{len(FAILED)} failed" in closing
@@ -158,14 +158,14 @@ def test_properties_and_times_reach_the_junit_file(run: Run) -> None:
 
 def test_a_complaint_fails_a_green_test(run: Run) -> None:
     shown = run.section(rf"_+ test_warning_of_the_kernel\[{KERNEL}\] _+\n", r"\n_{5}")
-    assert "the kernel complained: WARNING: " in shown
-    # Decoded: the line in the module's source.
+    assert "the kernel reported errors: WARNING: " in shown
+    # The address was decoded to a line of the module's source.
     assert re.search(r"crash_warn\+0x\w+/0x\w+ \[crash\].*\(crash\.c:\d+\)", shown), shown
-    # And it is in the slice of no other test.
+    # The report is not in the log of any other test.
     told = [
         name
         for name, case in run.cases.items()
-        if "the kernel complained" in "".join(case.itertext())
+        if "the kernel reported errors" in "".join(case.itertext())
     ]
     assert told == [
         "test_warning_of_the_kernel",

@@ -228,7 +228,7 @@ def test_pages_that_stay_merged_are_an_error(which: str, monkeypatch: pytest.Mon
     monkeypatch.setattr(figures, "shared_pages", fake.shared_pages)
     monkeypatch.setattr(figures, "merge", fake.merge)
     monkeypatch.setattr(fake, which, lambda *_: None)
-    with pytest.raises(figures.NotUnmergedError, match="left 8 of 8 pages merged"):
+    with pytest.raises(figures.NotUnmergedError, match="did not unmerge 8 of 8 pages"):
         figures.unmerge(fake, fake, range(8), PLAN, fake)  # type: ignore[arg-type]
 
 
@@ -297,7 +297,7 @@ def test_a_scanner_that_stands_still_is_stuck(monkeypatch: pytest.MonkeyPatch) -
     engine = FakeEngine(0)
     monkeypatch.setattr(engine, "look", lambda: Look(engine.looks * 0 + next(clock), 0, 0, 0))
     clock = iter(range(0, 1 << 30, 1000))
-    with pytest.raises(figures.StuckError, match="finished no pass"):
+    with pytest.raises(figures.StuckError, match="has not completed a pass"):
         figures.watch(engine, lambda _look: False, 0)  # type: ignore[arg-type]
 
 
@@ -341,7 +341,7 @@ def test_samples_are_drawn_but_where_instructions_are_counted(
 
 def test_a_plan_arrives_as_it_was() -> None:
     assert Plan.from_json(PLAN.to_json()) == PLAN
-    with pytest.raises(ValueError, match="no plan of this version"):
+    with pytest.raises(ValueError, match="not a benchmark plan of this version"):
         Plan.from_json('{"runs": 1}')
 
 

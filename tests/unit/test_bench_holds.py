@@ -57,7 +57,7 @@ def parsed(*lines: str) -> list[int]:
 
 def test_address_of_lock_is_the_drivers() -> None:
     assert lock_tracer.lock_address(KALLSYMS.splitlines()) == 0xFFFFFFFFC0009040
-    with pytest.raises(TracerError, match=r"no ksm_lock.*load ksm\.ko"):
+    with pytest.raises(TracerError, match=r"holds of ksm_lock cannot.*load ksm\.ko"):
         lock_tracer.lock_address(["ffffffffc0101000 D ksm_lock\t[other]"])
 
 
@@ -87,6 +87,28 @@ def test_preemption_before_a_hold_does_not_shorten_it() -> None:
     assert parsed(*away, held(10.0, 5_000_000), held(11.0, 5_000_000)) == [1_000_000, 5_000_000]
 
 
+def interrupt(start: float, end: float, kind: str = "softirq", pid: int = 7) -> tuple[str, str]:
+    return (
+        line("kksmd", pid, start, f"{kind}_entry: vec=9 [action=RCU]"),
+        line("kksmd", pid, end, f"{kind}_exit: vec=9 [action=RCU]"),
+    )
+
+
+@pytest.mark.parametrize("kind", ["softirq", "irq_handler", "local_timer"])
+def test_an_interrupt_is_not_counted(kind: str) -> None:
+    assert parsed(*interrupt(9.996, 9.998, kind), held(10.0, 5_000_000)) == [3_000_000]
+    assert parsed(*interrupt(9.996, 9.998, kind, 8), held(10.0, 5_000_000)) == [5_000_000]
+
+
+def test_an_interrupt_during_an_interrupt_is_subtracted_once() -> None:
+    outer, inner = interrupt(9.996, 9.998), interrupt(9.9965, 9.997, "local_timer")
+    assert parsed(outer[0], *inner, outer[1], held(10.0, 5_000_000)) == [3_000_000]
+
+
+def test_an_interrupt_that_began_before_the_trace_is_ignored() -> None:
+    assert parsed(interrupt(9.0, 9.998)[1], held(10.0, 5_000_000)) == [5_000_000]
+
+
 @pytest.fixture
 def tracefs(tmp_path: Path) -> Path:
     for event in (
@@ -95,6 +117,12 @@ def tracefs(tmp_path: Path) -> Path:
         "synthetic/ksmlab_hold",
         "lock/contention_end",
         "sched/sched_switch",
+        "irq/irq_handler_entry",
+        "irq/irq_handler_exit",
+        "irq/softirq_entry",
+        "irq/softirq_exit",
+        "irq_vectors/local_timer_entry",
+        "irq_vectors/local_timer_exit",
     ):
         directory = tmp_path / "events" / event
         directory.mkdir(parents=True)
@@ -142,7 +170,7 @@ def test_index_probe_measures_each_operation(tmp_path: Path) -> None:
     program = compile_index_probe(tmp_path / "index_probe", CHECKOUT)
     done = subprocess.run([program, "65536"], capture_output=True, text=True, check=True)
     found = dict(line.split() for line in done.stdout.splitlines())
-    assert set(found) == {"grow", "remove", "shrink"}
+    assert set(found) == {"grow", "remove", "walk"}
     assert all(int(ns) > 0 for ns in found.values())
 
 
@@ -180,7 +208,7 @@ def test_check_fails_if_the_lock_is_held_too_long(longest: Longest, tmp_path: Pa
     match = (
         r"longer than 1\.00 ms: merge \(tree\): 20\.0 ms"
         if longest is LONG
-        else "(?m)^Nothing of what was measured"
+        else "(?m)^The baseline has none"
     )
     with pytest.raises(VmError, match=match):
         check.check(

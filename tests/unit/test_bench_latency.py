@@ -55,7 +55,9 @@ def test_tracer_resets_after_each_take(tmp_path: Path) -> None:
 
 def test_a_kernel_without_the_tracer(tmp_path: Path) -> None:
     (tmp_path / "available_tracers").write_text("function nop\n")
-    with pytest.raises(TracerError, match=r"no tracer preemptoff.*boot latency-6\.12"):
+    with pytest.raises(
+        TracerError, match=r"does not have the tracer preemptoff.*use the kernel latency-6\.12"
+    ):
         Tracer("preemptoff", tmp_path)
 
 

@@ -143,17 +143,27 @@ def test_plain_lines_show_everything() -> None:
     assert lines[-1] == "FAILED  bad luck"
 
 
-def test_rich_fits_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("columns", [52, 80, 200])
+def test_rich_view_fits_the_terminal(
+    columns: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from ksmlab.demo.rich_view import RichView  # noqa: PLC0415 - as the program does
 
+    monkeypatch.setenv("COLUMNS", str(columns))
     view = RichView(force=True)
     view.title("title")
     view.step("a step [with brackets]")
     view.counters(COUNTERS, 2000, 0.0)
     view.counters_done()
     view.check("frames", "7")
+    view.check(f"a check{' with a name' * 5} that is too long for a line", "8")
     view.failure("bad luck")
     out = re.sub(r"\x1b\[[?0-9;]*[A-Za-z]", "", capsys.readouterr().out).replace("\r", "\n")
     assert "1,234" in out
     assert "[with brackets]" in out
-    assert max(map(len, out.splitlines())) <= 80
+    lines = out.splitlines()
+    assert max(map(len, lines)) <= min(columns, 80)
+    check = next(number for number, line in enumerate(lines) if "a check with" in line)
+    assert lines[check].startswith("      ✓  a check")
+    rest = [line for line in lines[check + 1 :] if line.startswith(" " * 9)]
+    assert rest[-1].rstrip().endswith(" a line: 8")

@@ -125,7 +125,7 @@ def test_a_record_is_stored_and_read_again(record: RunRecord, tmp_path: Path) ->
 
 
 def test_the_run_of_the_data(record: RunRecord) -> None:
-    assert record.verdict.startswith("All 22 checks hold")
+    assert record.verdict.startswith("All 24 checks hold")
     assert record.picture is not None
     before, after, written = record.picture.moments
     assert before.frames == 144

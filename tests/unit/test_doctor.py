@@ -60,7 +60,7 @@ def test_what_is_only_wanted_is_said_and_never_missing(
     here, gone = doctor.report_optional([HERE, GONE])
     assert here.startswith("ok")
     assert gone.startswith("without")
-    assert gone.endswith("(Debian's package pkg-gone)")
+    assert gone.endswith("(optional; Debian package pkg-gone)")
     monkeypatch.setattr(doctor, "ALL_NEEDS", (HERE,))
     monkeypatch.setattr(doctor, "report_optional", lambda: [gone])
     assert doctor.main([]) == 0
@@ -121,7 +121,7 @@ def test_checks_tell_here_from_gone() -> None:
 
 def test_an_old_python_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "OLDEST_PYTHON", (99, 0))
-    assert "99.0 or newer is needed" in str(doctor.host_problem())
+    assert "needs 99.0 or newer" in str(doctor.host_problem())
 
 
 @pytest.mark.parametrize("arguments", [[], ["--install"]])
@@ -134,7 +134,7 @@ def test_host_without_apt_is_told_packages_and_what_works_instead_of_a_command(
     monkeypatch.setattr(doctor.subprocess, "run", lambda *_a, **_k: pytest.fail("it ran something"))
     assert doctor.main(arguments) == 1
     said = capsys.readouterr().out
-    assert "Debian's names for it are:\n  pkg-gone\n" in said
+    assert "Their Debian names are:\n  pkg-gone\n" in said
     assert "make build KDIR" in said
     assert "apt-get install" not in said
     assert "apt-get update" not in said

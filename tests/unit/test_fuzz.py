@@ -61,7 +61,7 @@ def test_a_planted_failure_shrinks_and_its_program_replays_it(
 
 
 def test_what_the_kernel_complains_about_is_a_failure_of_the_step_before() -> None:
-    with pytest.raises(FuzzError, match="the kernel complained: WARNING: ") as caught:
+    with pytest.raises(FuzzError, match="the kernel reported errors: WARNING: ") as caught:
         play(WarningMachine, 300, SEED, steps=STEPS)
     assert steps_of(caught.value.program) == ["mremap", "teardown"]
 

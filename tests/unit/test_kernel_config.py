@@ -28,7 +28,7 @@ def test_what_is_there_is_no_question(config: Path) -> None:
 
 def test_what_should_be_there_and_is_not_is_a_failure(config: Path) -> None:
     assert built_with("CONFIG_A")
-    with pytest.raises(pytest.fail.Exception, match="it is not there, though"):
+    with pytest.raises(pytest.fail.Exception, match="it is missing, although"):
         need("it", False, "CONFIG_A")
 
 

@@ -52,9 +52,9 @@ def test_a_list_of_all_kernels(lab: Lab) -> None:
     assert listed(OLD).split()[1:4] == ["fetched", "6.1.5-1-debian-6.1", "6.1.5-1"]
     assert listed(QUICK_KERNEL).split()[1:3] == ["built", "6.1.6-1-classic-6.1"]
     assert listed(QUICK_KERNEL).endswith(" 2 MiB")
-    assert listed(NEW).split(maxsplit=1)[1] == "not here"
-    assert "of other fragments or another compiler (to build: " in listed("debug-6.1")
-    assert "not here (to build: " in listed("debug-6.12")
+    assert listed(NEW).split(maxsplit=1)[1] == "not fetched"
+    assert "outdated: its options or the compiler changed (a build takes " in listed("debug-6.1")
+    assert "not built (a build takes " in listed("debug-6.12")
 
 
 def test_a_file_with_two_names_counts_once(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_a_file_that_describes_no_kernels(lab: Lab, tmp_path: Path, content: str
         file.write_text(content)
     done = CliRunner().invoke(kernels_cli.app, ["list", "--kernels", str(file)])
     assert isinstance(done.exception, VmError)
-    assert f"{file}, which describes kernels, cannot be read" in str(done.exception)
+    assert f"cannot be read from {file}: " in str(done.exception)
 
 
 def test_default_is_the_quick_kernel_once_it_is_built(lab: Lab) -> None:
@@ -139,6 +139,6 @@ def test_lesson_falls_back_to_the_stock_kernel(
     put(lab, NEW, "6.12.5-1")
     monkeypatch.setattr(lab.store, "offers", lambda _name, _report: False)
     assert lab.kernel_like(OLD) == NEW
-    assert f"this is made for {OLD}; on {NEW}" in capsys.readouterr().err
+    assert f"{OLD} is not available, so {NEW} is used" in capsys.readouterr().err
     put(lab, OLD, "6.1.5-1")
     assert lab.kernel_like(OLD) == OLD

@@ -64,7 +64,7 @@ def test_what_a_lesson_shows_of_it(tree: Path) -> None:
     assert (with_comment.first, with_comment.text) == (10, f"{one.comment}\n{one.text}")
     assert one.cut(comment=True, lines="2-3").text == " * one - the first\n */"
     assert one.cut(comment=False, lines="2").first == 14
-    with pytest.raises(ExcerptError, match="one has no lines 50-60"):
+    with pytest.raises(ExcerptError, match="one has only 8 lines, so lines 50-60"):
         one.cut(comment=False, lines="50-60")
 
 
@@ -85,9 +85,9 @@ def test_python(tree: Path) -> None:
 
 
 def test_a_renamed_function_is_an_error_that_names_what_is_near(tree: Path) -> None:
-    with pytest.raises(ExcerptError, match=r"a\.c has nothing of the name 'ones'; near to it: one"):
+    with pytest.raises(ExcerptError, match=r"a\.c does not define 'ones'. Similar names: one"):
         excerpt.find("a.c", "ones", tree)
-    with pytest.raises(ExcerptError, match=r"b\.c is not there"):
+    with pytest.raises(ExcerptError, match=r"b\.c does not exist"):
         excerpt.find("b.c", "one", tree)
 
 

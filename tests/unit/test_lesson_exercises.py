@@ -1,12 +1,14 @@
-"""Each exercise fails with its skeleton, and passes with its answer."""
+"""Each exercise fails with its skeleton, passes with its answer, and says in words what is wrong."""
 
 from __future__ import annotations
 
+import ast
+import re
 from typing import TYPE_CHECKING
 
 import pytest
 
-from ksmlab.lessons import exercise, source
+from ksmlab.lessons import driver_tests, exercise, source
 from ksmlab.lessons.excerpt import CHECKOUT
 from ksmlab.lessons.source import LessonError
 
@@ -25,7 +27,171 @@ def test_the_skeleton_fails_and_the_answer_passes(number: int, tmp_path: Path) -
         exercise.build(target)
         done = exercise.run_tests(target)
         assert done.returncode == status, done.stdout + done.stderr
-        assert "error" not in done.stdout.splitlines()[-1]
+        ok, total = re.fullmatch(
+            r"(\d+) of (\d+) checks pass\.", done.stdout.splitlines()[-1]
+        ).groups()
+        assert (ok == total) == (status == 0)
+        assert_in_words(done.stdout)
+
+
+def assert_in_words(output: str) -> None:
+    """Assert that the output of an exercise has no introspection of assertions, and no traceback of the tests."""
+    for line in output.splitlines():
+        assert not line.lstrip().startswith(("assert ", "E  ", "where ", "> ")), line
+        assert "Traceback" not in line
+        assert "AssertionError" not in line
+        assert ".py:" not in line
+
+
+#: A wrong answer for each exercise: an edit of the right one, and a part of the message that the reader must get.
+WRONG_ANSWERS = {
+    0: ("\tif (times < 1)\n\t\treturn -EINVAL;\n", "", "So greet_init() must return -EINVAL, which is -22"),
+    1: ("len(set(contents))", "len(contents)", "4 pages with 1 different contents need 1 frames; frames_left()"),
+    2: (".npages = npages", ".npages = npages * PAGE", "of pages, 5; your code passed 20480, which is bytes"),
+    3: ("- {None}", "", "have 1 frame in common; shared_frames() returned 2"),
+    4: ("if entry.frame.mapped > 1:", "if True:", "the page keeps its frame"),
+    5: ("if content in self.stable", "if False", "Pages a, b and c are equal. Expected: UNSTABLE, MERGED, MERGED."),
+    6: ("vma.process.table.get(address) is page", "True", "Page and copy have the same anon_vma and the same index"),
+    7: ("(size - 1)) + size", "(size - 1)) + 4096", "an empty PMD entry, which covers 2 MiB. `next` must be"),
+    8: ("memory.tlb = None", "pass", "The write of the other CPU is lost in this order of steps"),
+    10: ("process->rss_file++;", "", "So rss_anon must be 0 and rss_file 1; they are 0 and 0"),
+    11: ("not self.changing and", "", "still maps the old frame"),
+    12: ("min(writes, saved(mappings))", "writes", "in the worst case 0 more frames are needed"),
+    13: ("waiting.append([*path, lock])", "pass", "The thread has taken area->lock under ksm_lock before"),
+    14: ("size % GRANULE:", "False:", "all 8 bytes of granule 4, and 5 bytes of granule 5. Expected as the shadow"),
+    15: ("statistics.median(ratios)", "statistics.mean(ratios)", "something interrupted the first engine"),
+    16: ("min(times)", "max(times)", "An interrupt made some of their writes slow"),
+    17: ("not module and ", "", "page_remove_rmap only in a module"),
+    18: ("pages = max(pages, per_percent * MIN_CPU)", "pass", "ksmd may use from 10% to 70% of a CPU"),
+    19: ("while area.regions:", "if area.regions:", "all must be removed; the driver still scans 4"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("number", EXERCISES)
+def test_a_wrong_answer_is_explained_in_words(number: int, tmp_path: Path) -> None:
+    old, new, words = WRONG_ANSWERS[number]
+    found = EXERCISES[number]
+    (path,) = exercise.copy(found.answer, found, tmp_path)
+    assert path.read_text().count(old) == 1
+    path.write_text(path.read_text().replace(old, new))
+    exercise.build(tmp_path)
+    done = exercise.run_tests(tmp_path)
+    assert done.returncode == 1
+    assert words in " ".join(done.stdout.split())
+    assert_in_words(done.stdout)
+
+
+def strings(tree: ast.AST) -> list[str]:
+    """Return the text of each string literal of a program, without the values in formatted ones."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            parts = [each.value for each in node.values if isinstance(each, ast.Constant)]
+            found.append("".join(map(str, parts)))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found.append(node.value)
+    return found
+
+
+@pytest.mark.parametrize("number", EXERCISES)
+def test_messages_name_sections_that_the_lesson_has(number: int) -> None:
+    lesson = source.find(number).path.read_text()
+    for path in EXERCISES[number].directory.glob("test_*.py"):
+        text = " ".join(strings(ast.parse(path.read_text())))
+        for section in re.findall(r"(?:See|and) '(\w[^']*)'", text):
+            assert f"\n## {section}\n" in lesson or f"<summary>{section}</summary>" in lesson, (
+                section
+            )
+
+
+SOLUTIONS = {
+    "raises": ("    raise ValueError('mine')\n", "Your code raises ValueError: mine", "line 4, in frames_left:"),
+    "returns nothing": ("    return None\n", "frames_left() returned None", ""),
+    "no Python": ("    return (\n", "after_merge.py, line 4, is not valid Python", "0 of 0 checks pass."),
+    "endless": ("    while True: pass\n", "probably has an endless loop", ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", SOLUTIONS)
+def test_exceptions_name_the_line_of_the_reader(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body, words, more = SOLUTIONS[kind]
+    found = EXERCISES[1]
+    exercise.copy(found.skeleton, found, tmp_path)
+    (tmp_path / "after_merge.py").write_text(
+        f"def pages_shared(contents):\n    return 0\ndef frames_left(contents):\n{body}"
+    )
+    monkeypatch.setattr(exercise, "TEST_SECONDS", 10)
+    try:
+        output = exercise.run_tests(tmp_path).stdout
+    except LessonError as error:
+        output = str(error)
+    assert words in output
+    assert more in output
+    assert_in_words(output)
+
+
+def test_output_of_the_reader_is_shown_with_a_failure(tmp_path: Path) -> None:
+    found = EXERCISES[1]
+    exercise.copy(found.answer, found, tmp_path)
+    path = tmp_path / "after_merge.py"
+    path.write_text(
+        path.read_text().replace("return len(set", "print('here')\n    return -len(set")
+    )
+    assert "Your code printed:\n           here\n" in exercise.run_tests(tmp_path).stdout
+
+
+DRIVER = """
+[[test]]
+id = "tests/vm/test_a.py::test_one"
+checks = "Pages merge."
+
+[[test]]
+id = "tests/vm/test_a.py::test_two"
+checks = "Pages are kept."
+"""
+
+
+def test_driver_tests_are_reported_by_what_they_check(tmp_path: Path) -> None:
+    path = tmp_path / "driver.toml"
+    path.write_text(DRIVER)
+    results = [
+        {"node": "tests/vm/test_a.py::test_one[debian-6.1]", "outcome": "passed", "words": ""},
+        {
+            "node": "tests/vm/test_a.py::test_two[debian-6.1]",
+            "outcome": "failed",
+            "words": "9 lost",
+        },
+    ]
+    tests = driver_tests.read_tests(path)
+    assert driver_tests.describe(tests, results) == [
+        "ok       Pages merge.",
+        "not yet  Pages are kept.",
+        "         9 lost",
+        "         The test is tests/vm/test_a.py::test_two.",
+    ]
+    assert driver_tests.describe(tests, results[1:])[0] == "not run  Pages merge."
+
+
+@pytest.mark.parametrize(
+    ("longrepr", "words"),
+    [
+        ("AssertionError: 5 frames are lost\nassert 5 < 3", "5 frames are lost"),
+        ("assert 4000 < 256\n  where ...", ""),
+        ("Failed: 33 passes still hash 9 pages", "33 passes still hash 9 pages"),
+        (None, ""),
+    ],
+)
+def test_words_of_a_driver_test_have_no_introspection(longrepr: str | None, words: str) -> None:
+    assert driver_tests.failure_words(longrepr) == words
+
+
+def test_driver_tests_exist() -> None:
+    for found in EXERCISES.values():
+        for test in driver_tests.read_tests(found.driver) if found.driver else []:
+            file, _, function = test.node.partition("::")
+            assert f"def {function}" in (CHECKOUT / file).read_text()
 
 
 #: Changes to the answer of exercise 5, each of which the driver contradicts (kernel/match.c, kernel/index_hash.c).
@@ -55,17 +221,18 @@ def test_answer_5_that_contradicts_the_driver_fails(change: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize("number", EXERCISES)
-def test_its_page_tells_of_it(number: int) -> None:
+def test_page_quotes_the_exercise(number: int) -> None:
     text = source.find(number).path.read_text()
     assert f"make exercise N={number}`" in text
     for path in EXERCISES[number].answer.iterdir():
         assert path.suffix in {".c", ".py"}
         assert f"exercises/{number:02}/answer/{path.name}" in text
+    assert (f"build/exercise/{number:02}/kernel" in text) == (EXERCISES[number].driver is not None)
     answers = {path.name for path in EXERCISES[number].answer.iterdir()}
     assert answers <= {path.name for path in EXERCISES[number].skeleton.iterdir()}
 
 
-def test_what_the_reader_wrote_stays(tmp_path: Path) -> None:
+def test_copy_keeps_what_the_reader_wrote(tmp_path: Path) -> None:
     found = exercise.find(2)
     written = exercise.copy(found.skeleton, found, tmp_path)
     written[0].write_text("mine")
@@ -73,7 +240,7 @@ def test_what_the_reader_wrote_stays(tmp_path: Path) -> None:
     assert written[0].read_text() == "mine"
 
 
-def test_a_lesson_without_an_exercise(tmp_path: Path) -> None:
+def test_missing_exercise_and_wrong_c_are_reported(tmp_path: Path) -> None:
     with pytest.raises(LessonError, match=r"Lesson 99 has no exercise.*2"):
         exercise.find(99)
     (tmp_path / "x.c").write_text("int main(void) { return }")
@@ -81,22 +248,14 @@ def test_a_lesson_without_an_exercise(tmp_path: Path) -> None:
         exercise.build(tmp_path)
 
 
-def test_the_drivers_of_exercises_have_something_left_out_and_what_was_written_stays(
-    tmp_path: Path,
-) -> None:
-    with_driver = [each for each in EXERCISES.values() if each.driver]
-    assert with_driver
-    for found in with_driver:
+def test_driver_copies_lack_a_part_and_what_the_reader_wrote_is_kept(tmp_path: Path) -> None:
+    for found in EXERCISES.values():
+        if not found.driver:
+            continue
         target = tmp_path / str(found.number)
         sources = exercise.copy_driver(found, CHECKOUT, target)
-        changed = [
-            path
-            for path in sources.rglob("*")
-            if path.is_file()
-            and path.read_bytes() != (CHECKOUT / "kernel" / path.relative_to(sources)).read_bytes()
-        ]
-        assert len(changed) == 1
-        assert "Your part." in changed[0].read_text()
-        changed[0].write_text("mine")
+        (mine,) = exercise.readers_files(sources)
+        assert mine.read_bytes() != (CHECKOUT / "kernel" / mine.name).read_bytes()
+        mine.write_text("mine")
         exercise.copy_driver(found, CHECKOUT, target)
-        assert changed[0].read_text() == "mine"
+        assert mine.read_text() == "mine"

@@ -47,19 +47,32 @@ def test_options_of_a_step(tmp_path: Path) -> None:
     assert step.seconds == 7
 
 
+def test_step_with_a_kernel_begins_a_stage(tmp_path: Path) -> None:
+    first, second = run("> a\n"), run("> b\n", "\nkernel: debug-6.1")
+    read = lesson(tmp_path, f"{HEAD}\nOne.\n\n{first}\nTwo.\n\n{second}\n{run('> c' + chr(10))}")
+    typed = [(each.kernel, [step.typed for step in each.steps]) for each in read.stages]
+    assert typed == [("debian-6.1", [("a",)]), ("debug-6.1", [("b",), ("c",)])]
+    assert tuple(part for each in read.stages for part in each.parts) == read.parts
+    steps = [step.exchanges for step in read.steps]
+    recorded.save(read, steps, {"debian-6.1": "6.1-a", "debug-6.1": "6.1-b"}, kvm=False)
+    text = " ".join(read.path.read_text().split())
+    assert "is from debian-6.1 (6.1-a) and debug-6.1 (6.1-b), on" in text
+    recorded.check(source.read(read.path))
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("# T\n", "a lesson block"),
-        ("# T\n" + run("> x\n"), "before the lesson block"),
-        (HEAD + HEAD, "comes once"),
+        ("# T\n" + run("> x\n"), "must precede the first step"),
+        (HEAD + HEAD, "only one lesson block"),
         (HEAD + run("> x\n", "\ncolour: red"), r"03-name.md:8.*no option 'colour'"),
-        (HEAD + run("> x\n", "\nvaries: <colour>"), "<colour> is no kind"),
-        (HEAD + run("> x\n", "\nvaries: x"), "nothing varies"),
-        (HEAD + run(""), "with a typed line"),
-        (HEAD + "<!-- run -->\nx\n<!-- end -->\n", "with a typed line"),
+        (HEAD + run("> x\n", "\nvaries: <colour>"), "unknown kind <colour>"),
+        (HEAD + run("> x\n", "\nvaries: x"), "has no varying part"),
+        (HEAD + run(""), "at least one typed line"),
+        (HEAD + "<!-- run -->\nx\n<!-- end -->\n", "at least one typed line"),
         (HEAD + run("x\n"), "no prompt: 'x'"),
-        (HEAD + run(f"> {'x' * 111}\n"), "longer than 110"),
+        (HEAD + run(f"> {'x' * 111}\n"), "at most 110 characters"),
         (HEAD + "<!-- run -->\n```console\n> x\n```\n", "line 8: '<!-- run' is not part"),
         (HEAD + "<!-- end -->\n", "line 8: '<!-- end' is not part"),
         ("# T\n<!-- lesson\nkernel: x\n-->\n<!-- end -->\n", "kernel and minutes"),
@@ -79,7 +92,7 @@ def test_file_name_without_a_number_is_refused(tmp_path: Path) -> None:
 def test_two_lessons_with_one_number_are_refused(tmp_path: Path) -> None:
     lesson(tmp_path, HEAD, "03-a.md")
     lesson(tmp_path, HEAD, "03-b.md")
-    with pytest.raises(LessonError, match="one number"):
+    with pytest.raises(LessonError, match="the same number"):
         source.read_all(tmp_path)
 
 
@@ -108,7 +121,7 @@ def test_recorder_writes_output_into_the_page(tmp_path: Path) -> None:
     with pytest.raises(LessonError, match=r"03-name\.md.*make lessons-record N=3"):
         recorded.check(read)
     exchange = Exchange("vm:/# ", "cat x", "1 \n2\n")
-    recorded.save(read, [(exchange,)], "6.1.0-test", kvm=True)
+    recorded.save(read, [(exchange,)], {"debian-6.1": "6.1.0-test"}, kvm=True)
     after = source.read(read.path)
     assert after.steps[0].exchanges == (Exchange("vm:/# ", "cat x", "1\n2\n"),)
     assert after.steps[0].varies == read.steps[0].varies
@@ -139,13 +152,13 @@ def test_head_links_to_the_next_lesson_that_exists(tmp_path: Path) -> None:
 def test_page_stays_as_it_is_if_an_output_cannot_be_shown(tmp_path: Path) -> None:
     read = lesson(tmp_path, HEAD + run("> x\n"))
     text = read.path.read_text()
-    with pytest.raises(LessonError, match="was not recorded"):
-        recorded.save(read, [(Exchange("> ", "x", "> \n"),)], "6.1", kvm=False)
+    with pytest.raises(LessonError, match="cannot be recorded"):
+        recorded.save(read, [(Exchange("> ", "x", "> \n"),)], {"debian-6.1": "6.1"}, kvm=False)
     assert read.path.read_text() == text
 
 
 #: Lessons of the plan that are not written yet. Delete a number when its lesson comes, and the set when it is empty.
-UNWRITTEN = {0, 13, 14, 18}
+UNWRITTEN = {14}
 
 
 def test_every_lesson_is_recorded() -> None:

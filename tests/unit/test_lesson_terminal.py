@@ -114,7 +114,8 @@ def test_a_dialogue(machine: Machine, lesson: Lesson, tmp_path: Path) -> None:
 def test_no_prompt_in_time(machine: Machine, lesson: Lesson) -> None:
     with (
         pytest.raises(
-            LessonError, match=r"lesson 7, step 1 .*typed 'echo a; cat'.*within 1 s; got: .*a"
+            LessonError,
+            match=r"lesson 7, step 1 .*typed 'echo a; cat'.*within 1 s. The output was: .*a",
         ),
         Terminal(machine, lesson) as terminal,
     ):

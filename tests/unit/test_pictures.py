@@ -78,9 +78,9 @@ def test_another_format_is_refused(tmp_path: Path) -> None:
     path.write_text(json.dumps(json.loads(DATA.read_text()) | {"format": 0}))
     with pytest.raises(FormatError, match="format 0"):
         Picture.read(path)
-    with pytest.raises(VmError, match="cannot be read as a picture"):
+    with pytest.raises(VmError, match="A picture cannot be read from"):
         stored(path)
-    with pytest.raises(VmError, match="cannot be read as a picture"):
+    with pytest.raises(VmError, match="A picture cannot be read from"):
         stored(tmp_path / "none.json")
 
 

@@ -17,7 +17,7 @@ from ksmlab.vm.errors import GuestEnded, Hang, KernelPanic, LostVM
 if TYPE_CHECKING:
     from pathlib import Path
 
-TROUBLE = "the kernel complained: WARNING: at foo"
+TROUBLE = "the kernel reported errors: WARNING: at foo"
 
 
 class Line:

@@ -83,7 +83,7 @@ def test_to_a_worker_it_is_the_failure_of_each_test(project: Path) -> None:
     status, output = run_pytest(project, "tests", "-n", "1")
     assert status == pytest.ExitCode.TESTS_FAILED
     assert "2 errors" in output
-    assert output.count("Give the directory that `make -C` takes") == 1
+    assert output.count("Use the directory that `make -C` takes") == 1
 
 
 WAYS = [(), ("--kernel", "small"), ("-n", "2")]

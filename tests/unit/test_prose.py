@@ -62,7 +62,7 @@ def test_a_finding_says_where_it_is_and_what_to_write(tmp_path: Path) -> None:
     path = tmp_path / "page.md"
     path.write_text("Xyzzy.\n")
     (found,) = prose.check([path], RULES)
-    assert str(found) == f"{path}:1: 'Xyzzy'; instead: no process"
+    assert str(found) == f"{path}:1: 'Xyzzy' is not used in this project; instead: no process"
 
 
 # Strings of two words, which are no prose in this file.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import xml.etree.ElementTree as ET
 from dataclasses import replace
@@ -14,6 +15,8 @@ from recording.cast import Cast, RecordingError, record
 
 DEMO = Path(__file__).resolve().parents[2] / "docs/images/demo.svg"
 ROWS = 20
+#: At the width of a phone, the letters of a recording have as many pixels at least.
+PHONE, LEAST = 390, 12
 SVG = "{http://www.w3.org/2000/svg}"
 CAST = Cast(
     20,
@@ -119,3 +122,11 @@ def test_recording_in_the_readme_starts_at_the_merge_and_has_20_rows() -> None:
     assert first[0].startswith("╭")
     assert not [text for state in states for _, text in state if "booting" in text]
     assert "checks hold" in "".join(text for _, text in states[-1])
+    assert states[-1][-1][1].endswith("build/demo/index.html")
+
+
+def test_recording_in_the_readme_is_legible_on_a_phone() -> None:
+    root = ET.fromstring(DEMO.read_text())
+    size = re.search(r"^text \{.*?(\d+)px", root.findtext(f"{SVG}style") or "", re.MULTILINE)
+    assert size
+    assert int(size[1]) * PHONE / float(root.get("width", "inf")) >= LEAST

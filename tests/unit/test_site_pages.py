@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ksmlab.lessons import blocks
+from ksmlab.lessons import blocks, source
 from ksmlab.lessons.excerpt import CHECKOUT
 from ksmlab.site import comments, pages
 
@@ -66,7 +66,7 @@ def test_quoted_code_is_in_its_file_at_its_line(page: Path) -> None:
 def test_page_needs_no_sphinx(page: Path) -> None:
     text = page.read_text()
     assert re.findall(r"^ *(?:`{3,}|:{3,}|~{3,})\{.*$|^\([\w-]+\)=$", text, re.MULTILINE) == []
-    assert re.findall(r"\{[\w:-]+\}`", text) == []
+    assert re.findall(r"\{[a-z][\w:-]*\}`", text) == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -83,7 +83,7 @@ def test_stale_page_is_reported_and_written(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("# A\n\n<!-- excerpt kernel/pte.c get_pte -->\nold\n<!-- end -->\n")
     assert [line.split(": ")[1] for line in pages.write([page], check=True)] == [
-        "differs from its sources. Write the pages again"
+        "differs from its sources. Update the pages with"
     ]
     assert "old" in page.read_text()
     assert pages.write([page]) == []
@@ -94,11 +94,11 @@ def test_stale_page_is_reported_and_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("marker", "said"),
     [
-        ("excerpt kernel/pte.c get_ptes", r"no\w* of the name 'get_ptes'; near to it: get_pte"),
-        ("excerpt python/ksmlab/nothing.py f", r"python/ksmlab/nothing\.py is not there"),
+        ("excerpt kernel/pte.c get_ptes", r"does not define 'get_ptes'\. Similar names: get_pte"),
+        ("excerpt python/ksmlab/nothing.py f", r"python/ksmlab/nothing\.py does not exist"),
         ("file kernel/pte.c\nfrom: no such text\n", "kernel/pte.c has no line with 'no such text'"),
         ("reference colours", "no part 'colours'"),
-        ("targets\nworkload: colours\n", "no target of colours"),
+        ("targets\nworkload: colours\n", "no target for colours"),
     ],
 )
 def test_source_that_is_gone_is_reported_with_the_line(
@@ -166,6 +166,15 @@ def test_comments_become_directives_on_the_site(site: Path) -> None:
     assert "ksmlab.content.equal" in index
     assert 'href="names.html"' in index
     assert 'id="get-pte"' in (site / "reference/driver/pte_c.html").read_text()
+
+
+@pytest.mark.parametrize("lesson", source.read_all().values(), ids=lambda one: one.path.stem)
+def test_every_session_of_a_lesson_can_be_replayed(lesson: source.Lesson) -> None:
+    assert comments.expand(lesson.path.read_text()).count("\n{.recorded}\n```") == len(lesson.steps)
+
+
+def test_class_of_a_block_is_given_in_the_words_of_myst() -> None:
+    assert comments.expand("<!-- class stepper -->\n| a |\n") == "{.stepper}\n| a |\n"
 
 
 def test_text_without_comments_is_unchanged() -> None:

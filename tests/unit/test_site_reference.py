@@ -115,7 +115,7 @@ def test_every_command_is_there() -> None:
     for name in ("demo", "lesson", "lessons record", "exercise", "bench", "vm run", "kernels list"):
         assert f"## `ksmlab {name}`\n" in text
     assert "`--kernel KERNEL`" in text
-    assert "`--cpus CPUS`: Virtual CPUs. (default: `2`)" in text
+    assert "`--cpus CPUS`: The number of virtual CPUs. (default: `2`)" in text
     assert "(default: `--module`)" in text
     # Outside of code two dashes become one long one.
     assert not re.search(r"--", re.sub(r"`[^`]*`", "", text))

@@ -58,7 +58,7 @@ def test_build_gives_the_modules(source: Path, kernel: Path, tmp_path: Path) -> 
     assert built.module("hello") == tmp_path / "b/one/hello.ko"
     assert "W=1" in built.log
     assert sorted(path.name for path in source.iterdir()) == ["hello.c", "stale.o", "sub"]
-    with pytest.raises(BuildError, match="no module called other"):
+    with pytest.raises(BuildError, match="did not create a module called other"):
         built.module("other")
 
 

@@ -45,7 +45,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kept]:
 def test_it_is_found_and_ended(made: Kept) -> None:
     assert kept() == [made]
     assert find(None) == find(made.name) == made
-    with pytest.raises(VmError, match="No VM called other is kept") as caught:
+    with pytest.raises(VmError, match="There is no kept VM called other") as caught:
         find("other")
     assert made.name in caught.value.hint
     made.end()

@@ -131,9 +131,9 @@ def test_an_option_that_does_not_survive_stops_the_build(
 ) -> None:
     use(monkeypatch, FakeApt(hook="echo must not be reached; exit 1"))
     spec.fragments[0].write_text("# why\nCONFIG_SMP=y\nCONFIG_LOST=y\n")
-    with pytest.raises(BuildError, match="1 of the wanted options") as caught:
+    with pytest.raises(BuildError, match="Kconfig did not accept the options") as caught:
         store.get("k", lambda _: None)
-    assert caught.value.log == "f: CONFIG_LOST=y was wanted, it is n"
+    assert caught.value.log == "f: CONFIG_LOST is n instead of y"
     assert shelf(store) == []
 
 
@@ -208,11 +208,11 @@ def test_rm(monkeypatch: pytest.MonkeyPatch, store: KernelStore, spec: KernelSpe
 
 
 def test_fetch_and_build_are_not_the_same(store: KernelStore) -> None:
-    with pytest.raises(VmError, match="k is built here") as caught:
+    with pytest.raises(VmError, match="since it is built from source") as caught:
         store.fetch("k")
     assert "ksmlab kernels build k" in caught.value.hint
     stock = KernelStore({"d": KernelSpec("d", "6.1", "amd64", ("p",))}, store.cache)
-    with pytest.raises(VmError, match="own build"):
+    with pytest.raises(VmError, match="a kernel of the distribution"):
         stock.build("d")
 
 
@@ -220,14 +220,14 @@ def test_a_source_of_another_series_is_refused(
     monkeypatch: pytest.MonkeyPatch, store: KernelStore
 ) -> None:
     use(monkeypatch, FakeApt("6.12.1-1"))
-    with pytest.raises(FetchError, match=r"6\.12\.1-1 is not of the series 6\.1\."):
+    with pytest.raises(FetchError, match=r"6\.12\.1-1 is not Linux 6\.1\."):
         store.get("k", lambda _: None)
 
 
 def test_a_tool_that_is_missing(monkeypatch: pytest.MonkeyPatch, store: KernelStore) -> None:
     use(monkeypatch, FakeApt())
     monkeypatch.setattr(kernel_build, "TOOLS", ("gcc", "no-such-tool"))
-    with pytest.raises(BuildError, match="no-such-tool is missing"):
+    with pytest.raises(BuildError, match="host lacks no-such-tool"):
         store.get("k", lambda _: None)
 
 

@@ -246,7 +246,7 @@ def test_odd_cache_is_rejected_by_every_command(
 
 def test_long_cache_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
-        VmError, match=r"has 2.. characters, and the kernel's command line holds 200"
+        VmError, match=r"has 2.. characters, but the kernel's command line has space for 200"
     ):
         run_lab(monkeypatch, KSMLAB_CACHE=str(tmp_path / ("d" * (240 - len(str(tmp_path))))))
 

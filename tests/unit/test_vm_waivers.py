@@ -43,12 +43,12 @@ HARMLESS_LINES = (
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        (ENTRY.replace('reason = "known"\n', ""), "needs pattern, reason and since"),
-        (ENTRY.replace("since = 2026-01-31\n", ""), "needs pattern, reason and since"),
-        (ENTRY + "until = 1\n", "needs pattern, reason and since"),
-        (ENTRY.replace('"known"', '" "'), "reason is not empty"),
-        (ENTRY.replace("2026-01-31", "'soon'"), "since is a date"),
-        (ENTRY.replace("mm/foo", "mm/(foo"), "pattern: "),
+        (ENTRY.replace('reason = "known"\n', ""), "must have the keys pattern, reason and since"),
+        (ENTRY.replace("since = 2026-01-31\n", ""), "must have the keys pattern, reason and since"),
+        (ENTRY + "until = 1\n", "must have the keys pattern, reason and since"),
+        (ENTRY.replace('"known"', '" "'), "reason must not be empty"),
+        (ENTRY.replace("2026-01-31", "'soon'"), "since must be a date"),
+        (ENTRY.replace("mm/foo", "mm/(foo"), "pattern is not a valid"),
     ],
 )
 def test_waiver_without_pattern_reason_or_date_is_rejected(

@@ -115,7 +115,7 @@ def outcomes(pytester: pytest.Pytester, source: str, allow: str = "") -> dict[st
 
 def failed(phases: Sequence[str]) -> list[int]:
     """Give which phases failed because of what the kernel said, and of nothing else."""
-    begin = f"failed |the kernel complained: WARNING: {SPLAT}"
+    begin = f"failed |the kernel reported errors: WARNING: {SPLAT}"
     return [number for number, word in enumerate(phases) if word.startswith(begin)]
 
 
@@ -224,7 +224,7 @@ def tear_down(files: Sequence[str], allow: str = "") -> list[str]:
 def test_a_leak_is_looked_for_at_the_end(kmemleak: Kmemleak) -> None:
     *others, last = tear_down(["a.py", "a.py", "b.py"])
     assert others == ["", ""]
-    assert "what a.py, b.py left behind" in last
+    assert "memory leaks after a.py, b.py" in last
     assert "unreferenced object" in last
     assert kmemleak.commands == ["scan=off", "scan", "scan", "clear"]
 
@@ -235,7 +235,7 @@ def test_and_after_a_file_when_the_last_look_was_long_ago(
     monkeypatch.setattr(watch, "LEAK_INTERVAL", -1.0)
     first, second, _ = tear_down(["a.py", "a.py", "b.py"])
     assert first == ""
-    assert "what a.py left behind" in second
+    assert "memory leaks after a.py" in second
 
 
 def test_waiver_covers_its_own_leak_only(kmemleak: Kmemleak, tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
-"""Processes for tests: forked off, told what to do by function, heard by value.
+"""Child processes for tests. Each runs a function, and exchanges values with the test.
 
-A child runs one function with a connection to the test. What the test sends and receives has
-a deadline, and the child is gone when the with statement ends, however it ends.
+Receiving a value has a time limit. The child is killed at the end of the with statement, even after an error.
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
 DEADLINE = patient(60.0)
-#: Seconds to die in: a task that hangs in the kernel is reported by the kernel, and sooner.
+#: The most seconds until a killed child has ended. The kernel reports a task that hangs in the kernel earlier.
 TO_DIE = 300.0
 _fork = multiprocessing.get_context("fork")
 
 
 class Child:
-    """A forked process and the connection to it."""
+    """A forked process, and the connection to it."""
 
     def __init__(self, body: Callable[[Connection], None]) -> None:
         """Fork, and run ``body`` in the child."""
@@ -40,25 +39,25 @@ class Child:
         self.pid = self._process.pid
 
     def receive(self, deadline: float = DEADLINE) -> Any:
-        """Return the next value that it sends.
+        """Return the next value that the child sends.
 
         Args:
-            deadline: seconds from now.
+            deadline: The time limit in seconds.
 
         Raises:
-            TimeoutError: it sends nothing in time.
-            EOFError: it has ended.
+            TimeoutError: The child sends nothing in time.
+            EOFError: The child has ended.
         """
         if not self.speaks(deadline):
-            raise TimeoutError(f"child {self.pid} said nothing for {deadline} s: {self.plight()}")
+            raise TimeoutError(f"child {self.pid} sent nothing for {deadline} s: {self.plight()}")
         return self._here.recv()
 
     def speaks(self, deadline: float) -> bool:
-        """Wait until it has sent a value, or ended, and say whether it has; the deadline is in seconds from now."""
+        """Wait for at most `deadline` seconds, and return whether the child has sent a value or has ended."""
         return self._here.poll(deadline)
 
     def plight(self) -> str:
-        """Say what it is at, for a person: whether it waits, and for what, or has got no CPU."""
+        """Describe the state of the child for an error message: its CPU time, and its stack in the kernel."""
         task = Path("/proc") / str(self.pid)
         ran, waited = proc.cpu_seconds(task)
         return (
@@ -67,23 +66,23 @@ class Child:
         )
 
     def send(self, value: object = None) -> None:
-        """Send a value, and expect no answer."""
+        """Send a value to the child."""
         self._here.send(value)
 
     def ask(self, value: object = None, deadline: float = DEADLINE) -> Any:
-        """Send a value and return the answer; errors are those of receive()."""
+        """Send a value, and return the answer. Raises the errors of receive()."""
         self.send(value)
         return self.receive(deadline)
 
     def kill(self) -> None:
-        """End it by SIGKILL, and wait until it is gone."""
+        """Kill the child with SIGKILL, and wait until it has ended."""
         if self._process.is_alive():
             os.kill(self.pid, signal.SIGKILL)
         self._process.join(TO_DIE)
-        assert not self._process.is_alive(), f"child {self.pid} does not die"
+        assert not self._process.is_alive(), f"child {self.pid} still runs after SIGKILL"
 
     def finish(self) -> int | None:
-        """Wait for its own end, and return its exit status."""
+        """Wait until the child ends by itself, and return its exit status."""
         self._process.join(DEADLINE)
         return self._process.exitcode
 

@@ -1,8 +1,8 @@
-"""Make the n-th allocation of one task fail, for every n, and see what comes of it.
+"""Let the n-th allocation of a task fail, for each n, and check the consequences.
 
-The kernel counts for us: a number in a task's fail-nth goes down with each of its allocations, and
-the one that takes it to zero fails. What is left afterwards tells whether one has failed at all, so
-a walk ends by itself, when there is no allocation left to fail.
+The kernel decrements the number in a task's fail-nth at each of its allocations, and the allocation that decrements it
+to zero fails. If the number is not zero afterwards, no allocation has failed. Then all allocations of the task have
+been tested, and a walk ends.
 
 Source: Documentation/fault-injection/fault-injection.rst, lib/fault-inject.c, fs/proc/base.c.
 """
@@ -29,9 +29,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 DEBUGFS = Path("/sys/kernel/debug")
-#: Nothing that is tested here allocates more often. A walk that gets so far does not end.
+#: More allocations than any tested action makes. A walk that reaches this number would not end.
 MOST = 20_000
-#: The attributes of both kinds, so that every allocation counts. verbose 1 is a line for each.
+#: The settings of both kinds of fault injection, with which all allocations are counted. With verbose 1, the kernel
+#: logs one line for each failure.
 SETTINGS = {
     "failslab/ignore-gfp-wait": "N",
     "fail_page_alloc/ignore-gfp-wait": "N",
@@ -41,16 +42,16 @@ SETTINGS = {
     "fail_page_alloc/verbose": "1",
 }
 KINDS = ("failslab", "fail_page_alloc")
-#: When kmemleak lacks memory for its metadata, it prints a warning while it holds a lock under which the console frees
-#: memory (mm/kmemleak.c, kmemleak_scan_area(), 6.1). lockdep reports that as a deadlock, and then turns itself off. So
-#: only emergencies reach the console meanwhile. The log has everything, and an oops raises the console's level again.
+#: If kmemleak has no memory for its metadata, it prints a warning while it holds a lock under which the console frees
+#: memory (kmemleak_scan_area() in mm/kmemleak.c, 6.1). lockdep reports that as a deadlock, and then turns itself off.
+#: So this setting lets only emergencies reach the console. The log has all messages, and an oops restores the level.
 QUIET = {Path("/proc/sys/kernel/printk"): "1"}
 
 
 def enable() -> Iterator[None]:
-    """Have GFP_KERNEL allocations of every size count; a generator for a fixture.
+    """Enable fault injection for GFP_KERNEL allocations of all sizes. This is a generator for a fixture.
 
-    Skips the test where the kernel cannot inject faults.
+    The test is skipped if the kernel cannot inject faults.
     """
     needed = [*(DEBUGFS / kind for kind in KINDS), Path("/proc/self/fail-nth")]
     options = ("CONFIG_FAULT_INJECTION_DEBUG_FS", "CONFIG_FAILSLAB", "CONFIG_FAIL_PAGE_ALLOC")
@@ -61,27 +62,27 @@ def enable() -> Iterator[None]:
 
 
 class FailNth:
-    """fail-nth of one task."""
+    """The file fail-nth of a task."""
 
     def __init__(self, tid: int | None = None) -> None:
-        """Open it, ahead of time: opening is an allocation itself.
+        """Open the file now, since opening it allocates memory.
 
         Args:
-            tid: the task, which may be another's or a kernel thread; None is the calling thread.
+            tid: The thread ID of the task, which may be a kernel thread; None for the calling thread.
         """
         where = "thread-self" if tid is None else f"{tid}/task/{tid}"
         self._fd = os.open(f"/proc/{where}/fail-nth", os.O_RDWR | os.O_CLOEXEC)
 
     def arm(self, nth: int) -> None:
-        """Have its nth allocation from now on fail; 0 is none."""
+        """Let the task's nth allocation from now on fail; none if `nth` is 0."""
         os.pwrite(self._fd, b"%d" % nth, 0)
 
     def left(self) -> int:
-        """Return how many allocations there are still to come before the one that fails."""
+        """Return the number of allocations up to the one that fails."""
         return int(os.pread(self._fd, 16, 0))
 
     def disarm(self) -> bool:
-        """Have none fail, and return whether one has failed since arm()."""
+        """Let no allocation fail from now on, and return whether one has failed since arm()."""
         left = self.left()
         self.arm(0)
         return not left
@@ -99,13 +100,13 @@ class FailNth:
 
 @dataclass(frozen=True)
 class Trial(Generic[T]):
-    """What came of one failed allocation.
+    """The result of an action in which one allocation failed.
 
     Attributes:
-        nth: Which allocation it was.
-        hit: Whether there was one; the last trial of a walk has none.
-        value: What the action returned.
-        error: Or the error that it raised.
+        nth: The number of the allocation.
+        hit: Whether an allocation failed, which is not the case in the last trial of a walk.
+        value: The return value of the action.
+        error: The error that the action raised; None if it raised none.
     """
 
     nth: int
@@ -115,12 +116,12 @@ class Trial(Generic[T]):
 
     @property
     def errno(self) -> int:
-        """The errno of the error, 0 for success."""
+        """The errno of the error; 0 if there is none."""
         return 0 if self.error is None else self.error.errno or 0
 
 
 def attempt(task: FailNth, nth: int, action: Callable[[], T]) -> Trial[T]:
-    """Run an action while the nth allocation of a task fails."""
+    """Run an action in which the nth allocation of a task fails."""
     error = value = None
     task.arm(nth)
     try:
@@ -134,34 +135,36 @@ def attempt(task: FailNth, nth: int, action: Callable[[], T]) -> Trial[T]:
 def walk(
     action: Callable[[], T], task: FailNth | None = None, first: int = 1
 ) -> Iterator[Trial[T]]:
-    """Run an action again and again, one allocation later failing each time, until none fails.
+    """Run an action repeatedly. Each time, a later allocation fails, until none fails any more.
 
-    The caller looks at each trial, and brings everything back to where the action begins.
+    The caller checks each trial, and restores the state in which the action can be run again.
 
     Args:
-        action: what is tried; an OSError of it is part of the trial.
-        task: whose allocations fail; this thread's if not given.
-        first: the allocation to begin with.
+        action: The action. If it raises an OSError, that is part of the trial.
+        task: The task whose allocations fail; by default the calling thread.
+        first: The number of the first allocation to fail.
     """
     with task or FailNth() as armed:
         for nth in itertools.count(first):
-            assert nth < MOST, "the walk does not end: something allocates without end"
+            assert nth < MOST, f"the walk does not end: the action makes over {MOST} allocations"
             trial = attempt(armed, nth, action)
             yield trial
             if not trial.hit:
-                assert trial.error is None, f"nothing failed, and yet: {trial.error}"
+                assert trial.error is None, (
+                    f"no allocation failed, but the action raised an error: {trial.error}"
+                )
                 return
 
 
 @contextmanager
 def random_failures(tid: int, percent: int) -> Iterator[None]:
-    """Make allocations of one task, and of no other, fail at random.
+    """Let random allocations of one task fail during the block.
 
     Args:
-        tid: the task.
-        percent: the share of allocations that fail.
+        tid: The thread ID of the task.
+        percent: The percentage of allocations that fail.
     """
-    # The filter is set first and reset last: without it, allocations of every task fail.
+    # Set the filter first and reset it last, since without it, allocations of all tasks fail.
     chance = {
         "task-filter": "Y",
         "verbose": "0",
@@ -185,10 +188,10 @@ def _syscall(what: str, *arguments: object) -> None:
 
 
 def finit_module(fd: int, parameters: bytes) -> None:
-    """Load a module from an open file, in this very task."""
+    """Load a module from an open file, in the calling task itself."""
     _syscall("finit_module", _FINIT_MODULE, fd, parameters, 0)
 
 
 def delete_module(name: bytes) -> None:
-    """Unload a module, in this very task."""
+    """Unload a module, in the calling task itself."""
     _syscall("delete_module", _DELETE_MODULE, name, os.O_NONBLOCK)

@@ -253,7 +253,7 @@ class FuzzMachine(RuleBasedStateMachine):
     def check_kernel_log(self) -> None:
         splats, _ = complaints(self.listen())
         shown = "\n\n".join("\n".join(splat.lines) for splat in splats)
-        assert not splats, f"the kernel complained: {'; '.join(map(str, splats))}\n\n{shown}"
+        assert not splats, f"the kernel reported errors: {'; '.join(map(str, splats))}\n\n{shown}"
 
     @contextlib.contextmanager
     def failing(self) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""How the kernel was built, and what becomes of a test where it lacks something."""
+"""Check how the kernel was built, and skip tests that need something that it lacks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CONFIG = Path("/proc/config.gz")
 
 
 def built_with(option: str) -> bool:
-    """Say whether the kernel was built with an option; one that does not show how it was built was not."""
+    """Return whether the kernel was built with an option; False if the kernel does not show its configuration."""
     return CONFIG.exists() and f"\n{option}=y\n".encode() in gzip.decompress(CONFIG.read_bytes())
 
 
@@ -22,18 +22,18 @@ def release() -> tuple[int, ...]:
 
 
 def need(what: str, there: bool, *options: str) -> None:
-    """Skip the test on a kernel that was built without something.
+    """Skip the test if the kernel was built without a feature.
 
-    On one that was built with it the test fails if it is not there: skipped on every kernel, it
-    would be no test.
+    If the kernel was built with the feature, but the feature is missing, the test fails. Otherwise the test might be
+    skipped on all kernels.
 
     Args:
-        what: It, for people.
-        there: Whether the test has found it.
-        options: What the kernel has to be built with.
+        what: The name of the feature.
+        there: Whether the test has found the feature.
+        options: The options with which the kernel must be built to have the feature.
     """
     if there:
         return
     if all(map(built_with, options)):
-        pytest.fail(f"{what} is not there, though the kernel was built with {', '.join(options)}")
+        pytest.fail(f"{what} is missing, although the kernel was built with {', '.join(options)}")
     pytest.skip(f"this kernel has no {what} ({', '.join(options)})")

@@ -1,4 +1,4 @@
-"""kksmd itself: what it has used, and how to have it scan one batch and stand still."""
+"""Observe and control kksmd: its CPU time, its state, and single batches of its scan."""
 
 from __future__ import annotations
 
@@ -13,42 +13,42 @@ from ksmlab.bench import engines
 if TYPE_CHECKING:
     from ksmlab.sysfs import KsmSysfs
 
-#: Microseconds that no test lives to see the end of; one less or more makes kksmd look again.
+#: A sleep time, in microseconds, that is longer than any test. Writing another sleep time wakes kksmd.
 LONG = 0xFFFFFFF0
 SECONDS = 60.0
 
 
 def tid(name: str = "kksmd") -> int:
-    """Return its thread number, or that of another scanner."""
+    """Return the thread ID of kksmd or of another scanner."""
     return engines.thread_id(name)
 
 
 def find(name: str = "kksmd") -> Path:
-    """Give its directory in /proc, or that of another scanner."""
+    """Return the directory in /proc of kksmd or of another scanner."""
     return Path("/proc") / str(tid(name))
 
 
 def runtime(name: str = "kksmd") -> float:
-    """Return the CPU seconds that it has used, or another scanner."""
+    """Return the CPU time, in seconds, of kksmd or of another scanner."""
     return proc.cpu_seconds(find(name))[0]
 
 
 def finds_by_hash() -> bool:
-    """Say whether the driver was loaded with the hash index."""
+    """Return whether the driver was loaded with the hash index."""
     return Path("/sys/module/ksm/parameters/index").read_text() == "hash\n"
 
 
 def asleep(thread: Path) -> bool:
-    """Say whether a thread sleeps, and is not just about to.
+    """Return whether a thread sleeps, rather than being about to sleep.
 
-    A thread has its sleeping state (S) before it has looked a last time whether to sleep at all;
-    only once it is off the CPU is there something to read in wchan.
+    A thread sets its state to sleeping (S) before it checks for the last time whether it has to sleep. wchan is not 0
+    only after the thread has left the CPU.
     """
     return thread.joinpath("wchan").read_text() != "0" and proc.state(thread) == "S"
 
 
 def one_batch(scanning: KsmSysfs) -> None:
-    """Have kksmd, whose sleep is LONG, scan one batch; return when it sleeps again."""
+    """Let kksmd, whose sleep time is LONG, scan one batch, and wait until it sleeps again."""
     thread = find()
     scanning.wait_until(lambda _: asleep(thread), SECONDS, "kksmd to sleep")
     scanning.sleep = LONG + (scanning.sleep == LONG)
@@ -56,10 +56,10 @@ def one_batch(scanning: KsmSysfs) -> None:
 
 
 def pass_takes(scanning: KsmSysfs, seconds: float) -> bool:
-    """Say whether passes take so long.
+    """Return whether a pass takes at least `seconds`.
 
-    A pass that finds the mmap lock contended ends early, and the next one is incomplete, too. So one of twenty
-    measurements has to show the time.
+    A pass ends early if the mmap lock is contended, and the next pass is then incomplete as well. So it is enough if
+    one of twenty measurements takes this time.
     """
     for _ in range(20):
         passes, began = scanning.full_scans, time.monotonic()

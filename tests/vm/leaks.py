@@ -1,4 +1,4 @@
-"""Does the driver give back all that it takes? Objects are kmemleak's to find; here is what it does not know."""
+"""Measure the memory that the driver uses, including memory that kmemleak does not track, to find leaks."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ ACCOUNTED = (
 
 
 def held(ksm: KsmSysfs) -> dict[str, int]:
-    """Return what the driver holds, as it counts itself; and how many nodes there are, as the allocator does."""
-    # What has been freed may wait with a CPU, or in quarantine.
+    """Return the driver's own counters of its memory, and the number of nodes according to the slab allocator."""
+    # Shrink the cache, since freed objects may still be in per-CPU slabs or in KASAN's quarantine.
     (NODES / "shrink").write_text("1")
     counted = {name: ksm.read(name) for name in ("kernel_pages_allocated", "metadata_bytes")}
     return counted | {"nodes": int((NODES / "objects").read_text().split()[0])}
 
 
 def wait_until_held(ksm: KsmSysfs, wanted: dict[str, int], what: object) -> None:
-    """Wait until the driver holds something again: a work item frees unused nodes.
+    """Wait until the driver uses as much memory as before. A work item frees unused nodes with a delay.
 
     Args:
         ksm: The driver's settings and counters.
-        wanted: What :func:`held` returned before.
-        what: The step after which it has to be so.
+        wanted: An earlier result of :func:`held`.
+        what: The preceding step, for the error message.
 
     Raises:
-        WaitTimeoutError: It holds something else after a minute.
+        WaitTimeoutError: The driver uses more or less memory after a minute.
     """
     ksm.wait_until(lambda now: held(now) == wanted, 60, f"{wanted} to be held after {what}")
 
 
 def unaccounted_pages() -> int:
-    """Return how many pages are in use that no figure of /proc/meminfo names.
+    """Return the number of used pages that /proc/meminfo does not list.
 
-    What the kernel allocates by the page and not by the object is among them.
+    Pages that the kernel allocates directly, rather than through the slab allocator, are among them.
     """
-    # Into the figures goes what each CPU still keeps to itself.
+    # Add the per-CPU parts of the counters to the global ones.
     Path("/proc/sys/vm/stat_refresh").write_text("1")
     pairs = (line.split()[:2] for line in Path("/proc/meminfo").read_text().splitlines())
     kib = {name.rstrip(":"): int(value) for name, value in pairs}

@@ -1,4 +1,4 @@
-"""Loading and unloading the driver, for the tests that are about that."""
+"""Load and unload the driver in tests."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ def kernel_has_ksm() -> bool:
 
 
 def kernels_own_ksm() -> Path:
-    """Give the directory of the kernel's own KSM; the test is skipped where there is none."""
-    need("KSM of its own", kernel_has_ksm(), "CONFIG_KSM")
+    """Return the sysfs directory of in-kernel KSM. Skip the test if the kernel has none."""
+    need("in-kernel KSM", kernel_has_ksm(), "CONFIG_KSM")
     return MM_KSM
 
 
 class Modules(VmModules):
-    """The driver and its laboratory, as they were built for this kernel.
+    """The modules ksm and ksm_lab, built for this kernel.
 
     Args:
-        directory: Where the .ko files are.
-        index: The index that the driver is loaded with, unless a test says otherwise; its own choice if None.
+        directory: The directory with the .ko files.
+        index: The index with which the driver is loaded, unless a test sets it; None for the driver's default.
     """
 
     def __init__(self, directory: Path, index: str | None = None) -> None:
-        """Keep both; nothing is loaded."""
+        """See the class. Nothing is loaded yet."""
         super().__init__(directory)
         self._index = index
 
     def load(self, name: str, *parameters: str) -> None:
-        """Load a module, as insmod does."""
+        """Load a module with insmod, the driver with the index that was chosen."""
         if (
             name == "ksm"
             and self._index
@@ -57,27 +57,27 @@ class Modules(VmModules):
 
     @staticmethod
     def loaded() -> list[str]:
-        """Give the names of our modules that are loaded, in the order of their loading."""
+        """Return the names of the modules that are loaded, in the order in which they were loaded."""
         return [module.name for module in MODULES if Path("/sys/module", module.name).is_dir()]
 
     def load_usual(self, *names: str) -> None:
-        """Load modules, each with its usual parameters; all of them if none is named."""
+        """Load modules with their usual parameters; both modules if no name is given."""
         for module in MODULES:
             if not names or module.name in names:
                 self.load(module.name, *module.parameters)
 
     def unload_all(self) -> None:
-        """Unload all of our modules that are loaded, the last one first, also those that the test did not load.
+        """Unload all loaded modules, the last one first, including those that the test has not loaded.
 
         Raises:
-            RuntimeError: The kernel refused to unload one; the text is the message of rmmod.
+            RuntimeError: rmmod failed; the text has its message.
         """
         for name in reversed(self.loaded()):
             self.unload(name)
 
     @contextlib.contextmanager
     def without(self) -> Iterator[None]:
-        """Have none of them loaded in the block, and all of them after it."""
+        """Unload all modules during the block, and load them with their usual parameters afterwards."""
         self.unload_all()
         try:
             yield

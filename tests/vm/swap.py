@@ -1,4 +1,4 @@
-"""Disks for a test, made of files in memory: a loop device, and swap on one."""
+"""Create loop devices over files in memory, and use them for swap."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def disk(image: Path) -> Iterator[Path]:
-    """Give a loop device over a file."""
+    """Provide a loop device over a file during the block."""
     subprocess.run(["modprobe", "loop"], check=True)
     said = subprocess.run(
         ["losetup", "--find", "--show", image], check=True, capture_output=True, text=True
@@ -27,11 +27,11 @@ def disk(image: Path) -> Iterator[Path]:
 
 @contextmanager
 def swap(tmp_path: Path) -> Iterator[None]:
-    """64 MiB of swap on a RAM disk: a loop device over a file in /tmp, which gets its memory back."""
+    """Enable 64 MiB of swap during the block, on a loop device over a file in memory (/tmp), and free it afterwards."""
     image = tmp_path / "swap"
     image.write_bytes(bytes(64 << 20))
     with disk(image) as loop:
-        # The device holds the file, and is the last to.
+        # Only the device refers to the file now, so the file is freed with the device.
         image.unlink()
         subprocess.run(["mkswap", loop], check=True, capture_output=True)
         subprocess.run(["swapon", loop], check=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from ksmlab import content
@@ -10,8 +13,20 @@ from ksmlab.device import KsmDevice
 from ksmlab.libc import PAGE_SIZE
 from ksmlab.memory import Arena
 from ksmlab.pictures.guest import take
+from ksmlab.pictures.model import Moment, Picture, Square
 from ksmlab.pictures.plan import FEWEST_PAGES, Plan
 from ksmlab.sysfs import KsmSysfs
+
+#: The run from which docs/images/merge.svg is drawn.
+STORED = Path(__file__).parents[1] / "unit/data/picture.json"
+
+
+def squares(moment: Moment) -> list[Square]:
+    """Return the squares of a moment; instead of its frame number, each has the number of the frame's first page."""
+    first: dict[int, int] = {}
+    for square in moment.squares:
+        first.setdefault(square.pfn, square.page + 1)
+    return [replace(square, pfn=first[square.pfn]) for square in moment.squares]
 
 
 def test_a_picture_is_taken() -> None:
@@ -25,6 +40,14 @@ def test_a_picture_is_taken() -> None:
     assert at_last.frames == after.frames + len(plan.written())
     assert [square.page for square in at_last.squares if square.written] == sorted(plan.written())
     assert ksm.pages_shared == 0
+
+
+def test_stored_picture_shows_what_a_new_picture_shows() -> None:
+    """If it does not, run: make images."""
+    stored = Picture.read(STORED)
+    new = take(Plan(len(stored.moments[0].squares)), KsmSysfs.find())
+    for old_moment, new_moment in zip(stored.moments, new.moments, strict=True):
+        assert squares(old_moment) == squares(new_moment)
 
 
 def test_events_of_some_pages_are_kept_apart(scanning: KsmSysfs) -> None:

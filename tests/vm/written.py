@@ -1,4 +1,4 @@
-"""Files of the kernel's that hold something else for as long as a test goes."""
+"""Change settings of the kernel during a test."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def written(values: dict[Path, str]) -> Iterator[None]:
-    """Have files hold these values in the block, written in this order, and undone in reverse."""
+    """Write values to files in this order, and restore the old values in the reverse order after the block."""
     old = {path: path.read_text().strip() for path in values}
     try:
         for path, value in values.items():

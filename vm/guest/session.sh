@@ -1,13 +1,13 @@
 #!/bin/bash
-# The guest's end of a session on its console. virtme-ng starts it as the user's shell.
+# Run commands in the guest on behalf of the host, over the guest's console. virtme-ng starts this as the user's shell.
 #
-# It reads requests, one a line:   run TOKEN BASE64      (a bash script)
-#                                  shell TOKEN BASE64    (the same, before an interactive shell)
-# and frames what each gives:      <RS>TOKEN begin<RS> output <RS>TOKEN end STATUS<RS>
-# RS is the record separator, 0x1e. A token is random and the command does not know it, so nothing that it prints can
-# be taken for its end.
+# The host sends one request per line:   run TOKEN BASE64      (run a bash script)
+#                                        shell TOKEN BASE64    (run a bash script, then an interactive shell)
+# The reply is the command's output between two markers:   <RS>TOKEN begin<RS> output <RS>TOKEN end STATUS<RS>
+# RS is the record separator, 0x1e. The token is random and unknown to the command, so the command's output cannot
+# contain the end marker.
 #
-# The line is raw: output arrives byte for byte, requests may be of any length, and nothing is echoed.
+# The terminal is in raw mode: output is not modified, requests may have any length, and nothing is echoed.
 
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 SHELL=/bin/bash
@@ -15,8 +15,8 @@ export PATH SHELL
 unset "${!virtme_@}"
 raw() { stty raw -echo; }
 
-# The terminal that init handed down does not block; one opened afresh does. What this shell itself has to say (that a
-# command was killed, for example) is not part of what the command printed.
+# Open the terminal again, since the file descriptor that init passes on is non-blocking. Discard the messages of this
+# shell itself, for example that a command was killed, since they are not output of the command.
 exec </dev/tty >/dev/tty 2>/dev/null
 raw
 printf '\036vm-session ready\036'
@@ -35,7 +35,7 @@ while IFS=' ' read -r verb token payload; do
 			unset verb token payload
 			stty sane
 			eval "$script"
-			# The same shell for everyone: no start-up files of the host.
+			# Ignore the start-up files of the host, so that each user gets the same shell.
 			exec bash --norc
 		) 2>&1
 		;;

@@ -1,6 +1,7 @@
-"""The benchmark: the kernel's own KSM and this driver, in one boot, on the same memory.
+"""Compare in-kernel KSM with this driver, in the same boot and on the same memory.
 
-The guest's half (guest, workloads, reality, engines, figures, probe, tracer, latency) measures; the host's half
-(runner, summary, targets, report, baseline, check, latency_host) boots the VM, and says what came of it. `plan` and
-`result` are what they say to each other.
+The modules guest, workloads, reality, engines, figures, probe, tracer, lock_tracer, aging, batches, holds and latency
+run in the guest and measure. The modules runner, summary, targets, report, baseline, check, holds_host and latency_host
+run on the host, boot the VM, and evaluate the results. `plan` defines the data that the host sends to the guest, and
+`result` the data that the guest sends back.
 """

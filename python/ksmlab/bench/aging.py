@@ -1,11 +1,11 @@
-"""The workload near_duplicates: does an engine forget hash collisions?
+"""Measure the workload near_duplicates, which tests whether the driver forgets hash collisions.
 
-The driver knows a page by a hash of a sample of it. Two pages collide if they have the same sample but differ
-elsewhere. The workload makes many collisions while other memory is idle. It measures what they cost that memory, and
-memory that is registered afterwards.
+The driver identifies a page by a hash of a sample of its content. Two pages collide if they have the same sample but
+differ elsewhere. The workload causes many collisions while other memory is idle. It measures how they change the cost
+of scanning that memory, and of memory that is registered afterwards.
 
-The collisions come in waves, because not all pages fit into the VM. Each wave is mapped, filled, registered, scanned,
-removed and unmapped before the next one.
+The pages that collide do not all fit into the VM, so they are processed in waves. Each wave is mapped, filled,
+registered, scanned, removed and unmapped before the next one.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ if TYPE_CHECKING:
     from ksmlab.bench.engines import Engine
     from ksmlab.bench.plan import Plan
 
-#: Families of one wave, of two pages each: 32 MiB.
+#: The number of families in a wave. A family is two pages that collide, so a wave has 32 MiB.
 WAVE = 4096
 #: Words of a cache line, and lines of a page.
 LINE_WORDS = 64 // WORD
 LINES = WORDS // LINE_WORDS
-#: Passes that a wave stays registered for: the one in progress, one in which its pages collide, and one more.
+#: The passes for which a wave is registered: the current one, one in which its pages collide, and one more.
 WAVE_PASSES = 3
 
 
 def family_memory(families: int, first: int, seed: int) -> Memory:
     """Map and fill one wave.
 
-    The two pages of a family differ in one word. It is in another cache line for each family, so that whichever lines
-    the driver samples, the word is outside the sample of nearly all families.
+    The two pages of a family differ in one word. The cache line of that word varies from family to family, so that it
+    is outside of the sample for nearly all families, whichever lines the driver samples.
 
     Args:
-        families: How many; page i and page families + i are one family.
-        first: The number of the first family: no two families have the same number, or any line in common.
-        seed: Chooses the contents.
+        families: The number of families. The pages i and families + i are a family.
+        first: The number of the first family. Pages of families with different numbers have no equal cache lines.
+        seed: The seed of the contents.
     """
     memory = Memory(2 * families)
     keys = content.unique(families, first)
@@ -51,20 +51,20 @@ def family_memory(families: int, first: int, seed: int) -> Memory:
     memory.possible = 0
     words = memory.view(families).cast("Q")
     for line in range(min(LINES, families)):
-        # The first word of each line holds the key of the family.
+        # Write to the second word of the line; the first word contains the key of the family.
         where = slice(line * (WORDS + LINE_WORDS) + 1, None, LINES * WORDS)
         words[where] = content.unique(len(range(*where.indices(len(words)))), first)
     return memory
 
 
 def waves(families: int) -> Iterator[tuple[int, int]]:
-    """Give the number of families of each wave, and the number of its first one."""
+    """Yield the size of each wave, in families, and the number of its first family."""
     for first in range(0, families, WAVE):
         yield min(WAVE, families - first), first + 1
 
 
 def registered(engine: Engine, memory: Memory, plan: Plan) -> None:
-    """Register memory in an area of its own while the engine runs, have it scanned, and remove it again."""
+    """Register memory in a new area while the engine runs, wait until it has been scanned, and remove it."""
     with KsmDevice() as device, device.create_area() as area:
         area.register(memory)
         end = engine.look().scans + WAVE_PASSES
@@ -73,7 +73,7 @@ def registered(engine: Engine, memory: Memory, plan: Plan) -> None:
 
 
 def collide(engine: Engine, plan: Plan) -> None:
-    """Have the engine meet all collisions of the plan, wave by wave."""
+    """Cause all collisions of the plan, wave by wave."""
     for families, first in waves(plan.families):
         wave: AbstractContextManager[Memory] = family_memory(families, first, plan.seed + 1)
         with wave as memory:
@@ -81,14 +81,17 @@ def collide(engine: Engine, plan: Plan) -> None:
 
 
 def measure(engine: Engine, memory: Memory, plan: Plan) -> dict[str, float]:
-    """Measure steady passes over unique pages before, right after, and long after collisions.
+    """Measure passes over unique pages before the collisions, right after them, and after registering the pages again.
 
-    Nothing writes to `run` until the last wave has been removed, because that alone wakes all idle chunks.
+    Nothing is written to `run` until the last wave has been removed, since such a write makes all idle chunks active.
 
     Args:
         engine: The driver, just loaded.
-        memory: Unique pages. They are idle while the collisions happen, and are then registered again.
-        plan: How many collisions, and how to measure.
+        memory: Unique pages. They are idle during the collisions, and are then registered again.
+        plan: The number of collisions, and the settings of the measurement.
+
+    Returns:
+        The figures by the names of metrics.py.
     """
     engine.add(memory)
     engine.run()

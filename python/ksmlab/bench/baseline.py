@@ -1,4 +1,4 @@
-"""The baseline: what each workload costs when the VM counts instructions, to be compared with what it costs now."""
+"""Compare the instruction counts of workloads with a stored baseline."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 STORED = Path(__file__).with_name("baseline.json")
 #: The share by which a figure may exceed its baseline.
 TOLERANCE = 0.05
-#: The figures that are compared. Each is a number of instructions, at 2 ns each.
+#: The metrics that are compared. The VM's clock advances by 2 ns for each instruction.
 COMPARED = (
     "cpu_to_goal_ns",
     "steady_pass_ns",
@@ -35,11 +35,11 @@ class Cost:
     """One figure of the baseline.
 
     Attributes:
-        kernel: On which kernel.
-        workload: On which workload.
-        engine: By which engine.
-        metric: Which figure.
-        ns: Nanoseconds of the VM's clock, which counts instructions.
+        kernel: The name of the kernel.
+        workload: The name of the workload.
+        engine: The name of the engine.
+        metric: The name of the metric.
+        ns: The value, in nanoseconds of the VM's clock, which counts instructions.
     """
 
     kernel: str
@@ -50,17 +50,17 @@ class Cost:
 
     @property
     def key(self) -> tuple[str, str, str, str]:
-        """What it is the cost of."""
+        """The identity of the figure: kernel, workload, engine and metric."""
         return self.kernel, self.workload, self.engine, self.metric
 
 
 @dataclass(frozen=True)
 class Change:
-    """One figure then and now.
+    """A figure of this run and its baseline.
 
     Attributes:
-        cost: What it is now.
-        before: Nanoseconds in the baseline; None if it is not there.
+        cost: The figure of this run.
+        before: The value in the baseline, in nanoseconds; None if the baseline does not have it.
     """
 
     cost: Cost
@@ -68,7 +68,7 @@ class Change:
 
     @property
     def share(self) -> float | None:
-        """The increase over the baseline, as a share of it; negative for a decrease, None without a baseline."""
+        """The relative increase over the baseline, negative for a decrease; None without a baseline."""
         return self.cost.ns / self.before - 1 if self.before else None
 
     @property
@@ -77,7 +77,7 @@ class Change:
         return self.share is not None and self.share > TOLERANCE
 
     def __str__(self) -> str:
-        """Show both and the difference, on one line of less than 80 characters."""
+        """Return both values and the difference, on one line of less than 80 characters."""
         cost = self.cost
         then = NOTHING if self.before is None else f"{self.before:,}"
         share = "new" if self.share is None else f"{self.share:+.1%}"
@@ -85,7 +85,7 @@ class Change:
 
 
 def costs(samples: Sequence[Sample]) -> tuple[Cost, ...]:
-    """Take from samples what is compared."""
+    """Return the figures of samples that are compared with the baseline: medians at factor 1."""
     return tuple(
         Cost(place.kernel, place.workload, place.engine, place.metric, round(spread.median))
         for place, spread in Summary(samples).places()
@@ -95,11 +95,11 @@ def costs(samples: Sequence[Sample]) -> tuple[Cost, ...]:
 
 @dataclass(frozen=True)
 class Baseline:
-    """What is stored.
+    """The content of the baseline file.
 
     Attributes:
-        releases: By the name of a kernel, what uname -r said there.
-        costs: The figures, by what they are the cost of.
+        releases: The release (uname -r) of each kernel, by its name.
+        costs: The figures, by `Cost.key`.
     """
 
     releases: dict[str, str]
@@ -108,12 +108,12 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The figures of this run beside those of the baseline.
+    """The comparison of this run with the baseline.
 
     Attributes:
-        changes: Each figure of this run.
-        missing: Figures of the baseline that this run should have, but does not: a goal was not reached.
-        other_releases: The releases in the baseline and now, by kernel name, for kernels whose release has changed.
+        changes: The figures of this run, with their baselines.
+        missing: The figures of the baseline that this run should have, but lacks, because a goal was not reached.
+        other_releases: The release in the baseline and the release now, by kernel name, where they differ.
     """
 
     changes: tuple[Change, ...]
@@ -132,7 +132,7 @@ class Comparison:
 
 
 def read(path: Path = STORED) -> Baseline:
-    """Read a baseline; without a file it is empty."""
+    """Read a baseline. If the file does not exist, the baseline is empty."""
     if not path.exists():
         return Baseline({}, {})
     data = json.loads(path.read_text())
@@ -141,12 +141,13 @@ def read(path: Path = STORED) -> Baseline:
 
 
 def compare(results: Results, wanted: Wanted, path: Path = STORED) -> Comparison:
-    """Put what things cost now beside what they cost in the baseline.
+    """Compare results with the baseline.
 
     Args:
-        results: What was measured.
-        wanted: What was to be measured: what the baseline has of it and the results have not is missing.
-        path: The baseline.
+        results: The results.
+        wanted: The kernels, engines and workloads that were to be measured. Figures of them that are in the baseline
+            but not in the results are reported as missing.
+        path: The file of the baseline.
     """
     stored = read(path)
     now = {cost.key: cost for cost in costs(results.samples)}
@@ -170,7 +171,13 @@ def compare(results: Results, wanted: Wanted, path: Path = STORED) -> Comparison
 
 
 def update(results: Results, wanted: Wanted, path: Path = STORED) -> None:
-    """Make the baseline what was measured of all that was wanted; the rest of it stays."""
+    """Store results in the baseline. Figures that were not to be measured are kept.
+
+    Args:
+        results: The results.
+        wanted: The kernels, engines and workloads that were to be measured.
+        path: The file of the baseline.
+    """
     stored = read(path)
     gone = {one.key for one in compare(results, wanted, path).missing}
     now = {cost.key: cost for cost in costs(results.samples)}

@@ -1,8 +1,8 @@
-"""The guest's half of the batches: how long page-table entries are empty in a merge, and what a TLB flush spans.
+"""Measure, in the guest, for how long page-table entries are empty during a merge, and the ranges of TLB flushes.
 
-The driver clears the entries of a batch in page_wrprotect(), and has set all of them again when it calls
-pte_change_end(). The time between the two calls is an upper bound of the time for which an entry is empty; it includes
-what the probes themselves take.
+The driver clears the entries of a batch in ksm_page_wrprotect(), and has set all of them again when it calls
+ksm_pte_change_end(). The time between the two calls is an upper bound of the time for which an entry is empty. It
+includes the time of the probes themselves.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class Batches:
     """The largest batches of one workload.
 
     Attributes:
-        workload: its name.
-        batches: the number of batches.
-        entries: the largest number of entries that were empty at once.
-        empty_us: the longest time for which an entry was empty, in microseconds.
-        span: the largest range of a TLB flush, in pages.
+        workload: The name of the workload.
+        batches: The number of batches.
+        entries: The largest number of entries that were empty at the same time.
+        empty_us: The longest time for which an entry was empty, in microseconds.
+        span: The largest range of a TLB flush, in pages.
     """
 
     workload: str
@@ -47,7 +47,12 @@ class Batches:
 
 
 def summarize(workload: str, calls: Iterable[Call]) -> Batches:
-    """Find the largest batches in the calls of one scanner, which are in order."""
+    """Find the largest batches.
+
+    Args:
+        workload: The name of the workload.
+        calls: The recorded calls of one scanner, in order.
+    """
     entries: list[int] = []
     times: list[float] = []
     spans: list[int] = []

@@ -1,4 +1,4 @@
-"""The check: what was counted beside the baseline, shown to a person; and an error where it does not hold."""
+"""Check instruction counts against the baseline, and report regressions."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ def check(
     holds: Sequence[Longest] = (),
     stored: Path = baseline.STORED,
 ) -> None:
-    """Compare with the baseline and with fixed bounds, or make the baseline what was measured.
+    """Compare results with the baseline and with fixed bounds, or store them as the baseline.
 
     Args:
-        results: What was measured.
-        wanted: What was to be measured.
-        console: Where to show it.
-        update: Whether to make it the baseline.
+        results: The results.
+        wanted: The kernels, engines and workloads that were to be measured.
+        console: The console to show the comparison on.
+        update: Whether to store the results as the baseline instead of checking them.
         holds: The longest holds of ksm_lock.
-        stored: The baseline.
+        stored: The file of the baseline.
 
     Raises:
-        VmError: A workload costs over 5% more than its baseline, or has lost a figure; there is nothing to compare
-            with; ksm_lock is held for too long; or collisions make later passes too expensive.
+        VmError: A figure exceeds its baseline by over 5% or is missing, the baseline has none of the figures, ksm_lock
+            is held for too long, or hash collisions make later passes too expensive.
     """
     found = baseline.compare(results, wanted, stored)
     _show(found, console)
@@ -58,25 +58,27 @@ def check(
         console.print(holds_host.table(", ".join(wanted.kernels), holds).rich())
     if update:
         baseline.update(results, wanted, stored)
-        console.print(f"the baseline is now what was measured: {stored.name}")
+        console.print(f"the results are stored as the baseline: {stored.name}")
         return
     if found.new:
-        text = f"Not in the baseline: {_names(found.new)}. To have it there: {UPDATE}"
+        text = f"Not in the baseline: {_names(found.new)}. To add the figures:  {UPDATE}"
         console.print(text, style="yellow", markup=False, soft_wrap=True)
     problems = []
     if found.missing:
-        problems.append(f"In the baseline, and not reached any more: {_names(found.missing)}.")
+        problems.append(
+            f"These figures of the baseline are missing, because their goals were not reached: {_names(found.missing)}."
+        )
     if found.regressions:
         problems.append(
-            f"Over the baseline by more than {baseline.TOLERANCE:.0%}: {_names(found.regressions)}."
+            f"These figures exceed the baseline by more than {baseline.TOLERANCE:.0%}: {_names(found.regressions)}."
         )
     problems += _beyond_bounds(results, holds)
     if len(found.new) == len(found.changes) and not found.missing:
-        problems.append("Nothing of what was measured is in the baseline.")
+        problems.append("The baseline has none of the measured figures.")
     if problems:
         raise VmError(
             " ".join([*problems, *_releases(found)]),
-            untouched="The baseline is as it was.",
+            untouched="The baseline is unchanged.",
             hint=_next(found),
             log=json.dumps([one.key for one in (*found.missing, *found.regressions)]),
         )
@@ -96,13 +98,15 @@ def _beyond_bounds(results: Results, holds: Sequence[Longest]) -> list[str]:
         if one.versus == "itself" and not one.met
     ]
     if missed:
-        problems.append(f"Targets are missed: {'; '.join(missed)}.")
+        problems.append(f"These targets are missed: {'; '.join(missed)}.")
     return problems
 
 
 def _show(found: Comparison, console: Console) -> None:
     for kernel in dict.fromkeys(change.cost.kernel for change in found.changes):
-        console.print(f"{kernel}: nanoseconds of a clock that counts instructions; then, and now")
+        console.print(
+            f"{kernel}: nanoseconds of a clock that counts instructions; baseline, this run, difference"
+        )
         for change in found.changes:
             if change.cost.kernel == kernel:
                 style = "red" if change.regressed else ""
@@ -113,7 +117,7 @@ def _show(found: Comparison, console: Console) -> None:
 
 def _releases(found: Comparison) -> list[str]:
     return [
-        f"The baseline is of another build of {kernel}: {then} then, {now} now."
+        f"The baseline was measured with another release of {kernel}: {then}; this run used {now}."
         for kernel, (then, now) in found.other_releases.items()
     ]
 
@@ -121,7 +125,7 @@ def _releases(found: Comparison) -> list[str]:
 def _next(found: Comparison) -> str:
     if found.other_releases:
         return (
-            "The kernel itself may be the reason. Check a commit that is known to be good on it. If its costs have "
-            f"grown as much, the baseline is out of date: {UPDATE} there, then check again."
+            "The new kernel may be the reason. Run the check on a commit that is known to be good. If its costs have "
+            f"grown as well, the baseline is outdated: run {UPDATE} on that commit, then check again."
         )
-    return f"Find out why; if it is worth it: {UPDATE}"
+    return f"Find the cause. If the higher cost is justified, store it:  {UPDATE}"

@@ -1,4 +1,4 @@
-"""The guest's half of the check: everything of guest.py, and then the holds of ksm_lock, in one boot.
+"""Measure the figures of `ksmlab bench --check` in the guest: those of guest.py, then the holds of ksm_lock.
 
 python -m ksmlab.bench.check_guest PLAN
 """
@@ -13,7 +13,7 @@ from ksmlab.bench.plan import Plan
 
 
 def main() -> None:
-    """Do what the first argument says."""
+    """Measure the plan in the first argument, and print the results."""
     guest.take_the_cpu()
     session = guest.Session(Plan.from_json(sys.argv[1]))
     guest.say("guest", asdict(session.guest()))

@@ -28,18 +28,19 @@ if TYPE_CHECKING:
     from ksmlab.bench.holds import Longest
 
 OUT = lab_module.CHECKOUT / "build/bench"
-#: The kernel that the baseline was counted on.
+#: The kernel of the stored baseline.
 CHECK_KERNELS = ("debian-6.12",)
-#: Pages at factor 1: 16 MiB.
+#: The default number of pages of a workload: 16 MiB.
 SIZE = 4096
 QUICK_SIZE = 1024
-#: A batch of 64 that the goal lies in, and a look that comes after it, are to be little of it.
+#: Pages of a workload of `--check`. The moment at which the goal is reached is known only to within a batch of 64
+#: pages, so a workload must be much larger than that.
 CHECK_SIZE = 2048
-#: The median of so many: in the first, what the kernel keeps for the next time is not there yet.
+#: The median of three runs is checked, since the kernel allocates some memory only in the first run.
 CHECK_RUNS = 3
-#: At the least, and each of them is as the last where nothing rests.
+#: The least number of steady passes. A few are enough where each pass does the same work.
 CHECK_PASSES = 3
-#: What follows from a seed alone, and from nothing that runs beside it.
+#: The workloads of `--check`: those that depend only on a seed, without threads that run at the same time.
 CHECKED = (
     "all_equal",
     "each_twice",
@@ -48,9 +49,9 @@ CHECKED = (
     "sparse",
     "near_duplicates",
 )
-#: Hash collisions of near_duplicates, instead of 200,000: enough to miss the target if collisions are never forgotten.
+#: Hash collisions of near_duplicates, instead of 200,000: enough to miss the target if the driver never forgets them.
 QUICK_FAMILIES = 16_384
-#: Pages of the dense memory of holds.py: two page tables.
+#: Pages of the dense memory in holds.py: two page tables.
 CHECK_HELD_PAGES = 1024
 FACTORS = (4, 16)
 
@@ -60,73 +61,99 @@ def bench(
         list[str] | None,
         typer.Option(
             "--kernel",
-            help="One of `ksmlab kernels list`; may be given again. Default: every tested kernel that the host's "
-            f"archive has, or for --check {', '.join(CHECK_KERNELS)}.",
+            help="The kernel to measure on, from `ksmlab kernels list`. May be repeated. Default: each tested kernel "
+            f"that the host's archive has; for --check and --holds {', '.join(CHECK_KERNELS)}; for --latency "
+            f"{latency_host.KERNEL}.",
         ),
     ] = None,
     workload: Annotated[
         list[str] | None,
-        typer.Option("--workload", help=f"One of {', '.join(WORKLOADS)}; may be given again."),
+        typer.Option(
+            "--workload",
+            help=f"The workload to measure: {', '.join(WORKLOADS)}. May be repeated. "
+            "Default: all; --check and --latency use some of them.",
+        ),
     ] = None,
     index: Annotated[
         list[str] | None,
         typer.Option(
-            "--index", help="Which of our indexes, tree or hash; may be given again. All there are."
+            "--index",
+            help="The driver's index to measure: tree or hash. May be repeated. Default: both.",
         ),
     ] = None,
-    runs: Annotated[int, typer.Option("--runs", min=1, help="Runs of everything.")] = 5,
+    runs: Annotated[
+        int, typer.Option("--runs", min=1, help="How often to repeat each measurement.")
+    ] = 5,
     size: Annotated[
         int | None,
-        typer.Option("--size", min=512, help=f"Pages of a workload; {SIZE} if not given."),
+        typer.Option(
+            "--size",
+            min=512,
+            help=f"The number of pages of a workload. Default: {SIZE}; fewer with --quick, --check and --latency.",
+        ),
     ] = None,
     growth_runs: Annotated[
         int,
         typer.Option(
-            "--growth-runs", min=0, help="Runs of them that have 4 and 16 times the memory, too."
+            "--growth-runs",
+            min=0,
+            help="The number of these runs that also measure 4 and 16 times the memory.",
         ),
     ] = 3,
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", help="Where results.json, results.md and index.html go, if not build/bench."
+            "--out",
+            help="The directory for results.json, results.md and index.html. Default: build/bench.",
         ),
     ] = None,
     *,
     quick: Annotated[
-        bool, typer.Option("--quick", help="One small run without growth: a look, no measurement.")
+        bool,
+        typer.Option(
+            "--quick",
+            help="Run once, with less memory and without growth. The results are only a rough impression.",
+        ),
     ] = False,
     counted: Annotated[
         bool,
         typer.Option(
-            "--counted", help="Let the VM count instructions: a figure is the same twice."
+            "--counted",
+            help="Count instructions instead of time, so that the figures can be reproduced.",
         ),
     ] = False,
     check: Annotated[
         bool,
-        typer.Option("--check", help="Count instructions, and compare with the stored baseline."),
+        typer.Option(
+            "--check",
+            help="Count instructions, and fail if a workload needs over 5% more than the stored baseline.",
+        ),
     ] = False,
     update: Annotated[
-        bool, typer.Option("--update", help="With --check: store what is measured as the baseline.")
+        bool, typer.Option("--update", help="With --check: store the results as the baseline.")
     ] = False,
     latency: Annotated[
         bool,
         typer.Option(
             "--latency",
-            help="Trace how long the scanners keep others from the CPU, on a kernel built for it.",
+            help="Measure for how long the scanners disable preemption or interrupts, on a kernel built for this.",
         ),
     ] = False,
     holds: Annotated[
         bool,
         typer.Option(
-            "--holds", help="Measure for how long ksm_lock is held; --latency does it, too."
+            "--holds",
+            help="Measure for how long the driver's threads hold ksm_lock. --latency includes this.",
         ),
     ] = False,
     render: Annotated[
         Path | None,
-        typer.Option("--render", help="Measure nothing; write the report of this results.json."),
+        typer.Option(
+            "--render", help="Measure nothing; write the report of an earlier results.json."
+        ),
     ] = None,
 ) -> None:
-    """Measure this driver beside the kernel's own KSM, on the same memory, in one boot."""
+    """Compare this driver with in-kernel KSM, on the same memory, in the same boot."""
     console = Console(highlight=False)
     out = out or OUT
     if render is not None:
@@ -183,17 +210,23 @@ def chosen(
     known: Collection[str],
     what: str,
 ) -> tuple[str, ...]:
-    """Give what was asked for, or else the usual.
+    """Return the names that the user has given, or the usual ones if there are none.
+
+    Args:
+        given: The names on the command line.
+        usual: The default.
+        known: All valid names.
+        what: The kind of thing that the names denote, for the message.
 
     Raises:
-        VmError: Something of it is not known.
+        VmError: A name is not valid.
     """
     unknown = [name for name in given or () if name not in known]
     if unknown:
         raise VmError(
             f"There is no {what} called {', '.join(unknown)}.",
             untouched="Nothing was measured.",
-            hint=f"There are: {', '.join(known)}.",
+            hint=f"Use one of these: {', '.join(known)}.",
         )
     return tuple(given) if given else usual
 
@@ -204,14 +237,14 @@ def gather(
     out: Path | None = None,
     on_hold: Callable[[Longest], None] = lambda _hold: None,
 ) -> Results:
-    """Measure on each kernel, and show each sample as it comes.
+    """Measure on each kernel, and show each sample when it is complete.
 
     Args:
         lab: The checkout.
-        wanted: What to measure.
-        out: Where to write what there is after each sample, so that nothing of a long session is lost; nowhere if it
-            is not given.
-        on_hold: Called with each longest hold of ksm_lock, if Wanted.held_pages asks for them.
+        wanted: The requested measurements.
+        out: The directory to write the results to after each sample, so that a failure does not lose the previous ones;
+            None to write nothing.
+        on_hold: Called with the longest hold of ksm_lock of each operation, if Wanted.held_pages is set.
 
     Raises:
         VmError: A VM failed.
@@ -234,7 +267,7 @@ def gather(
 
 
 def trace(lab: lab_module.Lab, what: Wanted, out: Path, console: Console) -> None:
-    """Trace on each kernel, show the longest sections, and write them down.
+    """Trace on each kernel, show the longest sections, and write them to a file.
 
     Raises:
         VmError: A VM failed.
@@ -245,11 +278,11 @@ def trace(lab: lab_module.Lab, what: Wanted, out: Path, console: Console) -> Non
     for one in found:
         console.print(latency_host.table(one).rich())
         console.print(latency_host.batch_table(one).rich())
-    console.print(f"all of it: {latency_host.write(found, described, out)}")
+    console.print(f"all results: {latency_host.write(found, described, out)}")
 
 
 def hold(lab: lab_module.Lab, kernels: Sequence[str], out: Path, console: Console) -> None:
-    """Measure the holds of ksm_lock on each kernel, show them, and write them down.
+    """Measure the holds of ksm_lock on each kernel, show them, and write them to a file.
 
     Raises:
         VmError: A VM failed.
@@ -259,11 +292,11 @@ def hold(lab: lab_module.Lab, kernels: Sequence[str], out: Path, console: Consol
     found = tuple(holds_host.measure(lab, name, how) for name in kernels)
     for one in found:
         console.print(holds_host.table(one.release, one.longest).rich())
-    console.print(f"all of it: {holds_host.write(found, described, out)}")
+    console.print(f"all results: {holds_host.write(found, described, out)}")
 
 
 def command_line() -> str:
-    """Give the command that this is."""
+    """Return the command line of this process."""
     return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
@@ -271,20 +304,20 @@ def read_results(path: Path) -> Results:
     """Read a results.json.
 
     Raises:
-        VmError: It is not one.
+        VmError: The file cannot be read, or does not contain results.
     """
     try:
         return Results.read(path)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise VmError(
-            f"{path} cannot be read as results: {error}",
+            f"The results cannot be read from {path}: {error}",
             untouched="No report was written.",
-            hint="Give a results.json that `ksmlab bench` of this version wrote.",
+            hint="Use a results.json that this version of `ksmlab bench` has written.",
         ) from error
 
 
 def finish(results: Results, out: Path, console: Console) -> None:
-    """Write the report, and show the targets."""
+    """Write the report, and show the table of targets."""
     report = Report(results)
     page = report.write(out)
     for table in report.tables:

@@ -50,11 +50,11 @@ class Row:
     """A target that the table shows.
 
     Attributes:
-        label: What was measured, for a reader who does not know the names of workloads.
+        label: The name of the row, for readers who do not know the names of workloads.
         workload: A name of workloads.py.
         metric: A name of metrics.py.
-        versus: What the driver is compared with, as in targets.toml.
-        charted: Whether the chart shows it, too.
+        versus: The value that the driver is compared with, as in targets.toml.
+        charted: Whether the chart shows it as well.
     """
 
     label: str
@@ -79,12 +79,12 @@ ROWS = (
     Row("metadata: each page twice", "each_twice", "metadata_per_page", charted=False),
     Row("metadata: sparse memory", "sparse", "metadata_per_page", charted=False),
 )
-#: How the sentence below the table calls targets that are missed, by metric and what they are compared with.
+#: The words for missed targets in the sentence below the table, by metric and what they are compared with.
 KINDS = {
     ("cpu_to_goal_ns", IN_KERNEL): "in CPU time",
     ("wall_to_goal_ns", IN_KERNEL): "in wall-clock time",
     ("metadata_per_page", IN_KERNEL): "in metadata",
-    ("steady_pass_ns", "growth"): "in growth with memory",
+    ("steady_pass_ns", "growth"): "in how costs grow with memory",
 }
 
 
@@ -93,9 +93,9 @@ class Compared:
     """One row with its figures.
 
     Attributes:
-        row: What was measured.
-        counted: The target as `ksmlab bench --counted` found it.
-        timed: The target as `make bench` found it.
+        row: The row.
+        counted: The target with the result of `ksmlab bench --counted`.
+        timed: The target with the result of `make bench`.
     """
 
     row: Row
@@ -107,7 +107,7 @@ def compared(counted: Measured, timed: Measured) -> tuple[Compared, ...]:
     """Look up both results of each row.
 
     Raises:
-        KeptError: a row was not measured.
+        KeptError: A row was not measured.
     """
     return tuple(Compared(row, _find(counted, row), _find(timed, row)) for row in ROWS)
 
@@ -121,15 +121,15 @@ def _find(results: Measured, row: Row) -> Verdict:
 
 
 def short(ratio: float) -> str:
-    """Write a ratio with two significant digits, or without a fraction from 10 on."""
+    """Format a ratio with two significant digits, or as an integer from 10 on."""
     if ratio >= 10:  # noqa: PLR2004
         return f"{ratio:.0f}x"
     return f"{ratio:.1f}x" if ratio >= 1 else f"{ratio:.1g}x"
 
 
 def block(counted: Measured, timed: Measured) -> str:
-    """Write the table and the sentence below it, as Markdown."""
-    lines = ["| in-kernel KSM / this driver | counted | timed | target | met in time |"]
+    """Return the table and the sentence below it, as Markdown."""
+    lines = ["| in-kernel KSM / this driver | counted | timed | target, timed | met |"]
     lines.append("|---|--:|--:|--:|---|")
     for one in compared(counted, timed):
         cells = (
@@ -148,7 +148,8 @@ def _missed(timed: Measured) -> str:
     kinds = Counter((one.metric, one.versus) for one in verdicts if not one.met)
     named = [f"{count} {KINDS.get(kind, METRICS[kind[0]].title)}" for kind, count in kinds.items()]
     return textwrap.fill(
-        f"Of {len(verdicts)} targets, {kinds.total()} are missed: {', '.join(named)}.", _LINE
+        f"{kinds.total()} of {len(verdicts)} targets are missed: {', '.join(named)}.",
+        _LINE,
     )
 
 
@@ -196,7 +197,7 @@ def _pair(one: Compared, top: float) -> Iterator[Shape]:
 
 
 def svg(counted: Measured, timed: Measured) -> str:
-    """Write the chart as an SVG file that follows the reader's light or dark colours."""
+    """Return the chart as SVG that adapts to the reader's light or dark colour scheme."""
     words = "; ".join(
         f"{one.row.label.replace('`', '')} {short(one.counted.ratio or 0)} counted, {short(one.timed.ratio or 0)} timed"
         for one in compared(counted, timed)
@@ -207,10 +208,10 @@ def svg(counted: Measured, timed: Measured) -> str:
 
 
 def readme(text: str, counted: Measured, timed: Measured) -> str:
-    """Replace the table in the text of README.md.
+    """Return the text of README.md with a new table.
 
     Raises:
-        KeptError: the text has no marks to put the table between.
+        KeptError: The text does not have exactly one place for the table.
     """
     table = block(counted, timed)
     replaced, count = BLOCK.subn(lambda _: table, text)

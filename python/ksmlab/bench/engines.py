@@ -1,14 +1,14 @@
-"""The scanners that the benchmarks measure, behind one interface: the kernel's own KSM, and our driver.
+"""A common interface to the scanners that the benchmark measures: in-kernel KSM and this driver.
 
-The scanner's thread and the measuring process are bound to one CPU. So whenever the process takes a measurement, the
-scanner is off the CPU and its CPU time is up to date. The cost of the measurement is not counted as the scanner's, even
-when one thread of the host emulates both CPUs.
+The scanner's thread and the measuring process are bound to the same CPU. So whenever the process reads the counters,
+the scanner is not running, and its CPU time is up to date. The cost of reading is not counted as the scanner's, even if
+one thread of the host emulates all CPUs.
 Source: Documentation/admin-guide/mm/ksm.rst, Documentation/scheduler/sched-stats.rst.
 
 The CPU time needs one correction. When the process wakes up, the scanner keeps the CPU until it next calls
-cond_resched(), or on a preemptible kernel, until it drops its locks. The scheduler updates its clock at the wake-up and
-not again at the switch (rq_clock_skip_update() in kernel/sched/core.c), so it charges this time to the process. The
-process measures how late it got the CPU, and adds that to the scanner's time.
+cond_resched() or, on a preemptible kernel, until it drops its locks. The scheduler updates its clock at the wake-up,
+but not again at the switch (rq_clock_skip_update() in kernel/sched/core.c), so it charges this time to the process. The
+process measures how late it got the CPU, and adds the delay to the scanner's time.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ CPU = 0
 KERNEL_DIRECTORY = Path("/sys/kernel/mm/ksm")
 MADV_MERGEABLE = 12
 MADV_UNMERGEABLE = 13
-#: Pages between two offers to sleep, which are not taken up.
+#: The pages_to_scan setting. Since the sleep time is 0, the scanner does not sleep after that many pages.
 BATCH = 4096
-#: Pages between two sleeps where each pass is to end in one: more than there are.
+#: The pages_to_scan setting that lets the scanner sleep only at the end of a pass: more pages than there are.
 WHOLE = (1 << 32) - 1
-#: Microseconds of such a sleep: far more than lies between two looks.
+#: The microseconds of that sleep, much longer than the interval between two readings of the counters.
 PAUSE_US = 20_000
 _PARAMETERS = Path("/sys/module/ksm/parameters")
 _PROC = Path("/proc")
@@ -53,39 +53,40 @@ _WAKINGS, _WAKING_SECONDS = 10, 0.001
 
 
 class EngineError(RuntimeError):
-    """An engine is not as it should be; the text says what to do next."""
+    """An engine cannot be measured; the text says what to do next."""
 
 
 @dataclass(frozen=True)
 class Rest:
-    """How an engine leaves out of a pass what has not changed for long.
+    """How an engine skips pages that have not changed for several passes.
 
     Attributes:
-        settle: Passes after which what does not change rests for as long as it ever does.
-        cycle: Passes in which each page is looked at once then; 1 where nothing rests.
+        settle: The number of passes after which unchanged pages are skipped for the maximum number of passes.
+        cycle: The number of passes in which each page is scanned once from then on; 1 if no pages are skipped.
     """
 
     settle: int
     cycle: int
 
 
-#: Every pass is a look at everything; the first few, with what is left to merge, are let go by all the same.
+#: Each pass scans all pages. The first few passes, which still merge pages, are not measured.
 NO_REST = Rest(settle=3, cycle=1)
-#: Smart scan: a page is left out of 8 passes once it is older than 8. Source: skip_age() in mm/ksm.c.
+#: Smart scan skips a page in 8 passes once its age is more than 8. Source: skip_age() in mm/ksm.c.
 SMART_REST = Rest(settle=22, cycle=9)
-#: KSM_IDLE_MIN and KSM_IDLE_MAX of kernel/ksm.h: 41 passes until a chunk is first skipped for 32, and those 32 passes.
+#: See KSM_IDLE_MIN and KSM_IDLE_MAX in kernel/ksm.h: it takes 41 passes until a chunk is first skipped for 32 passes,
+#: and then these 32 passes.
 HASH_REST = Rest(settle=76, cycle=33)
 
 
 @dataclass(frozen=True)
 class Look:
-    """The state of an engine at one moment.
+    """The counters of an engine at one moment.
 
     Attributes:
         ns: The time, in nanoseconds.
-        cpu_ns: CPU time of its thread, in nanoseconds.
-        saved: Frames saved.
-        scans: Passes that are complete.
+        cpu_ns: The CPU time of its thread, in nanoseconds.
+        saved: The number of frames saved.
+        scans: The number of complete passes.
     """
 
     ns: int
@@ -95,23 +96,25 @@ class Look:
 
 
 def thread_id(name: str) -> int:
-    """Find a kernel thread.
+    """Return the PID of a kernel thread.
 
     Raises:
-        EngineError: There is none of this name.
+        EngineError: There is no thread of this name.
     """
     for comm in _PROC.glob("[0-9]*/comm"):
-        # Another process may end meanwhile.
+        # Ignore processes that end in the meantime.
         with contextlib.suppress(OSError):
             if comm.read_text() == f"{name}\n":
                 return int(comm.parent.name)
-    raise EngineError(f"there is no thread {name}. Nothing is changed. Next: load the module")
+    raise EngineError(
+        f"there is no kernel thread called {name}. Nothing was changed. Next: load the module"
+    )
 
 
 def slab_bytes(*names: str) -> int:
-    """Return the bytes of the objects of some slab caches (/proc/slabinfo).
+    """Return the bytes of the objects in slab caches, according to /proc/slabinfo.
 
-    Objects that a CPU has set aside count as used there, so they are given back first.
+    That file counts free objects in the per-CPU slabs as used, so the caches are shrunk first.
     """
     for name in names:
         shrink = _SLABS / name / "shrink"
@@ -126,30 +129,30 @@ def slab_bytes(*names: str) -> int:
 
 
 def read_all(directory: Path, names: Sequence[str]) -> dict[str, str]:
-    """Read those files of a directory that are there, each of one line."""
+    """Read files of one line in a directory. Files that do not exist are skipped."""
     paths = ((name, directory / name) for name in names)
     return {name: path.read_text().strip() for name, path in paths if path.exists()}
 
 
 class Engine(Closing):
-    """A scanner, at full speed, on the memory that it was given.
+    """A scanner that runs at full speed on the memory that it was given.
 
     Args:
         name: One of plan.ENGINES.
         directory: Its sysfs directory.
         thread: The name of its thread.
-        saved: The attribute that counts the frames saved.
+        saved: The sysfs file that counts the frames saved.
 
     Attributes:
-        rest: What it leaves out of passes.
+        rest: How it skips pages.
     """
 
-    #: Files of its directory that say how it was set.
+    #: The files of its directory that contain its settings.
     SETTINGS: ClassVar[tuple[str, ...]]
     rest = NO_REST
 
     def __init__(self, name: str, directory: Path, thread: str, saved: str) -> None:
-        """Find its thread, and bind it to its CPU."""
+        """Find the scanner's thread, bind it to CPU, and open its counters."""
         self.name = name
         self.thread = thread
         self.sysfs = KsmSysfs(directory)
@@ -172,52 +175,56 @@ class Engine(Closing):
         return min(kept)
 
     def wait(self, seconds: float) -> None:
-        """Sleep, which leaves the CPU to the scanner, and record how much longer the scanner kept it."""
+        """Sleep, so that the scanner can use the CPU, and record how long it delayed the wake-up."""
         start = time.monotonic_ns()
         time.sleep(seconds)
         self._elapsed = time.monotonic_ns() - start
         self._kept = max(0, self._elapsed - round(seconds * 1e9) - self._prompt)
 
     def look(self) -> Look:
-        """Return the scanner's state, with the corrected CPU time."""
+        """Read the scanner's counters, and correct its CPU time."""
         cpu, saved, scans = (int(os.pread(fd, _LONGEST, 0).split()[0]) for fd in self._files)
         used = cpu - self._counted
-        # The scanner cannot run for longer than the time that has passed: if the host did not run the VM for a while,
-        # the kernel has already counted that while as the scanner's.
+        # The scanner cannot have run for longer than the elapsed time. If the host did not run the VM for a while, the
+        # kernel has already counted that time as the scanner's.
         self._cpu += used + min(self._kept, max(0, self._elapsed - self._prompt - used))
         self._counted, self._kept = cpu, 0
         return Look(time.monotonic_ns(), self._cpu, saved, scans)
 
     @abstractmethod
     def add(self, memory: Memory) -> None:
-        """Offer it memory; it does not scan yet."""
+        """Register memory with the engine. This does not start the scanner."""
 
     @abstractmethod
     def remove(self, memory: Memory) -> None:
-        """Unmerge the pages of some memory, and take the memory back."""
+        """Unregister memory, which unmerges its pages."""
 
     @abstractmethod
     def drop(self, memory: Memory) -> None:
-        """Take the memory back, stop the scanner, and free what the engine remembers of the memory."""
+        """Unregister memory, stop the scanner, and free the engine's metadata of the memory."""
 
     @abstractmethod
     def metadata_bytes(self) -> int | None:
-        """Return the bytes that it uses to remember pages, or None when it does not say."""
+        """Return the size of the engine's metadata in bytes, or None if it is unknown."""
 
     def settings(self) -> dict[str, str]:
-        """Say how it is set; what this kernel does not have is left out."""
+        """Return the engine's settings by name, without those that this kernel does not have."""
         return read_all(self.sysfs.directory, self.SETTINGS)
 
     def look_at_all(self) -> bool:
-        """Have nothing rest in the next passes, each of which ends in a sleep; say whether it can do so."""
+        """Make the next passes scan all pages, and sleep after each pass.
+
+        Returns:
+            Whether the engine supports this.
+        """
         return False
 
     def run(self) -> None:
-        """Let it scan."""
+        """Start the scanner."""
         self.sysfs.write("run", 1)
 
     def stop(self) -> None:
-        """Have it stand still; what is merged stays merged."""
+        """Stop the scanner. Merged pages stay merged."""
         self.sysfs.write("run", 0)
 
     def unmerge_all(self) -> None:
@@ -232,7 +239,7 @@ class Engine(Closing):
 
 
 class KernelEngine(Engine):
-    """The kernel's own KSM."""
+    """In-kernel KSM."""
 
     _SLABS = ("ksm_rmap_item", "ksm_stable_node", "ksm_mm_slot")
     SETTINGS = (
@@ -241,7 +248,7 @@ class KernelEngine(Engine):
     )  # fmt: skip
 
     def __init__(self, name: str) -> None:
-        """Take its settings as they are, or for IN_KERNEL_PLAIN without smart scan and advisor."""
+        """Use the default settings at full speed; for IN_KERNEL_PLAIN, turn smart scan and the advisor off."""
         super().__init__(name, KERNEL_DIRECTORY, "ksmd", "pages_sharing")
         self.sysfs.write("pages_to_scan", BATCH)
         self.sysfs.write("sleep_millisecs", 0)
@@ -253,18 +260,18 @@ class KernelEngine(Engine):
 
     @staticmethod
     def available() -> tuple[str, ...]:
-        """Give what of it this kernel has. To be called before our driver is loaded."""
+        """Return the in-kernel engines that this kernel has. Call this before the driver is loaded."""
         if not KERNEL_DIRECTORY.exists():
             return ()
         smart = KERNEL_DIRECTORY.joinpath("smart_scan").exists()
         return (IN_KERNEL, IN_KERNEL_PLAIN) if smart else (IN_KERNEL,)
 
     def add(self, memory: Memory) -> None:
-        """Mark it mergeable."""
+        """Call madvise(MADV_MERGEABLE)."""
         libc.advise(memory.address, memory.npages * PAGE_SIZE, MADV_MERGEABLE)
 
     def remove(self, memory: Memory) -> None:
-        """Call madvise(MADV_UNMERGEABLE); the kernel keeps its rmap_items until the next scan."""
+        """Call madvise(MADV_UNMERGEABLE). The kernel keeps the rmap_items until the next scan."""
         libc.advise(memory.address, memory.npages * PAGE_SIZE, MADV_UNMERGEABLE)
 
     def drop(self, memory: Memory) -> None:
@@ -274,17 +281,17 @@ class KernelEngine(Engine):
         self.stop()
 
     def metadata_bytes(self) -> int:
-        """Return what its slab caches hold; the VM is booted with slab_nomerge, so that they have names."""
+        """Return the size of the objects in its slab caches, which are separate because of slab_nomerge."""
         return slab_bytes(*self._SLABS)
 
 
 class DriverEngine(Engine):
-    """Our driver, loaded, with one index."""
+    """This driver, loaded with one of its indexes."""
 
     SETTINGS = ("pages_to_scan", "sleep", "max_kernel_pages", "max_page_sharing")
 
     def __init__(self, name: str) -> None:
-        """Take the directory that the module names."""
+        """Find the driver's sysfs directory, and set it to full speed."""
         super().__init__(name, KsmSysfs.find().directory, "kksmd", "pages_shared")
         self._pace(BATCH, 0)
         self.sysfs.write("max_kernel_pages", 0)
@@ -296,23 +303,23 @@ class DriverEngine(Engine):
         self.sysfs.write("sleep", sleep_us)
 
     def settings(self) -> dict[str, str]:
-        """Say how it is set, and how it was loaded."""
+        """Return the driver's settings and the parameters with which it was loaded."""
         return super().settings() | read_all(_PARAMETERS, ("index", "hash_seed"))
 
     def look_at_all(self) -> bool:
-        """Write to `run`: after the pass that is under way nothing rests for four more."""
+        """Write to `run`. After the current pass, the driver skips no pages for four passes."""
         self._pace(WHOLE, PAUSE_US)
         self.run()
         return True
 
     def add(self, memory: Memory) -> None:
-        """Register it."""
+        """Register the memory in a new area."""
         with KsmDevice() as device:
             self._area = device.create_area()
         self._area.register(memory)
 
     def remove(self, memory: Memory) -> None:
-        """Remove all regions of the area; a second call does nothing."""
+        """Remove all regions of the area. A second call does nothing."""
         del memory
         if self._area is not None:
             self._area.remove()
@@ -325,7 +332,7 @@ class DriverEngine(Engine):
         self.stop()
 
     def metadata_bytes(self) -> int | None:
-        """Return what the driver says; a driver that says nothing leaves no way to tell its pages from others."""
+        """Return the value of the driver's file metadata_bytes, or None if it does not have this file."""
         if not self.sysfs.directory.joinpath("metadata_bytes").exists():
             return None
         return self.sysfs.read("metadata_bytes")

@@ -1,4 +1,4 @@
-"""The figures: how an engine is watched while it merges, while it goes on, and afterwards."""
+"""Measure an engine on a workload: the merge, later passes over unchanged memory, and unmerging."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from ksmlab.bench.workloads import Memory
     from ksmlab.lab_device import PteLab
 
-#: What counts as done: this share of the merges that are possible.
+#: The goal of a merge: this share of the frames that can be saved.
 GOAL = 0.99
-#: From so many cycles on, a part of one more makes no difference to speak of.
+#: From this number of cycles on, an incomplete cycle at the end hardly changes the average.
 MANY_CYCLES = 40
-#: Passes that one whole one is averaged over.
+#: The number of full passes to average.
 FULL_PASSES = 3
-#: Seconds after which steady passes are long enough, however short they are.
+#: The seconds after which the measurement of steady passes ends, even if they used little CPU time.
 STEADY_SECONDS = 6.0
-#: Seconds without one complete pass after which an engine is stuck.
+#: The seconds without a complete pass after which an engine is considered stuck.
 STUCK_SECONDS = 300.0
 CURVE_POINTS = 48
 WRITES = 512
@@ -37,22 +37,22 @@ GIB = 1 << 30
 
 
 class StuckError(RuntimeError):
-    """An engine does not finish a pass."""
+    """An engine does not complete a pass."""
 
 
 class NotUnmergedError(RuntimeError):
-    """Pages are merged that were to be unmerged."""
+    """Pages are still merged after an engine has unmerged them."""
 
 
 @dataclass(frozen=True)
 class Reached:
-    """How merging went.
+    """The result of a merge.
 
     Attributes:
-        cpu_ns: CPU nanoseconds to the goal; None if it was not reached.
-        wall_ns: Nanoseconds to the goal; None likewise.
-        curve: CPU nanoseconds and frames saved, along the way.
-        saved: Frames saved in the end.
+        cpu_ns: The CPU time until the goal was reached, in nanoseconds; None if it was not reached.
+        wall_ns: The elapsed time until the goal was reached, in nanoseconds; None if it was not reached.
+        curve: Pairs of CPU nanoseconds and frames saved, in the course of the merge.
+        saved: The number of frames saved at the end.
     """
 
     cpu_ns: float | None
@@ -62,12 +62,12 @@ class Reached:
 
 
 def goal_of(possible: int) -> int:
-    """Return how many frames saved are as good as all."""
+    """Return the number of saved frames at which the goal is reached."""
     return math.ceil(GOAL * possible)
 
 
 def crossing(before: Look, after: Look, goal: int) -> tuple[float, float]:
-    """Return the CPU time and the time when `goal` was reached, on a straight line between two looks."""
+    """Return the CPU time and the time at which `goal` was reached, by linear interpolation between two readings."""
     share = (goal - before.saved) / (after.saved - before.saved)
     return (
         before.cpu_ns + share * (after.cpu_ns - before.cpu_ns),
@@ -78,7 +78,7 @@ def crossing(before: Look, after: Look, goal: int) -> tuple[float, float]:
 def thin(
     points: Sequence[tuple[int, int]], most: int = CURVE_POINTS
 ) -> tuple[tuple[int, int], ...]:
-    """Leave out points, but neither the first nor the last, until `most` are left."""
+    """Return at most `most` of the points, at regular distances, including the first and the last."""
     if len(points) <= most:
         return tuple(points)
     return tuple(points[round(at * (len(points) - 1) / (most - 1))] for at in range(most))
@@ -90,10 +90,18 @@ def percentile(ordered: Sequence[int], percent: int) -> int:
 
 
 def watch(engine: Engine, done: Callable[[Look], bool], interval: float) -> list[Look]:
-    """Look at an engine, every so many seconds, until something is true of it.
+    """Read the counters of an engine at intervals, until a condition holds.
+
+    Args:
+        engine: The engine.
+        done: The condition.
+        interval: The seconds between two readings.
+
+    Returns:
+        All readings, of which only the last meets the condition.
 
     Raises:
-        StuckError: It has not finished a pass for a long time.
+        StuckError: The engine has not completed a pass for STUCK_SECONDS.
     """
     looks = [engine.look()]
     moved = looks[0]
@@ -104,14 +112,20 @@ def watch(engine: Engine, done: Callable[[Look], bool], interval: float) -> list
             moved = looks[-1]
         elif looks[-1].ns - moved.ns > STUCK_SECONDS * 1e9:
             raise StuckError(
-                f"{engine.name} has finished no pass in {STUCK_SECONDS:.0f} s: {looks[-1]}. "
-                "What was measured before is kept. Next: look at the kernel log, or use less memory"
+                f"{engine.name} has not completed a pass in {STUCK_SECONDS:.0f} s: {looks[-1]}. "
+                "Earlier samples are not lost. Next: see the kernel log, or use less memory"
             )
     return looks
 
 
 def merge(engine: Engine, possible: int, plan: Plan) -> Reached:
-    """Let an engine scan until it has merged what there is to merge."""
+    """Run an engine until it has merged 99% of the pages that can merge, or plan.patience passes are over.
+
+    Args:
+        engine: The engine. It keeps running.
+        possible: The number of frames that can be saved.
+        plan: The settings of the measurement.
+    """
     goal = goal_of(possible)
     start = engine.look()
     engine.run()
@@ -130,15 +144,15 @@ def merge(engine: Engine, possible: int, plan: Plan) -> Reached:
 
 
 def whole_cycles(passes: int, cycle: int) -> bool:
-    """Say whether each page was looked at as often as any other, or nearly so."""
+    """Return whether all pages were scanned equally often, or nearly so, in a number of passes."""
     return passes >= cycle and (passes % cycle == 0 or passes >= MANY_CYCLES * cycle)
 
 
 def steady_pass(engine: Engine, plan: Plan) -> tuple[float, int]:
-    """Measure passes in which little is left to do, once what can rest rests for as long as it ever does.
+    """Measure passes over unchanged memory, after the engine has begun to skip pages for the maximum time.
 
     Returns:
-        CPU nanoseconds of one pass, on average, and over how many.
+        The average CPU time of a pass in nanoseconds, and the number of passes that were averaged.
     """
     begin = engine.look().scans + engine.rest.settle + 1
     first = watch(engine, lambda look: look.scans >= begin, plan.interval)[-1]
@@ -156,7 +170,7 @@ def steady_pass(engine: Engine, plan: Plan) -> tuple[float, int]:
 
     last = first
     for look in watch(engine, enough, plan.interval):
-        # The first look that sees a pass complete is the nearest to its end.
+        # The first reading after the end of a pass is the closest to it.
         if look.scans > last.scans:
             last = look
     passes = last.scans - first.scans
@@ -164,13 +178,14 @@ def steady_pass(engine: Engine, plan: Plan) -> tuple[float, int]:
 
 
 def full_pass(engine: Engine, plan: Plan) -> float | None:
-    """Measure passes in which nothing rests.
+    """Measure passes that scan all pages.
 
-    The first that ends may have begun before, and end without a sleep. After the second there is a sleep with a look
-    in it, and so there is after the three that are measured; in the one after those the first pages rest again.
+    The first pass to end may have started earlier, and may end without a sleep. The engine sleeps after the second pass
+    and after each of the three measured passes, so that the counters are read then. In the pass after these, the engine
+    begins to skip pages again.
 
     Returns:
-        CPU nanoseconds of one, on average; None if the engine does not look at everything when it is told to.
+        The average CPU time of a pass in nanoseconds, or None if the engine cannot be told to scan all pages.
     """
     if not engine.look_at_all():
         return None
@@ -178,16 +193,16 @@ def full_pass(engine: Engine, plan: Plan) -> float | None:
 
 
 def pass_cost(engine: Engine, plan: Plan, skip: int, passes: int) -> float:
-    """Measure the passes that the engine makes from now on.
+    """Measure the next passes of an engine.
 
     Args:
         engine: A running engine.
-        plan: How often to look.
-        skip: Passes to wait for first; the first of them has begun already.
-        passes: Passes to measure.
+        plan: The settings of the measurement.
+        skip: The number of passes to wait for first, including the current one.
+        passes: The number of passes to measure.
 
     Returns:
-        CPU nanoseconds of one pass, on average.
+        The average CPU time of a pass, in nanoseconds.
     """
     begin = engine.look().scans + skip
     first = watch(engine, lambda look: look.scans >= begin, plan.interval)[-1]
@@ -197,7 +212,7 @@ def pass_cost(engine: Engine, plan: Plan, skip: int, passes: int) -> float:
 
 
 def tlb_shootdowns(interrupts: Path = Path("/proc/interrupts")) -> int:
-    """Return how many TLB shootdowns the CPUs have had."""
+    """Return the number of TLB shootdowns of all CPUs since boot."""
     for line in interrupts.read_text().splitlines():
         name, *counts = line.split()
         if name == "TLB:":
@@ -206,10 +221,10 @@ def tlb_shootdowns(interrupts: Path = Path("/proc/interrupts")) -> int:
 
 
 def shared_pages(memory: Memory) -> tuple[list[int], int]:
-    """Find merged pages, by frame numbers.
+    """Find merged pages by their frame numbers.
 
     Returns:
-        The pages whose frame another page has, too, and pages less frames: the frames saved.
+        The numbers of the pages that share a frame with another page, and the number of frames saved.
     """
     frames = pagemap.frames(None, memory.address, memory.npages)
     uses = Counter(frames)
@@ -218,12 +233,15 @@ def shared_pages(memory: Memory) -> tuple[list[int], int]:
 
 
 def write_latency(times: Sequence[int]) -> dict[str, float]:
-    """Summarise the nanoseconds of write faults.
+    """Summarise the times of write faults.
 
-    The mean leaves out the slowest hundredth, because one interrupt of the host would change it more than the driver.
+    The mean excludes the slowest 1%, because a single interrupt of the host would change it more than the driver does.
 
     Args:
-        times: Sorted, in nanoseconds.
+        times: The times in nanoseconds, sorted.
+
+    Returns:
+        The mean, the median and the 99th percentile, by the names of metrics.py.
     """
     slow = percentile(times, 99)
     usual = [ns for ns in times if ns <= slow]
@@ -235,7 +253,7 @@ def write_latency(times: Sequence[int]) -> dict[str, float]:
 
 
 def time_per_page(action: Callable[[], None], npages: int) -> float:
-    """Return the nanoseconds that a call takes, divided by a number of pages."""
+    """Call a function, and return the elapsed time in nanoseconds per page."""
     start = time.monotonic_ns()
     action()
     return (time.monotonic_ns() - start) / npages
@@ -246,18 +264,21 @@ def unmerge(
 ) -> dict[str, float]:
     """Time each way in which a merged page becomes private again, while the scanner is stopped.
 
-    First all pages are unmerged with run=2. Then the engine merges them again, some are written to, and the others are
-    unmerged by taking the memory back: REMOVE for this driver, MADV_UNMERGEABLE for in-kernel KSM.
+    First, run=2 unmerges all pages. Then the engine merges them again, some pages are written to, and unregistering the
+    memory unmerges the others: REMOVE for this driver, MADV_UNMERGEABLE for in-kernel KSM.
 
     Args:
-        engine: The engine; it has stopped. On return it no longer has the memory.
+        engine: The engine, which must be stopped. On return, the memory is not registered any more.
         memory: The memory.
-        merged: Its merged pages.
-        plan: How to merge again.
+        merged: The numbers of its merged pages.
+        plan: The settings for merging again.
         probe: Writes to pages.
 
+    Returns:
+        The figures by the names of metrics.py.
+
     Raises:
-        NotUnmergedError: A page is still merged.
+        NotUnmergedError: A page is still merged after it should have been unmerged.
     """
     figures = {"unmerge_page_ns": time_per_page(engine.unmerge_all, len(merged))}
     _check_unmerged(memory, f"{engine.name}: run=2")
@@ -279,15 +300,25 @@ def _check_unmerged(memory: Memory, what: str) -> None:
     merged = shared_pages(memory)[0]
     if merged:
         raise NotUnmergedError(
-            f"{what} left {len(merged)} of {memory.npages} pages merged, so its time means nothing. "
-            "What was measured before is kept. Next: run tests/vm/test_unmerge.py"
+            f"{what} did not unmerge {len(merged)} of {memory.npages} pages, so its time is not valid. "
+            "Earlier samples are not lost. Next: run tests/vm/test_unmerge.py"
         )
 
 
 def measure(
     engine: Engine, memory: Memory, plan: Plan, probe: Probe
 ) -> tuple[dict[str, float], Reached]:
-    """Measure one engine on one workload, from fresh memory to its last figure."""
+    """Measure all figures of one engine on one workload.
+
+    Args:
+        engine: The engine.
+        memory: The memory of the workload, which is registered and, at the end, unregistered.
+        plan: The settings of the measurement.
+        probe: Writes to pages.
+
+    Returns:
+        The figures by the names of metrics.py, and the result of the merge.
+    """
     engine.add(memory)
     shootdowns = tlb_shootdowns()
     reached = merge(engine, memory.possible, plan)
@@ -301,7 +332,7 @@ def measure(
         }
     figures["steady_pass_ns"], passes = steady_pass(engine, plan)
     figures["steady_passes"] = float(passes)
-    # Where nothing rests, each pass is one.
+    # An engine that skips no pages makes only full passes.
     steady = figures["steady_pass_ns"]
     full = steady if engine.rest.cycle == 1 else full_pass(engine, plan)
     if full is not None:
@@ -319,7 +350,7 @@ def measure(
 
 
 def hash_plainly(memory: Memory, lab: PteLab) -> int:
-    """Return the nanoseconds that a plain loop of xxh64 takes over the pages that are there."""
+    """Return the time, in nanoseconds, in which a plain loop hashes all present pages with xxh64."""
     if memory.stride == 1:
         return lab.hash(memory.address, memory.npages).ns
     return sum(

@@ -1,4 +1,4 @@
-"""The guest's half: measure what a plan says, and print a line of JSON for each thing that is measured.
+"""Make the measurements of a plan in the guest, and print each result as a line of JSON.
 
 python -m ksmlab.bench.guest PLAN
 """
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from ksmlab.bench.engines import Engine
     from ksmlab.bench.workloads import Memory, Workload
 
-#: What a line for the host begins with; the rest of it is JSON.
+#: The prefix of a line for the host; the rest of the line is JSON.
 MARK = "ksmlab-bench "
-#: The workloads of so many pages that an engine warms up on: who meets a kernel page, and who meets another page.
+#: The workloads on which an engine warms up. They merge pages with an existing kernel page, and pages with each other.
 WARMING = ("all_equal", "each_twice")
 WARMING_PAGES = 512
-#: The figures that the plain loop of hashing is the limit of.
+#: The metrics that are compared with the plain loop of hashing.
 PASSES = ("steady_pass_ns", "full_pass_ns")
 
 
@@ -42,22 +42,22 @@ def say(kind: str, data: dict[str, object]) -> None:
 
 
 class Modules:
-    """Our modules, loaded with one index or another.
+    """Loads and unloads the modules of this repository.
 
     Args:
-        plan: Where they are.
+        plan: The plan with the paths of the modules.
     """
 
     def __init__(self, plan: Plan) -> None:
-        """Load nothing yet."""
+        """See the class."""
         self._plan = plan
         self._index: str | None = None
 
     def load(self, index: str) -> None:
-        """Reload the driver with an index; no area may be open.
+        """Reload the driver with an index. No area may be open.
 
-        The driver's random choices, and what it has learnt about the pages' contents, must not carry over from one
-        measurement to the next.
+        The driver is reloaded for each measurement, so that its random choices and its statistics about contents do not
+        influence the next measurement.
 
         Raises:
             subprocess.CalledProcessError: insmod or rmmod failed; the kernel log says why.
@@ -70,26 +70,26 @@ class Modules:
         self._index = index
 
     def load_any(self) -> None:
-        """Have the driver loaded, with whichever index."""
+        """Load the driver with any index, unless it is loaded."""
         if self._index is None:
             self.load(HASH if self._plan.has_index else TREE)
 
     def unload(self) -> None:
-        """Have it not loaded."""
+        """Unload the modules, if they are loaded."""
         if self._index is not None:
             subprocess.run(["rmmod", "ksm_lab", "ksm"], check=True)
             self._index = None
 
 
 class Session:
-    """Everything that a plan says, in order.
+    """Makes all measurements of a plan, in order.
 
     Args:
-        plan: What to measure.
+        plan: The plan.
     """
 
     def __init__(self, plan: Plan) -> None:
-        """Find out what this kernel has."""
+        """Determine which of the plan's engines this kernel has."""
         self.plan = plan
         there = (*KernelEngine.available(), *((TREE, HASH) if plan.has_index else (TREE,)))
         self.engines = tuple(engine for engine in plan.engines if engine in there)
@@ -98,12 +98,12 @@ class Session:
         self.modules = Modules(plan)
 
     def guest(self) -> Guest:
-        """Say what this VM is."""
+        """Return the description of this VM. The host adds the name of the kernel and the kind of CPU."""
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         return Guest("", os.uname().release, os.cpu_count() or 1, memory, "", self.engines)
 
     def rounds(self) -> Iterator[tuple[int, int, str]]:
-        """Give factor, run and workload of everything that is to be measured, in order."""
+        """Yield the factor, run and workload of each measurement, in order."""
         for run in range(self.plan.runs):
             for factor in (1, *self.plan.factors):
                 if factor > 1 and run >= self.plan.growth_runs:
@@ -113,13 +113,13 @@ class Session:
                         yield factor, run, name
 
     def engines_in(self, factor: int, run: int) -> tuple[str, ...]:
-        """Give the engines of a round: larger memory is measured again only with those that targets are about."""
+        """Return the engines of a round. Later runs with more memory measure only the engines that have targets."""
         if factor == 1 or run == 0:
             return self.engines
         return tuple(name for name in self.engines if name in (IN_KERNEL, judged(self.engines)))
 
     def samples(self) -> Iterator[Sample]:
-        """Measure, and give each sample as it is done."""
+        """Make all measurements, and yield each sample when it is complete."""
         for factor, run, name in self.rounds():
             workload = WORKLOADS[name]
             if self.plan.limit and factor == 1:
@@ -146,7 +146,7 @@ class Session:
 
     def memory(self, workload: Workload, factor: int) -> Memory:
         """Map and fill the memory of a workload."""
-        # What Python itself has to clean up is cleaned up before, not while something is timed.
+        # Run Python's garbage collector now, so that it does not run during a measurement.
         gc.collect()
         return workload.make(self.plan.npages * factor, self.plan.seed)
 
@@ -158,7 +158,7 @@ class Session:
         return replace(blank, figures=dict.fromkeys(PASSES, float(nanoseconds)))
 
     def engine(self, name: str) -> Engine:
-        """Give an engine that is warm, with the driver loaded if it is ours."""
+        """Return an engine that has warmed up; load the driver first if it is the engine."""
         if name in (TREE, HASH):
             self.modules.load(name)
             engine: Engine = DriverEngine(name)
@@ -168,10 +168,10 @@ class Session:
         return engine
 
     def _warm_up(self, engine: Engine) -> None:
-        """Have an engine merge a little before it is measured.
+        """Merge a few pages before an engine is measured.
 
-        QEMU translates code when it first runs, and our module is new code each time it is loaded. The pages differ in
-        every line, or not at all, so nothing is learnt about samples.
+        QEMU translates code when it is first executed, and the module is new code each time it is loaded. The pages
+        either are equal or differ in all cache lines, so they do not change the driver's statistics about samples.
         """
         for name in WARMING:
             with WORKLOADS[name].make(WARMING_PAGES, self.plan.seed + 1) as memory:
@@ -195,16 +195,17 @@ class Session:
 
 
 def take_the_cpu() -> None:
-    """Look from the scanner's CPU, and go first there: who looks is not to wait until the scanner's slice is over.
+    """Bind this process to the scanner's CPU, with a real-time priority.
 
-    Threads that write do not inherit that.
+    With this priority, it does not have to wait for the end of the scanner's time slice. Its threads and child
+    processes do not inherit the priority.
     """
     os.sched_setaffinity(0, {CPU})
     os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(1))
 
 
 def main() -> None:
-    """Do what the first argument says."""
+    """Make the measurements of the plan in the first argument, and print the results."""
     take_the_cpu()
     session = Session(Plan.from_json(sys.argv[1]))
     say("guest", asdict(session.guest()))

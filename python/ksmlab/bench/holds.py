@@ -1,17 +1,17 @@
-"""The longest time for which ksm_lock is held, for each kind of operation, with 16 GiB registered.
+"""Measure, in the guest, the longest time for which ksm_lock is held, for each operation, with 16 GiB registered.
 
-All clients of the driver share ksm_lock, so each of them waits for the longest hold. The VM counts instructions, 2 ns
-each, so a hold is the same number of nanoseconds in each run.
+All processes that use the driver share ksm_lock, so the longest hold is the longest time that any of them waits for it.
+The VM counts instructions, at 2 ns each, so the results can be reproduced.
 
-No VM here has 16 GiB. Three measurements together show what 16 GiB would show, because a hold can grow with three
-things only:
+The VM does not have 16 GiB of memory. The duration of a hold can depend on three numbers, so three measurements
+together show the longest holds with 16 GiB:
 
-- with the number of chunks (one for each page table): 16 GiB are registered, and each page table has a few pages, so
-  that all chunks of 16 GiB are allocated;
-- with the number of pages in a chunk: a second region has all pages of its page tables;
-- with the number of entries of the index: index_probe.c inserts the 4 million entries of 16 GiB into the hash index,
-  compiled for userspace. The tree is measured with the pages that there are. Those of the second region have a long
-  common prefix, which makes comparisons under ksm_lock as long as they can be.
+- The number of chunks (one for each page table). 16 GiB are registered, and a few pages of each page table are present,
+  so the driver allocates all chunks of 16 GiB.
+- The number of pages in a chunk. All pages of a second region are present.
+- The number of entries of the index. index_probe.c inserts the 4 million entries of 16 GiB into the hash index,
+  compiled for userspace. The tree is measured only with the present pages. Those of the second region have a long
+  common prefix, so comparisons under ksm_lock take as long as possible.
 
 python -m ksmlab.bench.holds PLAN
 """
@@ -45,24 +45,24 @@ if TYPE_CHECKING:
     from ksmlab.bench.probe import Probe
     from ksmlab.device import Area
 
-#: Pages of 16 GiB.
+#: The number of pages of 16 GiB.
 WIDE_PAGES = (16 << 30) // PAGE_SIZE
-#: Regions in the measurement of many regions.
+#: The number of regions in the measurement of many regions.
 REGIONS = 100_000
-#: Passes after which all pages have been inserted into the index: one in progress, and two complete ones.
+#: The passes after which all pages have been inserted into the index: the current one, and two complete ones.
 PASSES = 3
-#: Passes in which nothing changes.
+#: The number of measured passes in which nothing changes.
 IDLE_PASSES = 2
-#: Passes after which merging is given up. A pass that finds the mmap lock contended ends at once.
+#: The number of passes after which merging is given up. A pass ends early if the mmap lock is contended.
 PATIENCE = 10_000
-#: Seconds between two looks at the scanner.
+#: The seconds between two readings of the scanner's counters.
 INTERVAL = 0.02
-#: Seconds of the VM's clock for the driver to free the metadata of a process that has ended.
+#: The seconds, of the VM's clock, within which the driver must free the metadata of a process that has ended.
 REAP_SECONDS = 60.0
 
 
 class HoldError(RuntimeError):
-    """The driver did not do what was to be measured; the text says what to do next."""
+    """An operation could not be measured, because the driver did not complete it; the text says what to do next."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,10 @@ class Longest:
 
     Attributes:
         index: The driver's index.
-        operation: What was done.
-        ns: Nanoseconds; None if all holds were shorter than lock_tracer.SHORTEST.
-        task: The thread that held the lock.
-        where: The function that dropped it.
+        operation: The operation, as text.
+        ns: The duration in nanoseconds; None if all holds were shorter than lock_tracer.SHORTEST.
+        task: The name of the thread that held the lock.
+        where: The function that dropped the lock.
     """
 
     index: str
@@ -85,16 +85,16 @@ class Longest:
 
 
 class Memories(contextlib.ExitStack):
-    """The two kinds of memory: 16 GiB with few pages, and less with all pages.
+    """Two kinds of memory: 16 GiB in which few pages are present, and a smaller region in which all are.
 
-    All pages differ; those of the dense memory only in their last word.
+    All pages differ; those of the dense memory differ only in their last word.
 
     Args:
-        plan: How many pages.
+        plan: The plan with the numbers of pages.
     """
 
     def __init__(self, plan: Plan) -> None:
-        """Map and fill them."""
+        """Map and fill the memory."""
         super().__init__()
         self.dense = self.enter_context(Memory(plan.held_pages))
         self.dense.fill(Content(plan.seed, LAST_WORD), content.unique(self.dense.npages))
@@ -102,7 +102,7 @@ class Memories(contextlib.ExitStack):
         self.wide.fill(Content(plan.seed + 1), content.unique(self.wide.present))
 
     def register(self, area: Area) -> None:
-        """Register both."""
+        """Register both kinds of memory in an area."""
         area.register(self.wide)
         area.register(self.dense)
 
@@ -116,16 +116,16 @@ class Memories(contextlib.ExitStack):
 
 
 class Holds:
-    """All operations with one index.
+    """Measures all operations with one index.
 
     Args:
         engine: The driver, loaded with the index.
-        tracer: Measures.
-        plan: How many pages.
+        tracer: Records the holds.
+        plan: The plan with the numbers of pages.
     """
 
     def __init__(self, engine: DriverEngine, tracer: LockTracer, plan: Plan) -> None:
-        """Measure nothing yet."""
+        """See the class."""
         self._engine = engine
         self._tracer = tracer
         self._plan = replace(plan, interval=INTERVAL, patience=PATIENCE)
@@ -137,21 +137,21 @@ class Holds:
         return Longest(self._engine.name, operation, hold.ns, hold.task, hold.where)
 
     def _passes(self, count: int) -> None:
-        """Let the engine scan for some passes, and stop it."""
+        """Run the engine for `count` passes, and stop it."""
         self._engine.run()
         end = self._engine.look().scans + count
         figures.watch(self._engine, lambda look: look.scans >= end, INTERVAL)
         self._engine.stop()
 
     def _merge(self, possible: int) -> None:
-        """Let the engine merge all pages, and stop it."""
+        """Run the engine until it has merged all pages, and stop it."""
         reached = figures.merge(self._engine, possible, self._plan)
         self._engine.stop()
         if reached.cpu_ns is None:
             skipped = {name: count for name, count in self._engine.sysfs.skipped().items() if count}
             raise HoldError(
                 f"index={self._engine.name} merged {reached.saved} of {possible} pages in {self._plan.patience} "
-                f"passes, so the holds of merging are not known. Nothing was kept. Next: see why it skipped {skipped}"
+                f"passes, so its holds cannot be measured. No result was stored. Next: see why it skipped {skipped}"
             )
 
     def _reaped(self, before: int) -> None:
@@ -161,12 +161,12 @@ class Holds:
             if time.monotonic() > end:
                 raise HoldError(
                     f"index={self._engine.name}: {left - before} bytes of metadata of an ended process are left after "
-                    f"{REAP_SECONDS:.0f} s. Nothing was kept. Next: look at the kernel log"
+                    f"{REAP_SECONDS:.0f} s. No result was stored. Next: see the kernel log"
                 )
             time.sleep(INTERVAL)
 
     def living(self) -> Iterator[Longest]:
-        """Measure what a process does while it lives."""
+        """Measure the operations of a running process."""
         with Memories(self._plan) as memory, KsmDevice() as device, device.create_area() as area:
             yield self._longest("register 16 GiB", lambda: memory.register(area))
             yield self._longest("insert", lambda: self._passes(PASSES))
@@ -199,10 +199,10 @@ class Holds:
             yield self._longest("exit", end)
 
     def many_regions(self, probe: Probe) -> Iterator[Longest]:
-        """Measure 100,000 regions of one page each; what they cost does not depend on the index.
+        """Measure 100,000 regions of one page each. The result does not depend on the index.
 
         Args:
-            probe: Registers them.
+            probe: Registers the regions.
         """
         before = self._engine.metadata_bytes() or 0
         with contextlib.ExitStack() as stack:
@@ -220,7 +220,7 @@ class Holds:
 
 
 def register_many(probe: Probe) -> int:
-    """Register REGIONS regions of one page each, in as many areas as that takes."""
+    """Register REGIONS regions of one page each, in as many areas as necessary."""
     address = libc.map_anonymous(2 * REGIONS * PAGE_SIZE, noreserve=True)
     device = KsmDevice()
     areas = [
@@ -232,10 +232,10 @@ def register_many(probe: Probe) -> int:
 
 
 class Child:
-    """A process that prepares something, and lives until it is closed.
+    """A child process that calls a function, and then waits until it is closed.
 
     Args:
-        prepare: Is called in the child.
+        prepare: The function to call in the child.
 
     Attributes:
         result: The return value of that call.
@@ -245,7 +245,7 @@ class Child:
     """
 
     def __init__(self, prepare: Callable[[], int]) -> None:
-        """Start it, and wait until it is prepared."""
+        """Start the child, and wait until the function has returned."""
         reader, writer = os.pipe()
         self._pid = os.fork()
         if not self._pid:
@@ -255,7 +255,9 @@ class Child:
             text = pipe.read()
         if not text:
             os.waitpid(self._pid, 0)
-            raise HoldError("the process to be measured has failed; see above. Nothing was kept")
+            raise HoldError(
+                "the process to be measured has failed. Its message is above. No result was stored"
+            )
         self.result = int(text)
 
     def __enter__(self) -> Child:
@@ -287,7 +289,7 @@ def _child(prepare: Callable[[], int], writer: int) -> None:
 
 
 def probe_index(plan: Plan) -> Iterator[Longest]:
-    """Measure the hash index with as many entries as 16 GiB have pages, in userspace."""
+    """Measure operations of the hash index in userspace, with an entry for each page of 16 GiB."""
     argv = [plan.index_probe, str(WIDE_PAGES)]
     done = subprocess.run(argv, check=True, capture_output=True, text=True)
     for line in done.stdout.splitlines():
@@ -298,7 +300,7 @@ def probe_index(plan: Plan) -> Iterator[Longest]:
 
 
 def measure(session: Session) -> Iterator[Longest]:
-    """Measure each index that the plan has."""
+    """Measure each index of the plan."""
     for name in session.engines:
         if name not in (TREE, HASH):
             continue
@@ -315,7 +317,7 @@ def measure(session: Session) -> Iterator[Longest]:
 
 
 def main() -> None:
-    """Do what the first argument says."""
+    """Measure the plan in the first argument, and print the results."""
     take_the_cpu()
     session = Session(Plan.from_json(sys.argv[1]))
     say("guest", asdict(session.guest()))

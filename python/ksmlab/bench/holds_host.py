@@ -1,4 +1,4 @@
-"""The host's half of the holds of ksm_lock: boot a kernel, show the longest, and compare them with the bound."""
+"""Measure holds of ksm_lock in a VM, show the longest ones, and compare them with the bound."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from ksmlab.lab import Lab
     from ksmlab.vm.accel import Accel
 
-#: No operation holds ksm_lock for longer: 1 ms, which is 500,000 instructions at 2 ns each.
+#: The bound for all holds of ksm_lock: 1 ms, which is 500,000 instructions at 2 ns each.
 BOUND_NS = 1_000_000
-#: Pages of the dense memory, and the stride of the 16 GiB: more than in the check.
+#: The pages of the dense memory, and the stride of the 16 GiB. More pages are present than in `ksmlab bench --check`.
 PAGES, STRIDE = 4096, 256
 JSON_NAME = "holds.json"
 
@@ -33,8 +33,8 @@ class Measured:
     """The longest holds on one kernel.
 
     Attributes:
-        kernel: Its name in vm/kernels.toml.
-        release: What uname -r says in the VM.
+        kernel: The name of the kernel in vm/kernels.toml.
+        release: Its release, as printed by uname -r.
         longest: The longest hold of each operation.
     """
 
@@ -44,7 +44,7 @@ class Measured:
 
 
 def wanted(kernels: Sequence[str]) -> Wanted:
-    """Say what to measure."""
+    """Return the measurements for these kernels."""
     return Wanted(
         kernels=tuple(kernels),
         engines=(HASH, TREE),
@@ -59,10 +59,10 @@ def wanted(kernels: Sequence[str]) -> Wanted:
 
 
 def measure(lab: Lab, kernel: str, accel: Accel) -> Measured:
-    """Measure on one kernel, and show each hold as it comes.
+    """Measure on one kernel, and show each result when it is available.
 
     Raises:
-        VmError: The VM or the guest's half failed.
+        VmError: The VM or the program in the guest failed.
     """
     releases: list[str] = []
     found: list[Longest] = []
@@ -84,7 +84,7 @@ def too_long(longest: Iterable[Longest]) -> list[Longest]:
 
 
 def describe(one: Longest) -> str:
-    """Write one hold in a few words."""
+    """Describe a hold in a few words."""
     return f"{one.operation} ({one.index}): {nanoseconds(one.ns or 0)}, dropped in {one.where or one.task}"
 
 
@@ -95,7 +95,7 @@ def _row(one: Longest) -> tuple[str, ...]:
 
 
 def table(release: str, longest: Iterable[Longest]) -> Table:
-    """Show the longest hold of each operation, and whether it is within the bound."""
+    """Return a table with the longest hold of each operation, and whether it is within the bound."""
     head = ("operation", "engine", "thread", "dropped in", "held", f"≤ {nanoseconds(BOUND_NS)}")
     rows = tuple(_row(one) for one in longest)
     return Table(
@@ -104,10 +104,15 @@ def table(release: str, longest: Iterable[Longest]) -> Table:
 
 
 def write(found: Sequence[Measured], described: Results, directory: Path) -> Path:
-    """Write holds.json into a directory, with what it is of, and return its path.
+    """Write holds.json to a directory, and return its path.
+
+    Args:
+        found: The results.
+        described: The command, the commit, the host and the time, which are stored as well.
+        directory: The directory, which is created if it does not exist.
 
     Raises:
-        OSError: It cannot be written to.
+        OSError: The file cannot be written.
     """
     about = {name: getattr(described, name) for name in ("command", "commit", "machine", "when")}
     directory.mkdir(parents=True, exist_ok=True)

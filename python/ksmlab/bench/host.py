@@ -1,4 +1,4 @@
-"""What the host knows: its machine, its checkout, and one line about each sample."""
+"""Describe the host and the checkout of a benchmark, and format samples for the terminal."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SHOWN = ("cpu_to_goal_ns", "wall_to_goal_ns", "steady_pass_ns")
 
 
 def commit(checkout: Path) -> str:
-    """Name the commit of a checkout, with "-dirty" when a file differs from it; "unknown" outside of git."""
+    """Return the commit of a checkout, with "-dirty" if a file differs from it; "unknown" without git."""
     argv = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
         done = subprocess.run(argv, capture_output=True, text=True, check=True)
@@ -31,11 +31,11 @@ def commit(checkout: Path) -> str:
 
 
 def machine(cpuinfo: Path = Path("/proc/cpuinfo"), load: float | None = None) -> str:
-    """Name the host's CPUs, and say how busy they are: on a busy host a VM's clock runs on while the VM waits.
+    """Describe the host's CPUs and their load, since figures from a busy host are less reliable.
 
     Args:
-        cpuinfo: Where CPUs are listed.
-        load: The load of the last minute; the host is asked if it is not given.
+        cpuinfo: The file that lists the CPUs.
+        load: The load average of the last minute; by default that of this host.
     """
     load = os.getloadavg()[0] if load is None else load
     lines = cpuinfo.read_text().splitlines()
@@ -45,18 +45,18 @@ def machine(cpuinfo: Path = Path("/proc/cpuinfo"), load: float | None = None) ->
 
 
 def describe(checkout: Path, command: str) -> Results:
-    """Start results: what was asked for, of which commit, on which machine, when."""
+    """Return results without samples, with the command, the commit, the machine and the time."""
     now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
     return Results(command, commit(checkout), machine(), now)
 
 
 def add(results: Results, guest: Guest, samples: Sequence[Sample]) -> Results:
-    """Add a VM, and make the samples those that there are now."""
+    """Return results with one more VM, and with these samples instead of the previous ones."""
     return replace(results, guests=(*results.guests, guest), samples=tuple(samples))
 
 
 def line(sample: Sample) -> str:
-    """Say in one line what a sample has come to."""
+    """Format the most important figures of a sample as one line."""
     what = f"{sample.kernel} {sample.factor}x run {sample.run + 1}: {sample.workload:<13} {sample.engine:<15}"
     figures = [
         f"{METRICS[name].title} {METRICS[name].show(sample.figures[name])}"

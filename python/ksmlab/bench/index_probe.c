@@ -96,6 +96,12 @@ static void forget(size_t i)
 	ksm_index_hash.forget(hash_index, entry_at(i), KSM_UNSTABLE);
 }
 
+static void walk(size_t i)
+{
+	(void)i;
+	ksm_index_hash.next(hash_index, NULL, KSM_UNSTABLE);
+}
+
 /* CPU time of this thread: other threads do not count. */
 static u64 now(void)
 {
@@ -138,8 +144,9 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < count; i++)
 		items[i].hash = 0;
 	printf("grow %lu\n", longest(insert, 0, count, INSERTED));
-	printf("remove %lu\n", longest(forget, 0, count, REMOVED));
-	/* Each insertion joins at most one bucket of the empty table. */
-	printf("shrink %lu\n", longest(insert, 0, count / 4, INSERTED));
+	/* Each removal joins at most one bucket. */
+	printf("remove %lu\n", longest(forget, 0, count - 1, REMOVED));
+	/* One entry is left; in a large table, many empty buckets are before it. */
+	printf("walk %lu\n", longest(walk, 0, REMOVED, 1));
 	return 0;
 }

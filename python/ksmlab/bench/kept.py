@@ -2,8 +2,8 @@
 
     python -m ksmlab.bench.kept build/bench/results.json
 
-stores the result of `make bench` in docs/data/bench-results.json. With a second argument it stores them elsewhere;
-docs/data/bench-counted.json has the result of `ksmlab bench --counted`.
+stores the results of `make bench` in docs/data/bench-results.json. A second argument names another file to write: the
+results of `ksmlab bench --counted` are stored in docs/data/bench-counted.json.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ if TYPE_CHECKING:
 
 DATA = CHECKOUT / "docs/data/bench-results.json"
 COUNTED = CHECKOUT / "docs/data/bench-counted.json"
-#: Of a file that says no more of a target than its row in the table does.
+#: Values for fields of a target that a stored file does not have.
 USUAL = {"kernel": "", "engine": "hash", "versus": "in_kernel", "least": None, "most": None}
 ABOUT = ("command", "commit", "machine", "when")
-MAKE = "Make it: python -m ksmlab.bench.kept build/bench/results.json"
+MAKE = "To store results:  python -m ksmlab.bench.kept build/bench/results.json"
 
 
 class KeptError(Exception):
-    """There are no results, or none of the rows that are asked for."""
+    """There are no stored results, or they lack the requested rows."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """The targets of one `make bench`, and where it was.
+    """The results of one `make bench`, without samples.
 
     Attributes:
         command: The exact command.
         commit: The commit of the checkout.
-        machine: The host's CPU.
-        when: UTC, ISO 8601.
-        verdicts: Each target beside what was measured.
+        machine: The host's CPUs and their load.
+        when: The time of the start: UTC, ISO 8601.
+        verdicts: The targets with the measured values.
     """
 
     command: str
@@ -54,31 +54,31 @@ class Measured:
 
     @classmethod
     def read(cls, path: Path = DATA) -> Measured:
-        """Read a results.json, or what keep() made of one.
+        """Read a results.json, or a file that keep() has written.
 
         Raises:
-            KeptError: It is not there, or has no targets.
+            KeptError: The file cannot be read, or has no targets.
         """
         try:
             data = json.loads(path.read_text())
             verdicts = tuple(_verdict(each) for each in data["targets"])
             about = {name: str(data[name]) for name in ABOUT}
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise KeptError(f"{path} has no results ({error!r}). {MAKE}") from None
+            raise KeptError(f"{path} does not contain results ({error!r}). {MAKE}") from None
         return cls(**about, verdicts=verdicts)
 
     def markdown(
         self, workloads: Collection[str] = (), metrics: Collection[str] = (), kernel: str = ""
     ) -> str:
-        """Write rows as tables in Markdown, one for each kernel, and below them of what they are.
+        """Return targets as Markdown: a table for each kernel, and a line with the command, the commit and the host.
 
         Args:
-            workloads: Of which; of all, if empty.
-            metrics: The figures of them; all, if empty.
-            kernel: Only those of one kernel.
+            workloads: The workloads to include; all if empty.
+            metrics: The metrics to include; all if empty.
+            kernel: The kernel to include; all if empty.
 
         Raises:
-            KeptError: There are none.
+            KeptError: No target matches.
         """
         chosen = [
             each
@@ -88,8 +88,8 @@ class Measured:
             and (not kernel or each.kernel == kernel)
         ]
         if not chosen:
-            wanted = " ".join((*workloads, *metrics, kernel))
-            raise KeptError(f"the results have no target of {wanted}. {MAKE}")
+            wanted = " ".join((*workloads, *metrics, kernel)).strip()
+            raise KeptError(f"the stored results have no target for {wanted}. {MAKE}")
         parts = []
         for name in dict.fromkeys(each.kernel for each in chosen):
             table = _page_table(each for each in chosen if each.kernel == name)
@@ -101,7 +101,7 @@ class Measured:
 
 
 def _page_table(verdicts: Iterable[Verdict]) -> str:
-    """Write targets as a table of four columns, which a phone can show."""
+    """Return targets as a table of four columns, which is narrow enough for a phone."""
     rows = []
     for verdict in verdicts:
         metric = METRICS[verdict.metric]
@@ -115,10 +115,10 @@ def _page_table(verdicts: Iterable[Verdict]) -> str:
 
 
 def of_options(options: Mapping[str, str]) -> str:
-    """Return the rows that the options of a ``targets`` block select, as Markdown.
+    """Return the targets that the options of a ``targets`` block select, as Markdown.
 
     Raises:
-        KeptError: There are none.
+        KeptError: No target matches.
     """
     workloads, metrics = (options.get(name, "").split() for name in ("workload", "metric"))
     return Measured.read().markdown(workloads, metrics, options.get("kernel", ""))
@@ -132,10 +132,14 @@ def _verdict(data: Mapping[str, Any]) -> Verdict:
 
 
 def keep(source: Path, target: Path = DATA) -> None:
-    """Keep what pages need of a results.json.
+    """Store the part of a results.json that the documentation shows: the targets, without samples.
+
+    Args:
+        source: The results.json.
+        target: The file to write.
 
     Raises:
-        KeptError: It has no targets.
+        KeptError: The file cannot be read, or has no targets.
     """
     Measured.read(source)
     data = json.loads(source.read_text())

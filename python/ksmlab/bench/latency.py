@@ -1,8 +1,8 @@
-"""The guest's half of the latency measurement: trace while a scanner merges, and separate its sections from others.
+"""Measure, in the guest, for how long a scanner disables preemption or interrupts.
 
-The tracer keeps only the longest section. So it is read and reset every few milliseconds, which yields the longest
-section of each such window. The scanner's longest section is taken from the windows in which no other task had a longer
-one.
+The kernel's tracer stores only the longest section with preemption or interrupts disabled, of any task. So this module
+reads and resets it every few milliseconds, and gets the longest section of each such window. The scanner's longest
+section is known from the windows in which no other task had a longer one.
 
 python -m ksmlab.bench.latency PLAN
 """
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from ksmlab.bench.engines import Engine, Look
 
-#: Passes after the goal.
+#: The number of passes to trace after the goal has been reached.
 MORE_PASSES = 10
-#: Seconds of a window.
+#: The length of a window in seconds.
 WINDOW = 0.002
 
 
@@ -36,8 +36,8 @@ class Longest:
 
     Attributes:
         engine: One of plan.ENGINES.
-        workload: Its name.
-        tracer: One of TRACERS: what was off.
+        workload: The name of the workload.
+        tracer: One of TRACERS, which names what was disabled.
         windows: The number of windows.
         scanner: The scanner's longest section; None if another task had a longer one in each window.
         other: The longest section of any other task; None if the scanner had a longer one in each window.
@@ -52,18 +52,28 @@ class Longest:
 
     @classmethod
     def from_data(cls, data: dict[str, Any]) -> Longest:
-        """Read what dataclasses.asdict() and JSON made of one."""
+        """Convert plain data, as made by dataclasses.asdict() and JSON."""
         ends = {end: Section(**data[end]) if data[end] else None for end in ("scanner", "other")}
         return cls(**{**data, **ends})
 
 
 def longest(found: Iterable[Section]) -> Section | None:
-    """Give the longest; the first of equals, and None of none."""
+    """Return the longest section, or None if there is none."""
     return max(found, key=lambda section: section.us, default=None)
 
 
 def trace(engine: Engine, tracer: Tracer, possible: int, plan: Plan) -> list[Section]:
-    """Let an engine scan to its goal and some passes more, and give the longest section of each window."""
+    """Run an engine until MORE_PASSES passes after it has reached its goal.
+
+    Args:
+        engine: The engine, with its memory.
+        tracer: The running tracer.
+        possible: The number of frames that can be saved.
+        plan: The settings of the measurement.
+
+    Returns:
+        The longest section of each window, without the windows that have none.
+    """
     goal = figures.goal_of(possible)
     found: list[Section] = []
     start = engine.look().scans
@@ -85,7 +95,7 @@ def trace(engine: Engine, tracer: Tracer, possible: int, plan: Plan) -> list[Sec
 
 
 def measure(session: Session) -> Iterator[Longest]:
-    """Trace each engine on each workload, with each tracer."""
+    """Trace each engine on each workload with each tracer."""
     for workload in session.plan.workloads:
         for name in session.engines:
             for kind in TRACERS:
@@ -103,7 +113,7 @@ def measure(session: Session) -> Iterator[Longest]:
 
 
 def main() -> None:
-    """Do what the first argument says."""
+    """Measure the plan in the first argument, and print the results."""
     take_the_cpu()
     session = Session(Plan.from_json(sys.argv[1]))
     say("guest", asdict(session.guest()))

@@ -1,4 +1,4 @@
-"""The host's half of the latencies: boot the kernel that has the tracers, and show what was longest."""
+"""Measure latencies in a VM whose kernel has the tracers, and show the longest ones."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
 KERNEL = "latency-6.12"
 ENGINES = (IN_KERNEL, HASH)
-#: Merging, merging by pairs, reading samples and whole pages, and stepping over what is not there.
+#: Workloads for merging many equal pages, merging pairs, reading complete pages, and skipping absent pages.
 WORKLOADS = ("all_equal", "each_twice", "common_prefix", "sparse")
 JSON_NAME = "latency.json"
 
 
 @dataclass(frozen=True)
 class Latencies:
-    """What was traced.
+    """The results on one kernel.
 
     Attributes:
-        release: What uname -r says in the VM.
+        release: The release of the kernel, as printed by uname -r.
         longest: The longest sections.
         batches: The largest batches of page-table entries that the driver changed at once.
     """
@@ -45,7 +45,7 @@ class Latencies:
 
 
 def wanted(kernels: Sequence[str], workloads: Sequence[str], npages: int) -> Wanted:
-    """Say what to trace: with instructions counted, so that a section is as long each time."""
+    """Return the measurements. The VM counts instructions, so that the results can be reproduced."""
     return Wanted(
         kernels=tuple(kernels),
         engines=ENGINES,
@@ -58,10 +58,10 @@ def wanted(kernels: Sequence[str], workloads: Sequence[str], npages: int) -> Wan
 
 
 def measure(lab: Lab, kernel: str, what: Wanted, accel: Accel) -> Latencies:
-    """Trace on one kernel, and say what comes as it comes.
+    """Trace on one kernel, and show each result when it is available.
 
     Raises:
-        VmError: The VM or the guest's half failed: the kernel may have no such tracer.
+        VmError: The VM or the program in the guest failed, for example because the kernel lacks the tracers.
     """
     releases: list[str] = []
     found: list[Longest] = []
@@ -93,14 +93,14 @@ def _row(one: Longest) -> tuple[str, ...]:
 
 
 def table(latencies: Latencies) -> Table:
-    """Show the scanner's longest section beside the longest of anybody else, for each tracer."""
+    """Return a table with the longest section of the scanner and of all other tasks, for each tracer."""
     head = ("workload", "engine", "off", "scanner", "where", "others", "whose")
     rows = tuple(_row(one) for one in latencies.longest)
     return Table(f"Longest sections on {latencies.release}", head, rows, numeric=len(head))
 
 
 def batch_table(latencies: Latencies) -> Table:
-    """Show the largest batch of page-table entries of each workload in which pages merge."""
+    """Return a table with the largest batches of page-table entries, for each workload in which pages merge."""
     head = ("workload", "batches", "entries empty at once", "longest empty", "largest flush")
     rows = tuple(
         (
@@ -117,10 +117,15 @@ def batch_table(latencies: Latencies) -> Table:
 
 
 def write(found: Sequence[Latencies], described: Results, directory: Path) -> Path:
-    """Write latency.json into a directory, with what it is of, and return its path.
+    """Write latency.json to a directory, and return its path.
+
+    Args:
+        found: The results.
+        described: The command, the commit, the host and the time, which are stored as well.
+        directory: The directory, which is created if it does not exist.
 
     Raises:
-        OSError: It cannot be written to.
+        OSError: The file cannot be written.
     """
     about = {name: getattr(described, name) for name in ("command", "commit", "machine", "when")}
     directory.mkdir(parents=True, exist_ok=True)

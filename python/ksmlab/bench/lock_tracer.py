@@ -1,9 +1,9 @@
 """Measure how long threads hold ksm_lock, with kprobes on the kernel's mutex functions.
 
 A hold lasts from the call of mutex_lock() to the call of mutex_unlock(). If the thread had to wait for the lock, its
-hold begins when the kernel reports the end of the wait. Time for which the thread was preempted is not counted: it
-depends on what else runs. Time for which it slept is. Nothing in the driver takes part, so any build of it can be
-measured.
+hold begins when the kernel reports the end of the wait. Time for which the thread was preempted or interrupted is not
+counted, since it depends on other tasks. (After the exit of a process, for example, a softirq runs RCU callbacks for up
+to 2 ms.) Time for which the thread slept is counted. The driver needs no special code, so any build can be measured.
 
 The kernel computes each hold (a histogram trigger passes the time of the lock event to the unlock event) and records
 only the long ones. Source: Documentation/trace/histogram.rst and Documentation/trace/kprobetrace.rst.
@@ -32,6 +32,13 @@ KALLSYMS = Path("/proc/kallsyms")
 SHORTEST = 20_000
 _GROUP = "ksmlab"
 _HOLD = "ksmlab_hold"
+#: The kernel's events at the start and the end of an interrupt, by group.
+_INTERRUPTS = {
+    "irq": ("irq_handler_entry", "irq_handler_exit", "softirq_entry", "softirq_exit"),
+    "irq_vectors": ("local_timer_entry", "local_timer_exit"),
+}
+_STARTS = frozenset(name for names in _INTERRUPTS.values() for name in names[::2])
+_ENDS = frozenset(name for names in _INTERRUPTS.values() for name in names[1::2])
 _LOCKING = ("mutex_lock", "mutex_lock_killable", "mutex_lock_interruptible", "mutex_trylock")
 _EVENT = re.compile(
     r"^\s*(?P<task>.+)-(?P<pid>\d+)\s+\[\d+\].*?\s(?P<at>\d+\.\d+): (?P<name>\w+): (?P<fields>.*)$"
@@ -46,7 +53,7 @@ class Hold:
     """One hold of ksm_lock.
 
     Attributes:
-        ns: How long, in nanoseconds of the VM's clock.
+        ns: The duration, in nanoseconds of the VM's clock.
         task: The name of the thread.
         where: The function that dropped the lock.
     """
@@ -57,7 +64,7 @@ class Hold:
 
 
 def lock_address(kallsyms: Iterable[str]) -> int:
-    """Find ksm_lock among the lines of /proc/kallsyms.
+    """Return the address of ksm_lock, from the lines of /proc/kallsyms.
 
     Raises:
         TracerError: The module is not loaded, or has no such lock.
@@ -68,59 +75,72 @@ def lock_address(kallsyms: Iterable[str]) -> int:
             if name == LOCK:
                 return int(address, 16)
     raise TracerError(
-        f"/proc/kallsyms has no {LOCK} of {MODULE}, so its holds cannot be measured. Nothing is changed. "
-        "Next: load ksm.ko; if the lock has a new name, change LOCK in lock_tracer.py"
+        f"holds of {LOCK} cannot be measured, because /proc/kallsyms has no such symbol of {MODULE}. "
+        "Nothing was changed. Next: load ksm.ko. If the lock has a new name, change LOCK in lock_tracer.py"
     )
 
 
 def module_functions(kallsyms: Iterable[str]) -> list[tuple[int, str]]:
-    """Give the functions of the driver by address."""
+    """Return the addresses and names of the driver's functions, sorted by address."""
     fields = (line.split() for line in kallsyms if MODULE in line)
     return sorted((int(one[0], 16), one[2]) for one in fields if one[1] in "tT")
 
 
 class _Threads:
-    """What the trace has said about each thread since it last dropped the lock."""
+    """The events of each thread since it last dropped the lock."""
 
     def __init__(self) -> None:
         self._waited_until: dict[int, float] = {}
         self._preempted_at: dict[int, float] = {}
-        self._preempted: dict[int, list[tuple[float, float]]] = defaultdict(list)
+        self._interrupted_at: dict[int, list[float]] = defaultdict(list)
+        self._away: dict[int, list[tuple[float, float]]] = defaultdict(list)
 
     def wait_ended(self, pid: int, at: float) -> None:
-        """Note that a thread got the lock for which it has waited."""
+        """Record that a thread got the lock for which it has waited."""
         self._waited_until[pid] = at
 
     def switched(self, fields: dict[str, str], at: float) -> None:
-        """Note a context switch; a thread in state R would have run on."""
+        """Record a context switch. A previous thread in state R was preempted."""
         if fields["prev_state"].startswith("R"):
             self._preempted_at[int(fields["prev_pid"])] = at
         begin = self._preempted_at.pop(int(fields["next_pid"]), None)
         if begin is not None:
-            self._preempted[int(fields["next_pid"])].append((begin, at))
+            self._away[int(fields["next_pid"])].append((begin, at))
+
+    def interrupted(self, pid: int, at: float) -> None:
+        """Record the start of an interrupt of a thread, perhaps during another interrupt."""
+        self._interrupted_at[pid].append(at)
+
+    def resumed(self, pid: int, at: float) -> None:
+        """Record the end of the latest interrupt of a thread. If it was nested, the outer one includes its time."""
+        starts = self._interrupted_at[pid]
+        if starts:
+            begin = starts.pop()
+            if not starts:
+                self._away[pid].append((begin, at))
 
     def held(self, pid: int, ns: int, at: float) -> int:
-        """Return how long a thread held the lock, in nanoseconds.
+        """Return the time for which a thread held the lock, in nanoseconds.
 
         Args:
             pid: The thread.
-            ns: The time since it called mutex_lock().
-            at: When it called mutex_unlock(), in seconds.
+            ns: The time since its call of mutex_lock(), in nanoseconds.
+            at: The time of its call of mutex_unlock(), in seconds.
         """
         begin = at - ns / 1e9
         waited_until = self._waited_until.pop(pid, 0.0)
         if waited_until > begin:
             begin, ns = waited_until, round((at - waited_until) * 1e9)
-        away = sum(max(0.0, end - max(start, begin)) for start, end in self._preempted.pop(pid, ()))
+        away = sum(max(0.0, end - max(start, begin)) for start, end in self._away.pop(pid, ()))
         return max(0, ns - round(away * 1e9))
 
 
 def parse(trace: str, functions: Sequence[tuple[int, str]]) -> list[Hold]:
-    """Read holds from the text of a trace.
+    """Return the holds in the text of a trace.
 
     Args:
-        trace: The events ksmlab_hold, contention_end and sched_switch, by time.
-        functions: The driver's functions, see module_functions().
+        trace: The events ksmlab_hold, contention_end, sched_switch and those of interrupts, in order of time.
+        functions: The result of module_functions().
     """
     found = []
     threads = _Threads()
@@ -134,6 +154,10 @@ def parse(trace: str, functions: Sequence[tuple[int, str]]) -> list[Hold]:
             threads.wait_ended(pid, at)
         elif event["name"] == "sched_switch":
             threads.switched(fields, at)
+        elif event["name"] in _STARTS:
+            threads.interrupted(pid, at)
+        elif event["name"] in _ENDS:
+            threads.resumed(pid, at)
         elif event["name"] == _HOLD:
             ns = threads.held(pid, int(fields["ns"]), at)
             found.append(
@@ -151,7 +175,7 @@ class LockTracer(Closing):
     """Records the holds of ksm_lock until it is closed.
 
     Args:
-        directory: Where tracefs is mounted.
+        directory: The mount point of tracefs.
         kallsyms: The kernel's list of symbols.
 
     Raises:
@@ -182,7 +206,13 @@ class LockTracer(Closing):
         self._write(f"events/synthetic/{_HOLD}/enable", "1")
         self._write("events/lock/contention_end/filter", f"lock_addr=={address:#x}")
         self._write("events/lock/contention_end/enable", "1")
-        self._write("events/sched/sched_switch/enable", "1")
+        self._enable_others("1")
+
+    def _enable_others(self, value: str) -> None:
+        self._write("events/sched/sched_switch/enable", value)
+        for group, names in _INTERRUPTS.items():
+            for name in names:
+                self._write(f"events/{group}/{name}/enable", value)
 
     def _write(self, name: str, text: str) -> None:
         (self._directory / name).write_text(text)
@@ -196,13 +226,13 @@ class LockTracer(Closing):
             os.close(fd)
 
     def _lost(self) -> int:
-        """Return the number of events that the kernel has overwritten."""
+        """Return the number of events that the kernel has overwritten because the buffer was full."""
         stats = (path.read_text() for path in self._directory.glob("per_cpu/cpu*/stats"))
         return sum(int(count) for text in stats for count in _OVERRUN.findall(text))
 
     def close(self) -> None:
         """Remove the events."""
-        self._write("events/sched/sched_switch/enable", "0")
+        self._enable_others("0")
         self._write("events/lock/contention_end/enable", "0")
         self._write(f"events/synthetic/{_HOLD}/enable", "0")
         for event, trigger in reversed(self._triggers):
@@ -212,17 +242,17 @@ class LockTracer(Closing):
             self._append("kprobe_events", f"-:{_GROUP}/{event}")
 
     def during(self, action: Callable[[], object]) -> Hold | None:
-        """Return the longest hold while a function runs; None if all were shorter than SHORTEST.
+        """Call a function, and return the longest hold during the call; None if all were shorter than SHORTEST.
 
         Raises:
-            TracerError: The buffer was too small, so a hold may be missing.
+            TracerError: The trace buffer was too small, so a hold may be missing.
         """
         self._write("trace", "")
         action()
         trace = (self._directory / "trace").read_text()
         if self._lost():
             raise TracerError(
-                f"the trace buffer of {_BUFFER_KB} KiB is too small, so holds are missing. Nothing was kept. "
+                f"the trace buffer of {_BUFFER_KB} KiB is too small, so holds are missing. No result was stored. "
                 "Next: raise _BUFFER_KB or SHORTEST in lock_tracer.py"
             )
         holds = [hold for hold in parse(trace, self._functions) if hold.ns > SHORTEST]

@@ -1,4 +1,4 @@
-"""The figures by name: what they are called, their unit, and how a person wants to read them."""
+"""The metrics of the benchmark: their names, titles and units, and the format of their values."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from ksmlab.libc import PAGE_SIZE
 
 MIB = 1 << 20
-#: What stands in a table for a figure that there is not.
+#: The text in a table for a missing figure.
 NOTHING = "-"
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One figure.
+    """One metric.
 
     Attributes:
-        name: What it is called in data.
-        title: What it is called in a report.
-        unit: "ns", "s", "bytes", "count", "ratio", or "page_ns": nanoseconds per page, shown as MiB per second.
-        less_is_better: Whether an engine with less of it is the better one.
+        name: Its name in stored data.
+        title: Its name in reports.
+        unit: "ns", "s", "bytes", "count", "ratio", or "page_ns" (nanoseconds per page, shown as MiB per second).
+        less_is_better: Whether lower values are better.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Metric:
     less_is_better: bool = True
 
     def show(self, value: float | None) -> str:
-        """Write a value for a person, with its unit."""
+        """Format a value with its unit."""
         if value is None:
             return NOTHING
         match self.unit:
@@ -48,7 +48,7 @@ class Metric:
 
 
 def nanoseconds(value: float) -> str:
-    """Write a time with three significant digits."""
+    """Format a time with three significant digits."""
     for factor, unit in ((1e9, "s"), (1e6, "ms"), (1e3, "µs")):
         if value >= factor:
             number = value / factor
@@ -59,7 +59,7 @@ def nanoseconds(value: float) -> str:
 _ALL = (
     Metric("cpu_to_goal_ns", "CPU to 99% merged", "ns"),
     Metric("steady_pass_ns", "CPU of a steady pass", "ns"),
-    Metric("full_pass_ns", "CPU of a look at everything", "ns"),
+    Metric("full_pass_ns", "CPU of a full pass", "ns"),
     Metric("fresh_pass_ns", "CPU of a steady pass before collisions", "ns"),
     Metric("aging", "steady pass after collisions / before", "ratio"),
     Metric("waking", "passes right after collisions / before", "ratio"),

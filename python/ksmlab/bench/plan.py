@@ -1,4 +1,4 @@
-"""What the host asks the guest to measure."""
+"""The plan that the host sends to the guest: what to measure, and how."""
 
 from __future__ import annotations
 
@@ -9,48 +9,49 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-#: The kernel's own KSM as it comes, and on kernels that have it, without smart scan and advisor.
+#: In-kernel KSM with its default settings, and, on kernels with smart scan, without smart scan and advisor.
 IN_KERNEL = "in_kernel"
 IN_KERNEL_PLAIN = "in_kernel_plain"
-#: Our driver, by its index.
+#: This driver, with each of its indexes.
 TREE = "tree"
 HASH = "hash"
 ENGINES = (IN_KERNEL, IN_KERNEL_PLAIN, TREE, HASH)
-#: What stands in the place of an engine for the plain loop of hashing.
+#: The name that is used instead of an engine's for a plain loop that hashes all pages.
 LIMIT = "xxh64"
 
 
 def judged(engines: Collection[str]) -> str | None:
-    """Give the engine that the targets are for: the hash index if it is there, or else the tree."""
+    """Return the engine to which the targets apply: the hash index if it was measured, otherwise the tree."""
     return next((engine for engine in (HASH, TREE) if engine in engines), None)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One session of measuring in one VM.
+    """The measurements in one VM.
 
     Attributes:
-        engines: What to measure, in this order, on each workload; one that the kernel lacks is left out.
-        workloads: Names of workloads, in this order.
-        npages: Pages of each workload at factor 1.
-        runs: How often everything is measured at factor 1.
-        factors: Multiples of npages that are measured after each of the first growth_runs runs.
-        growth_runs: How many.
-        hash_seed: The parameter of ksm.ko that hashes and samples follow from; 0 has it draw them at each load.
-        passes: Steady passes that are averaged, at the least: engines leave pages out of some.
-        steady_ns: CPU time that those passes take together, at the least.
-        patience: Passes after which merging has come to its end, whether 99% is reached or not.
-        seed: Chooses all contents.
-        module: Path of ksm.ko.
-        lab_module: Path of ksm_lab.ko.
-        has_index: Whether ksm.ko takes the parameter `index`.
-        probe: Path of the compiled probe.c.
-        limit: Whether the plain loop of hashing is timed, too.
-        held_pages: Pages of the dense memory of holds.py; 0 if holds of ksm_lock are not measured.
-        held_stride: Pages of address space for each page that the 16 GiB of holds.py contain.
-        index_probe: Path of the compiled index_probe.c.
-        families: Hash collisions that the workload near_duplicates makes; see aging.py.
-        interval: Seconds between two looks, and so how sharply the moment of the goal is known.
+        engines: The engines to measure on each workload, in this order. An engine that the kernel lacks is skipped.
+        workloads: The names of the workloads, in this order.
+        npages: The number of pages of each workload at factor 1.
+        runs: The number of runs at factor 1.
+        factors: The multiples of npages to measure after each of the first growth_runs runs.
+        growth_runs: The number of runs that measure these factors.
+        hash_seed: The parameter of ksm.ko that determines hashes and samples; with 0, the driver chooses them at random
+            each time it is loaded.
+        passes: The least number of steady passes to average, since engines skip some pages in some passes.
+        steady_ns: The least CPU time of the steady passes together, in nanoseconds.
+        patience: The number of passes after which merging ends even if 99% of the pages are not merged.
+        seed: The seed of all contents.
+        module: The path of ksm.ko.
+        lab_module: The path of ksm_lab.ko.
+        has_index: Whether ksm.ko has the parameter `index`.
+        probe: The path of the compiled probe.c.
+        limit: Whether to time the plain loop of hashing as well.
+        held_pages: The number of pages of the dense memory in holds.py; 0 not to measure holds of ksm_lock.
+        held_stride: The pages of address space for each present page of the 16 GiB in holds.py.
+        index_probe: The path of the compiled index_probe.c.
+        families: The number of hash collisions in the workload near_duplicates; see aging.py.
+        interval: The seconds between two readings of the counters, which limit the resolution of the figures.
     """
 
     engines: tuple[str, ...]
@@ -76,20 +77,21 @@ class Plan:
     interval: float = 0.003
 
     def to_json(self) -> str:
-        """Write it as one line."""
+        """Return the plan as one line of JSON."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Plan:
-        """Read what to_json() wrote.
+        """Return the plan that to_json() has written.
 
         Raises:
-            ValueError: It is something else.
+            ValueError: The text is not a plan of this version.
         """
         data: dict[str, Any] = json.loads(text)
         if set(data) != {field.name for field in fields(cls)}:
             raise ValueError(
-                f"this is no plan of this version: {text[:80]}. Next: use one checkout"
+                f"this is not a benchmark plan of this version: {text[:80]}. "
+                "Next: use the same checkout on the host and in the guest"
             )
         values: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in data.items()

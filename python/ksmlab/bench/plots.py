@@ -1,6 +1,6 @@
-"""The plots, as plain shapes: what the template writes down as SVG.
+"""Draw the plots of the report as shapes, which a template converts to SVG.
 
-Sizes are in SVG user units. Colours are names of classes, so that the page decides them, for light and for dark.
+Sizes are in SVG user units. Colours are CSS classes, which the page defines for light and dark colour schemes.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ class _Scale:
 
 
 def bars(summary: Summary, kernel: str, name: str) -> Plot | None:
-    """Draw one figure on a logarithmic axis: a bar for each engine on each workload, from least to most in a line.
+    """Draw one metric: a bar for each engine on each workload, with a line from the least to the most value.
 
     Returns:
-        The plot, or None when nothing above zero was measured.
+        The plot, which has a logarithmic axis, or None if no value is above zero.
     """
     groups: list[tuple[str, list[tuple[str, Spread]]]] = []
     for workload in summary.workloads:
@@ -103,7 +103,7 @@ def _bar(scale: _Scale, y: float, engine: str, spread: Spread, value: str) -> li
 
 
 def curves(samples: Sequence[Sample], kernel: str) -> list[Plot]:
-    """Draw, for each workload, what part of the possible merges is done by which CPU time, in the first run."""
+    """Draw, for each workload, the share of the possible merges over the scanner's CPU time, in the first run."""
     chosen = [one for one in samples if (one.kernel, one.run, one.factor) == (kernel, 0, 1)]
     plots = []
     for workload in dict.fromkeys(one.workload for one in chosen):
@@ -134,7 +134,7 @@ def _curve(title: str, samples: Sequence[Sample]) -> Plot:
 
 
 def growth(summary: Summary, kernel: str, name: str) -> list[Plot]:
-    """Draw, for each workload, how the cost per page grows with the memory."""
+    """Draw, for each workload, the cost per page over the size of the memory."""
     plots = []
     for workload in summary.workloads:
         lines = {}
@@ -175,7 +175,7 @@ def _growth(title: str, lines: dict[str, list[tuple[int, float]]]) -> Plot:
 
 
 def bar_plots(summary: Summary, kernel: str) -> list[Plot]:
-    """Give the bars of every figure that is worth a drawing."""
+    """Return the bar plots of the important metrics."""
     names = (
         "cpu_to_goal_ns", "steady_pass_ns", "full_pass_ns", "wall_to_goal_ns", "cpu_s_per_gib", "metadata_per_page",
         "write_p50_ns", "write_p99_ns", "tlb_shootdowns",
@@ -184,6 +184,6 @@ def bar_plots(summary: Summary, kernel: str) -> list[Plot]:
 
 
 def engines_in(summary: Summary) -> list[tuple[str, str]]:
-    """Give the engines for a legend: the name that classes end in, and the title."""
+    """Return the engines for a legend, each as the suffix of its CSS classes and its title."""
     order = sorted(summary.engines, key=lambda engine: engine != IN_KERNEL)
     return [(engine, ENGINE_TITLES.get(engine, engine)) for engine in order]

@@ -1,4 +1,4 @@
-"""probe.c in Python: writes, and calls of the driver, at the speed of the machine."""
+"""Python bindings of probe.c, which writes to pages and calls the driver at the speed of C."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ksmlab import abi
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-#: Nanoseconds that a writing thread writes for, and then sleeps.
+#: The nanoseconds for which a writing thread writes, and for which it then sleeps.
 BUSY_NS = 1_000_000
 IDLE_NS = 3_000_000
 
@@ -26,22 +26,22 @@ class Probe:
     """
 
     def __init__(self, path: str) -> None:
-        """Load it.
+        """Load the shared object.
 
         Raises:
-            OSError: It is not there.
+            OSError: The shared object cannot be loaded.
         """
         self._c = ctypes.CDLL(path, use_errno=True)
         self._c.probe_register_many.restype = ctypes.c_size_t
 
     def write_each(self, addresses: Sequence[int]) -> list[int]:
-        """Write one byte at some addresses, which changes it, and time each write.
+        """Change one byte at each address, and time each write.
 
         Args:
-            addresses: Where.
+            addresses: The addresses to write to.
 
         Returns:
-            Nanoseconds of each write, sorted; reading the clock is part of it.
+            The time of each write in nanoseconds, sorted. The times include reading the clock.
         """
         count = len(addresses)
         times = (ctypes.c_uint64 * count)()
@@ -53,12 +53,12 @@ class Probe:
         """Register regions of one page each, with one page between any two of them.
 
         Args:
-            areas: Descriptors; each takes as many regions as the driver allows.
-            addr: Address of the first region.
-            count: How many regions.
+            areas: File descriptors of areas. Each gets as many regions as the driver allows.
+            addr: The address of the first region.
+            count: The number of regions.
 
         Raises:
-            OSError: The driver refused one; those before it are registered.
+            OSError: The driver refused a region. The regions before it are registered.
         """
         done = self._c.probe_register_many(
             (ctypes.c_int * len(areas))(*areas),
@@ -71,18 +71,18 @@ class Probe:
             raise OSError(
                 ctypes.get_errno(),
                 f"the driver refused region {done} of {count}: {os.strerror(ctypes.get_errno())}. "
-                "Next: look at the kernel log",
+                "The regions before it are registered. Next: see the kernel log",
             )
 
     @contextlib.contextmanager
     def writing(self, addr: int, npages: int, threads: int, cpu: int) -> Iterator[None]:
-        """Have threads of this process write to random pages during the block.
+        """Write to random pages during the block, from several threads.
 
         Args:
-            addr: Address of the first page.
-            npages: How many pages.
-            threads: How many threads.
-            cpu: Which CPU they run on.
+            addr: The address of the first page.
+            npages: The number of pages.
+            threads: The number of threads.
+            cpu: The CPU to which the threads are bound.
         """
         stop = ctypes.c_int(0)
 

@@ -1,7 +1,7 @@
-"""Pages of real memory: anonymous memory of two Python processes, and files.
+"""Read pages of real programs and files: the anonymous memory of two Python processes, and files of /usr.
 
-Read once in each boot, for every engine gets the same. A process is run with its address space laid out the same way
-each time, so that the same pages come out: what is measured is an engine, not the layout.
+The pages are read once in each boot, so that all engines get the same pages. The processes run without address space
+randomisation, so that their pages are the same in each boot.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from ksmlab.pagemap import Entry
 _IMPORTS = "import argparse, asyncio, decimal, email, http.client, json, logging, unittest, xml.dom"
 _PROGRAM = f"{_IMPORTS}; print('ready', flush=True); input()"
 _ROOTS = (Path("/usr/bin"), Path("/usr/lib"))
-#: A file larger than this would be all that there is.
+#: The size of the largest file to read, in bytes. A larger file would make up most of the pages.
 _LARGEST = 8 << 20
 
 
 def _anonymous(pid: int) -> list[range]:
-    """Give the addresses of a process's private writable mappings that are of no file."""
+    """Return the address ranges of a process's private, writable mappings without a file."""
     found = []
     for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
         span, mode, _offset, _device, inode, *name = line.split(maxsplit=5)
@@ -35,7 +35,7 @@ def _anonymous(pid: int) -> list[range]:
 
 
 def _pages_of(pid: int, npages: int) -> bytes:
-    """Read a process's anonymous pages that are in memory, at most so many."""
+    """Read at most `npages` of the anonymous pages of a process that are present."""
     pages: list[bytes] = []
     with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
         for span in _anonymous(pid):
@@ -50,10 +50,10 @@ def _pages_of(pid: int, npages: int) -> bytes:
 
 @functools.cache
 def two_pythons(npages: int) -> bytes:
-    """Give anonymous pages of two Python processes that have imported the same modules, half from each.
+    """Return anonymous pages of two Python processes that have imported the same modules, half from each.
 
     Args:
-        npages: How many, at most.
+        npages: The most pages to return.
     """
     data = b""
     for _ in range(2):
@@ -72,10 +72,10 @@ def two_pythons(npages: int) -> bytes:
 
 @functools.cache
 def files_twice(npages: int) -> bytes:
-    """Give the pages of files of /usr, twice, as the page cache would have them.
+    """Return two copies of the contents of files of /usr, each file padded to full pages.
 
     Args:
-        npages: How many; both copies together.
+        npages: The number of pages of both copies together.
     """
     wanted = npages // 2 * PAGE_SIZE
     data = bytearray()

@@ -1,4 +1,4 @@
-"""The report: results.json, results.md, and one HTML page that needs no server and nothing from elsewhere."""
+"""Write the report of a benchmark: results.json, results.md, and an HTML page that needs no server or other files."""
 
 from __future__ import annotations
 
@@ -25,14 +25,20 @@ PAGE_NAME = "index.html"
 
 
 class Report:
-    """What came of a benchmark, ready to be shown.
+    """The report of a benchmark.
 
     Args:
-        results: What was measured.
+        results: The results.
+
+    Attributes:
+        results: The results.
+        summary: The medians and ratios of the samples.
+        verdicts: The targets with the measured values.
+        tables: The tables of the report.
     """
 
     def __init__(self, results: Results) -> None:
-        """Work out medians, ratios and verdicts."""
+        """Compute medians, ratios and verdicts."""
         self.results = results
         self.summary = Summary(results.samples)
         self.verdicts: tuple[Verdict, ...] = judge(self.summary)
@@ -58,7 +64,7 @@ class Report:
 
     @property
     def facts(self) -> list[tuple[str, str]]:
-        """What it was measured with."""
+        """Names and values of the circumstances: command, commit, host, kernels, and the settings of the engines."""
         results = self.results
         found = [
             ("command", results.command),
@@ -70,7 +76,7 @@ class Report:
             size = f"{guest.memory / (1 << 30):.1f} GiB"
             what = f"{guest.release}, {guest.cpus} CPUs, {size}, {guest.accel}"
             found.append((f"kernel {guest.kernel}", what))
-        # Each engine is told the same each time.
+        # The settings of an engine are the same for all samples.
         told = {(one.kernel, one.engine): one.settings for one in results.samples if one.settings}
         for (kernel, engine), settings in told.items():
             text = ", ".join(f"{name} {value}" for name, value in settings.items())
@@ -78,7 +84,7 @@ class Report:
         return found
 
     def to_data(self) -> dict[str, Any]:
-        """Give plain data for results.json: the samples, and what follows from them."""
+        """Return plain data for results.json: the samples, the targets, and a summary."""
         return {
             **self.results.to_data(),
             "targets": [asdict(verdict) for verdict in self.verdicts],
@@ -88,14 +94,14 @@ class Report:
         }
 
     def markdown(self) -> str:
-        """Write the tables in Markdown."""
+        """Return the report as Markdown."""
         head = "# Benchmark\n\n" + "\n".join(f"- {name}: {value}" for name, value in self.facts)
         notes = "\n".join(f"- {note}" for note in self.notes)
         parts = [head, *(table.markdown() for table in self.tables)]
         return "\n\n".join([*parts, f"### Notes\n\n{notes}"] if notes else parts) + "\n"
 
     def html(self) -> str:
-        """Write the page."""
+        """Return the report as an HTML page."""
         kernels = [
             {
                 "name": kernel,
@@ -121,19 +127,19 @@ class Report:
         )
 
     def save(self, directory: Path) -> None:
-        """Write results.json into a directory.
+        """Write results.json to a directory, which is created if it does not exist.
 
         Raises:
-            OSError: It cannot be written to.
+            OSError: The file cannot be written.
         """
         directory.mkdir(parents=True, exist_ok=True)
         (directory / JSON_NAME).write_text(json.dumps(self.to_data(), indent=1) + "\n")
 
     def write(self, directory: Path) -> Path:
-        """Write everything into a directory, the JSON first, and return the page's path.
+        """Write all files to a directory, results.json first, and return the path of the page.
 
         Raises:
-            OSError: It cannot be written to.
+            OSError: A file cannot be written.
         """
         self.save(directory)
         (directory / MARKDOWN_NAME).write_text(self.markdown())

@@ -1,4 +1,4 @@
-"""What was measured: samples, and what they were measured on. Frozen, and the same in JSON."""
+"""The results of a benchmark: samples, and the machines on which they were measured. Stored as JSON."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from ksmlab.stored import check_format
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: Changes when an old results.json cannot be read any more.
+#: The format version of results.json. Increase it when old files cannot be read any more.
 FORMAT = 1
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One engine on one workload, once.
+    """One measurement of one engine on one workload.
 
     Attributes:
         kernel: The kernel's name in vm/kernels.toml.
-        run: Which run, from 0; figures of the same run, workload and factor may be divided by one another.
-        workload: Its name.
+        run: The number of the run, from 0. Only figures of the same run, workload and factor are comparable.
+        workload: The name of the workload.
         engine: One of plan.ENGINES, or plan.LIMIT.
-        factor: How many times the usual memory.
-        npages: Pages that were registered.
-        present: Pages of them that were there.
-        possible: Frames that could be saved.
-        figures: Metric to value; what could not be measured is not in it.
-        curve: CPU nanoseconds and frames saved, as merging went on.
-        note: What to know about it.
-        settings: What the engine was told, by the names of its files and parameters.
+        factor: The multiple of the usual memory.
+        npages: The number of registered pages.
+        present: The number of these pages that were present.
+        possible: The number of frames that could be saved.
+        figures: The values by metric, without those that could not be measured.
+        curve: Pairs of CPU nanoseconds and frames saved, in the course of the merge.
+        note: A remark, for example that the goal was not reached.
+        settings: The engine's settings, by the names of its sysfs files and parameters.
     """
 
     kernel: str
@@ -49,22 +49,22 @@ class Sample:
 
     @classmethod
     def from_data(cls, data: dict[str, Any]) -> Sample:
-        """Read what dataclasses.asdict() and JSON made of one."""
+        """Convert the plain data of a sample, as made by dataclasses.asdict() and JSON."""
         curve = tuple((int(cpu), int(saved)) for cpu, saved in data["curve"])
         return cls(**{**data, "curve": curve})
 
 
 @dataclass(frozen=True)
 class Guest:
-    """A VM in which was measured.
+    """A VM in which samples were measured.
 
     Attributes:
         kernel: Its kernel's name in vm/kernels.toml.
-        release: What uname -r says there.
-        cpus: Virtual CPUs.
-        memory: Bytes of memory.
-        accel: How the VM was run.
-        engines: What could be measured there.
+        release: The release of the kernel, as printed by uname -r.
+        cpus: The number of virtual CPUs.
+        memory: The size of its memory, in bytes.
+        accel: The way in which its CPUs were run, as text.
+        engines: The engines that are available on the kernel.
     """
 
     kernel: str
@@ -76,21 +76,21 @@ class Guest:
 
     @classmethod
     def from_data(cls, data: dict[str, Any]) -> Guest:
-        """Read what dataclasses.asdict() and JSON made of one."""
+        """Convert the plain data of a VM, as made by dataclasses.asdict() and JSON."""
         return cls(**{**data, "engines": tuple(data["engines"])})
 
 
 @dataclass(frozen=True)
 class Results:
-    """Everything that one `ksmlab bench` measured.
+    """The results of one `ksmlab bench`.
 
     Attributes:
         command: The exact command.
-        commit: The commit of the checkout, with "-dirty" when it had changes.
-        machine: The host's CPU.
-        when: UTC, ISO 8601.
-        guests: Where was measured.
-        samples: What was.
+        commit: The commit of the checkout, with "-dirty" if it had changes.
+        machine: The host's CPUs and their load.
+        when: The time of the start: UTC, ISO 8601.
+        guests: The VMs.
+        samples: The samples.
     """
 
     command: str
@@ -101,18 +101,18 @@ class Results:
     samples: tuple[Sample, ...] = field(default=())
 
     def to_data(self) -> dict[str, Any]:
-        """Give plain data for JSON."""
+        """Return plain data for JSON."""
         return {"format": FORMAT, **asdict(self)}
 
     @classmethod
     def from_data(cls, data: dict[str, Any]) -> Results:
-        """Read what to_data() gave; keys that it does not know are left out.
+        """Convert the result of to_data(). Unknown keys are ignored.
 
         Raises:
-            FormatError: It is of another format.
+            FormatError: The data has another format version.
         """
         check_format(
-            data, FORMAT, "the file", untouched="Nothing is changed.", hint="measure again"
+            data, FORMAT, "the file", untouched="Nothing was changed.", hint="measure again"
         )
         return cls(
             command=data["command"],
@@ -128,7 +128,7 @@ class Results:
         """Read a results.json.
 
         Raises:
-            OSError: It cannot be read.
-            ValueError: It is something else, or of another format.
+            OSError: The file cannot be read.
+            ValueError: The file is not valid JSON, or has another format version.
         """
         return cls.from_data(json.loads(path.read_text()))

@@ -1,4 +1,4 @@
-"""The host's half: boot a VM, have the guest measure in it, and gather what it says."""
+"""Boot a VM on the host, run measurements in it, and collect the results."""
 
 from __future__ import annotations
 
@@ -26,18 +26,21 @@ if TYPE_CHECKING:
 
 PROBE = Path(__file__).with_name("probe.c")
 INDEX_PROBE = Path(__file__).with_name("index_probe.c")
-#: Without it the slab caches of several users are one, and /proc/slabinfo cannot tell them apart.
+#: With slab_nomerge, each kind of object has its own slab cache in /proc/slabinfo. norandmaps makes the layout of
+#: address spaces the same in each run. clearcpuid keeps the kernel from clearing pages with `rep stosb`, which is very
+#: slow under emulation.
 BOOT = ("slab_nomerge", "norandmaps", "clearcpuid=erms,rep_good")
-#: Allocate all memory of the VM at its start. Otherwise the host takes up to 30 ms for 2 MiB at the first access, which
-#: would count as the CPU time of the thread that makes the access.
+#: Allocate all memory of the VM at its start. Otherwise the first access to 2 MiB takes the host up to 30 ms, which
+#: would be counted as CPU time of the accessing thread.
 PREALLOCATED = ("-mem-prealloc",)
-#: Seconds between two measurements where the VM counts instructions: a measurement then costs the scanner no time, and
-#: a figure must come out the same twice.
+#: The seconds between two readings of the counters if the VM counts instructions. It is short, since a reading does not
+#: change the scanner's figures then, and the figures have to be reproducible.
 COUNTED_INTERVAL = 0.0002
-#: A figure can only be the same twice if the samples lie at the same places. With this number the last line is in none,
-#: so pages that differ there alone (common_prefix) are read whole, as with 15 draws of 16.
+#: A fixed seed, because figures can be reproduced only if the driver samples the same cache lines. With this seed, no
+#: sample contains the last line of a page. So pages that differ only there (common_prefix) are read completely, as with
+#: 15 of 16 random seeds.
 COUNTED_HASH_SEED = 20090409
-#: Seconds for a boot, for a whole session, and without a word from the guest.
+#: The most seconds for a boot, for a whole session, and without output of the guest.
 BOOT_SECONDS = 180.0
 SESSION_SECONDS = 8 * 3600.0
 SILENT_SECONDS = 1200.0
@@ -45,12 +48,12 @@ SILENT_SECONDS = 1200.0
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to measure; see plan.Plan for the rest of its words.
+    """The measurements that the user has requested; `plan.Plan` describes the other attributes.
 
     Attributes:
-        kernels: Names of vm/kernels.toml.
-        engines: Names of plan.ENGINES.
-        counted: Whether the VM counts instructions, so that a figure is the same twice.
+        kernels: The names of the kernels in vm/kernels.toml.
+        engines: The names of the engines in plan.ENGINES.
+        counted: Whether the VM counts instructions instead of time, so that figures can be reproduced.
     """
 
     kernels: tuple[str, ...]
@@ -70,20 +73,23 @@ class Wanted:
 
 
 class Lines:
-    """Put a guest's output together, and take out the lines that are for us.
+    """Splits a guest's output into lines, and parses the lines with data.
 
     Args:
-        on_data: Called with the data of each.
+        on_data: Called with the data of each such line.
+
+    Attributes:
+        other: The other lines.
     """
 
     def __init__(self, on_data: Callable[[dict[str, Any]], None]) -> None:
-        """Expect the first line."""
+        """See the class."""
         self._on_data = on_data
         self._pending = ""
         self.other: list[str] = []
 
     def feed(self, piece: str) -> None:
-        """Take a piece of output."""
+        """Process a piece of output, which may end in the middle of a line."""
         *lines, self._pending = (self._pending + piece).split("\n")
         for line in lines:
             if line.startswith(MARK):
@@ -94,7 +100,7 @@ class Lines:
 
 @dataclass
 class Session:
-    """What one VM has said so far."""
+    """Converts the data of one VM, and passes the samples and holds on."""
 
     kernel: str
     accel: str
@@ -103,7 +109,7 @@ class Session:
     guest: Guest | None = None
 
     def take(self, data: dict[str, Any]) -> None:
-        """Take one thing that the guest said."""
+        """Process the data of one line."""
         kind = data.pop("kind")
         if kind == "guest":
             self.guest = replace(Guest.from_data(data), kernel=self.kernel, accel=self.accel)
@@ -115,10 +121,10 @@ class Session:
 
 
 def compile_probe(target: Path) -> Path:
-    """Compile probe.c for the guest, which has the host's C library.
+    """Compile probe.c for the guest, which uses the host's C library.
 
     Raises:
-        VmError: gcc is not here, or does not like it.
+        VmError: gcc is not installed, or reports an error.
     """
     return _compile(PROBE, target, "-shared", "-fPIC")
 
@@ -127,7 +133,7 @@ def compile_index_probe(target: Path, checkout: Path) -> Path:
     """Compile index_probe.c and the hash index of a checkout for the guest's userspace.
 
     Raises:
-        VmError: gcc is missing, or reports an error.
+        VmError: gcc is not installed, or reports an error.
     """
     headers, kernel = checkout / "tests/index/include", checkout / "kernel"
     options = ("-std=gnu11", f"-I{headers}", f"-I{kernel}", str(kernel / "index_hash.c"))
@@ -145,19 +151,25 @@ def _compile(source: Path, target: Path, *options: str) -> Path:
         raise VmError(
             f"{source.name} does not compile: {error}.",
             untouched="Nothing was measured.",
-            hint="make doctor says what this host lacks.",
+            hint="`make doctor` lists what this host lacks.",
             log=getattr(error, "stderr", "") or "",
         ) from None
     return target
 
 
 def takes_index(module: Path) -> bool:
-    """Say whether a built ksm.ko has the parameter `index`; a driver without it has the tree alone."""
+    """Return whether a ksm.ko has the parameter `index`. A driver without it has only the tree."""
     return b"parmtype=index:" in module.read_bytes()
 
 
 def plan_for(wanted: Wanted, built: BuiltModules, probe: Path) -> Plan:
-    """Put together what the guest is asked."""
+    """Return the plan for the guest.
+
+    Args:
+        wanted: The requested measurements.
+        built: The built modules.
+        probe: The compiled probe.c. The compiled index_probe.c is in the same directory.
+    """
     module = built.module("ksm")
     return Plan(
         engines=wanted.engines,
@@ -183,10 +195,10 @@ def plan_for(wanted: Wanted, built: BuiltModules, probe: Path) -> Plan:
 
 
 def config_for(wanted: Wanted, checkout: Path, accel: Accel) -> tuple[MachineConfig, Accel]:
-    """Give the machine to boot, and how to run it.
+    """Return the configuration of the VM, and the way to run its CPUs.
 
-    A machine that counts instructions is emulated, with one CPU, and its clock is the count: it stands while the host
-    does something else, and jumps ahead when the guest is idle. Source: docs/devel/tcg-icount.rst of QEMU.
+    A VM that counts instructions is emulated and has one CPU. Its clock counts executed instructions: it stops while
+    the host runs other tasks, and jumps ahead when the guest is idle. Source: docs/devel/tcg-icount.rst of QEMU.
     """
     config = MachineConfig(boot_args=BOOT, cwd=checkout, remember=True)
     if not wanted.counted:
@@ -194,7 +206,9 @@ def config_for(wanted: Wanted, checkout: Path, accel: Accel) -> tuple[MachineCon
     counting = ("-icount", "shift=1,sleep=off", "-rtc", "clock=vm")
     return (
         replace(config, cpus=1, qemu_options=counting, boot_args=(*BOOT, "nokaslr")),
-        replace(accel, kvm=False, why="counting instructions: one emulated CPU, 2 ns each"),
+        replace(
+            accel, kvm=False, why="counting instructions: one emulated CPU, 2 ns per instruction"
+        ),
     )
 
 
@@ -206,18 +220,18 @@ def run_in(
     on_data: Callable[[dict[str, Any]], None],
     module: str = "ksmlab.bench.guest",
 ) -> None:
-    """Boot one kernel, and run a guest's half in it.
+    """Boot a kernel, and run a Python module that measures in the guest.
 
     Args:
         lab: The checkout.
-        name: The kernel.
-        wanted: What to measure.
-        accel: How VMs are run here.
-        on_data: Called with each thing that the guest says.
-        module: The guest's half.
+        name: The name of the kernel.
+        wanted: The requested measurements.
+        accel: The way to run VMs on this host.
+        on_data: Called with the data of each line that the module prints for the host.
+        module: The Python module.
 
     Raises:
-        VmError: The VM or the guest's half failed; what came before was passed on already.
+        VmError: The VM or the module failed. Earlier data has been passed to `on_data`.
     """
     kernel = lab.kernel(name)
     built = lab.build(kernel)
@@ -227,7 +241,7 @@ def run_in(
         compile_index_probe(Path(plan.index_probe), lab.checkout)
     config, accel = config_for(wanted, lab.checkout, accel)
     lines = Lines(on_data)
-    # A measurement may take all day, on a host that runs other things, too.
+    # A measurement may take hours, and longer on a busy host.
     deadlines = replace(config.deadlines, boot=BOOT_SECONDS, session=SESSION_SECONDS)
     config = replace(config, deadlines=deadlines)
     with contextlib.ExitStack() as stack:
@@ -243,9 +257,9 @@ def run_in(
         log = machine.run(["sh", "-c", "dmesg | tail -n 15"]).output if done.status else ""
     if done.status:
         raise VmError(
-            f"The guest's half of the benchmark ended with status {done.status} on {name}.",
-            untouched="What it measured before is kept.",
-            hint="What it said, and the end of the VM's kernel log, are above.",
+            f"The benchmark program in the guest ended with status {done.status} on {name}.",
+            untouched="Earlier samples are not lost.",
+            hint="Its output and the end of the VM's kernel log are above.",
             log="\n".join([*lines.other, log]),
         )
 
@@ -258,26 +272,29 @@ def measure_in(
     on_sample: Callable[[Sample, Guest], None],
     on_hold: Callable[[Longest], None] = lambda _hold: None,
 ) -> Guest:
-    """Boot one kernel, and measure all that is wanted in it; see run_in().
+    """Boot a kernel, and run all requested measurements in it.
 
     Args:
         lab: The checkout.
-        name: The kernel.
-        wanted: What to measure.
-        accel: How VMs are run here.
-        on_sample: Called with each sample as it comes, and the VM that it is of.
-        on_hold: Called with each longest hold of ksm_lock, if Wanted.held_pages asks for them.
+        name: The name of the kernel.
+        wanted: The requested measurements.
+        accel: The way to run VMs on this host.
+        on_sample: Called with each sample when it is complete, and the description of its VM.
+        on_hold: Called with the longest hold of ksm_lock of each operation, if Wanted.held_pages is set.
 
     Returns:
-        The VM that it was.
+        The description of the VM.
 
     Raises:
-        VmError: The VM or the guest's half failed; what came before was passed on already.
+        VmError: The VM or the program in the guest failed. Earlier samples have been passed to `on_sample`.
     """
     _, how = config_for(wanted, lab.checkout, accel)
     session = Session(name, how.why, on_sample, on_hold)
     module = "ksmlab.bench.check_guest" if wanted.held_pages else "ksmlab.bench.guest"
     run_in(lab, name, wanted, accel, session.take, module)
     if session.guest is None:
-        raise VmError(f"The guest's half of the benchmark said nothing on {name}.")
+        raise VmError(
+            f"The benchmark program in the guest printed no results on {name}.",
+            hint="Run it again. If that fails as well, report the problem with the output of `make doctor`.",
+        )
     return session.guest

@@ -1,4 +1,4 @@
-"""From samples to medians: of figures, and of ratios within a run."""
+"""Compute the medians of figures, and of the ratios of figures of the same run."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Spread:
-    """What several runs came to.
+    """The values of several runs.
 
     Attributes:
-        median: The value to quote.
-        least: The smallest.
-        most: The largest.
-        runs: How many there are.
+        median: The median.
+        least: The smallest value.
+        most: The largest value.
+        runs: The number of runs.
     """
 
     median: float
@@ -31,7 +31,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread | None:
-        """Make one of values; None if there are none."""
+        """Summarise values; return None if there are none."""
         if not values:
             return None
         return cls(statistics.median(values), min(values), max(values), len(values))
@@ -39,7 +39,7 @@ class Spread:
 
 @dataclass(frozen=True, order=True)
 class Place:
-    """Which figure it is: all runs of it are one Spread."""
+    """The identity of a figure. The values of all its runs are one Spread."""
 
     kernel: str
     factor: int
@@ -49,14 +49,20 @@ class Place:
 
 
 class Summary:
-    """All samples, by what they measure.
+    """The figures of all samples.
 
     Args:
-        samples: Of any kernels and runs.
+        samples: The samples, of any kernels and runs.
+
+    Attributes:
+        kernels: The kernels, in the order in which they were measured.
+        workloads: The workloads, in the order in which they were measured.
+        engines: The engines, in the order in which they were measured.
+        factors: The multiples of the usual memory, sorted.
     """
 
     def __init__(self, samples: Iterable[Sample]) -> None:
-        """Sort them."""
+        """See the class."""
         self._runs: dict[Place, dict[int, float]] = defaultdict(dict)
         self._possible: dict[tuple[str, int, str, str], int] = {}
         order: dict[str, dict[str, None]] = {"kernel": {}, "workload": {}, "engine": {}}
@@ -69,22 +75,21 @@ class Summary:
             self._possible[place] = sample.possible
             for metric, value in sample.figures.items():
                 self._runs[Place(*place, metric)][sample.run] = value
-        # In the order in which they were measured.
         self.kernels, self.workloads, self.engines = (tuple(seen) for seen in order.values())
         self.factors = tuple(sorted(factors))
 
     def engines_on(self, kernel: str) -> set[str]:
-        """Give the engines that were measured on a kernel."""
+        """Return the engines that were measured on a kernel."""
         return {engine for there, _, _, engine in self._possible if there == kernel}
 
     def possible(self, kernel: str, workload: str, engine: str, factor: int = 1) -> int | None:
-        """Say how many frames an engine could have saved; None if it was not measured."""
+        """Return the number of frames that an engine could have saved; None if it was not measured."""
         return self._possible.get((kernel, factor, workload, engine))
 
     def spread(
         self, kernel: str, workload: str, engine: str, metric: str, factor: int = 1
     ) -> Spread | None:
-        """Give the median, the least and the most of a figure; None if it was never measured."""
+        """Return the median and the range of a figure; None if it was not measured."""
         return Spread.of(
             list(self._runs.get(Place(kernel, factor, workload, engine, metric), {}).values())
         )
@@ -92,21 +97,24 @@ class Summary:
     def median(
         self, kernel: str, workload: str, engine: str, metric: str, factor: int = 1
     ) -> float | None:
-        """Give the median of a figure; None if it was never measured."""
+        """Return the median of a figure; None if it was not measured."""
         spread = self.spread(kernel, workload, engine, metric, factor)
         return spread.median if spread else None
 
     def ratio(
         self, kernel: str, workload: str, metric: str, *, over: str, under: str
     ) -> Spread | None:
-        """Divide two engines' figures run by run; None if no run has both.
+        """Divide the figures of two engines, run by run.
 
         Args:
-            kernel: On which kernel.
-            workload: On which workload, at factor 1.
-            metric: Which figure.
-            over: The engine that is divided.
-            under: The engine that it is divided by.
+            kernel: The name of the kernel.
+            workload: The name of the workload, at factor 1.
+            metric: The name of the metric.
+            over: The engine whose figure is the numerator.
+            under: The engine whose figure is the denominator.
+
+        Returns:
+            The ratios of the runs, or None if no run has both figures.
         """
         above = self._runs.get(Place(kernel, 1, workload, over, metric), {})
         below = self._runs.get(Place(kernel, 1, workload, under, metric), {})
@@ -117,14 +125,14 @@ class Summary:
     ) -> Spread | None:
         """Divide the cost per page with `factor` times the memory by the cost per page at factor 1, run by run.
 
-        A ratio of 1 is linear growth.
+        A ratio of 1 means that the total cost grows linearly with the memory.
         """
         small = self._runs.get(Place(kernel, 1, workload, engine, metric), {})
         large = self._runs.get(Place(kernel, factor, workload, engine, metric), {})
         return Spread.of([large[run] / factor / small[run] for run in large if small.get(run)])
 
     def places(self) -> list[tuple[Place, Spread]]:
-        """Give everything, sorted."""
+        """Return all figures with their values, sorted."""
         found = []
         for place in sorted(self._runs):
             spread = Spread.of(list(self._runs[place].values()))

@@ -1,4 +1,4 @@
-"""The tables: the targets and the figures, as rows of text, on a terminal and in Markdown."""
+"""Format targets and figures as tables, for a terminal and for Markdown."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from ksmlab.bench.summary import Summary
     from ksmlab.bench.targets import Verdict
 
-#: Figures whose growth with memory is shown.
+#: The metrics whose growth with the memory is shown.
 GROWING = ("cpu_to_goal_ns", "steady_pass_ns", "full_pass_ns")
-#: How an engine is called in a report.
+#: The names of the engines in reports.
 ENGINE_TITLES = {
     "in_kernel": "in-kernel KSM",
     "in_kernel_plain": "in-kernel, smart scan off",
@@ -30,13 +30,13 @@ ENGINE_TITLES = {
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text under a title.
+    """A table of text.
 
     Attributes:
-        title: What is in it.
-        head: The columns.
-        rows: The cells, one for each column.
-        numeric: From which column on there are numbers.
+        title: The title of the table.
+        head: The titles of the columns.
+        rows: The rows, each with a cell for each column.
+        numeric: The index of the first column with numbers; they are aligned to the right.
     """
 
     title: str
@@ -45,13 +45,13 @@ class Table:
     numeric: int
 
     def markdown(self) -> str:
-        """Write it in Markdown."""
+        """Return the table as Markdown."""
         bars = ["---" if at < self.numeric else "---:" for at in range(len(self.head))]
         lines = [_row(self.head), _row(bars), *(_row(row) for row in self.rows)]
         return f"### {self.title}\n\n" + "\n".join(lines)
 
     def rich(self) -> RichTable:
-        """Draw it on a terminal."""
+        """Return the table for a terminal."""
         table = RichTable(title=self.title, title_justify="left", title_style="bold")
         for at, name in enumerate(self.head):
             table.add_column(name, justify="left" if at < self.numeric else "right")
@@ -78,7 +78,7 @@ def against(verdict: Verdict) -> str:
 
 
 def targets_table(kernel: str, verdicts: Sequence[Verdict]) -> Table:
-    """Show the targets on one kernel: each with our figure, the in-kernel one, the ratio and what is wanted."""
+    """Return a table of the targets on one kernel, with the measured values, the ratio and the bound."""
     rows = []
     for verdict in verdicts:
         if verdict.kernel != kernel:
@@ -100,7 +100,7 @@ def targets_table(kernel: str, verdicts: Sequence[Verdict]) -> Table:
 
 
 def figures_table(summary: Summary, kernel: str, name: str) -> Table:
-    """Show one figure on one kernel: a row for each workload, a column for each engine."""
+    """Return a table of one metric on one kernel, with a row for each workload and a column for each engine."""
     metric = METRICS[name]
     engines = [
         engine
@@ -129,7 +129,7 @@ def figures_table(summary: Summary, kernel: str, name: str) -> Table:
 
 
 def growth_table(summary: Summary, kernel: str, name: str) -> Table:
-    """Show the cost per page with more memory, relative to that at factor 1; 1.00 is linear growth."""
+    """Return a table of the cost per page with more memory, relative to factor 1. Linear growth is 1.00."""
     factors = [factor for factor in summary.factors if factor != 1]
     rows = []
     for workload in summary.workloads:
@@ -148,7 +148,7 @@ def growth_table(summary: Summary, kernel: str, name: str) -> Table:
 
 
 def all_tables(summary: Summary, verdicts: Sequence[Verdict]) -> list[Table]:
-    """Give every table that has rows: first the targets, then the figures, then growth."""
+    """Return all tables that have rows: for each kernel the targets, the metrics, and the growth."""
     tables = []
     for kernel in summary.kernels:
         tables.append(targets_table(kernel, verdicts))

@@ -1,4 +1,4 @@
-"""The targets, and whether they are met. What is wanted is data: targets.toml."""
+"""Read the targets of targets.toml, and check whether results meet them."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ if TYPE_CHECKING:
 TABLE = Path(__file__).with_name("targets.toml")
 EVERY = "*"
 VERSUS = (IN_KERNEL, IN_KERNEL_PLAIN, LIMIT, "growth", "itself")
-NOT_REACHED = "the driver does not get this far in the passes that it is given"
-NEVER_IN_KERNEL = "the kernel's own KSM does not get this far in the passes that it is given"
-NEVER_BOTH = "in no run do both get this far in the passes that they are given"
-#: The memory of a growth target, in multiples of the usual.
+NOT_REACHED = "the driver did not reach the goal within the limit of passes"
+NEVER_IN_KERNEL = "in-kernel KSM did not reach the goal within the limit of passes"
+NEVER_BOTH = "no run in which both engines reached the goal within the limit of passes"
+#: The memory of a growth target, as a multiple of the usual memory.
 LARGE = 16
 
 
 @dataclass(frozen=True)
 class Target:
-    """What is wanted of one figure.
+    """A target for one figure.
 
     Attributes:
-        workload: A workload, or EVERY.
-        metric: Which figure.
-        versus: What it is compared with, one of VERSUS.
-        number: The number wanted.
-        at_least: Whether more is better than that; if not, less is.
-        reason: Why it is not met, where that is known.
+        workload: The name of a workload, or EVERY.
+        metric: The name of the metric.
+        versus: What the figure is compared with; one of VERSUS.
+        number: The bound.
+        at_least: Whether the bound is a lower bound; otherwise it is an upper bound.
+        reason: The reason why the target is missed, if it is known.
     """
 
     workload: str
@@ -44,29 +44,30 @@ class Target:
     reason: str = ""
 
     def holds(self, value: float) -> bool:
-        """Say whether a value is good enough."""
+        """Return whether a value meets the target."""
         return value >= self.number if self.at_least else value <= self.number
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A target beside what was measured.
+    """A target and the measured values.
 
     Attributes:
-        kernel: On which kernel.
-        workload: On which workload.
-        metric: Which figure.
-        engine: Which of our indexes.
-        versus: What it is compared with.
-        ours: Our median; None if there is none.
-        in_kernel: The median of the kernel's own KSM that is compared with; None if there is none.
-        ratio: What is compared with the target: the median of the ratios within the runs; None if there is none.
-        least: The smallest of those ratios.
-        most: The largest.
-        target: The number wanted.
-        at_least: Whether the ratio is to be at least that; if not, at most.
-        met: Whether it is.
-        reason: Why not, or why without a ratio.
+        kernel: The name of the kernel.
+        workload: The name of the workload.
+        metric: The name of the metric.
+        engine: The driver's index that was measured.
+        versus: What the figure is compared with.
+        ours: The median of this driver; None if there is none.
+        in_kernel: The median of in-kernel KSM; None if there is none.
+        ratio: The value that is compared with the target: the median of the ratios of all runs, or None if there is
+            none.
+        least: The smallest of these ratios.
+        most: The largest of these ratios.
+        target: The bound.
+        at_least: Whether the bound is a lower bound; otherwise it is an upper bound.
+        met: Whether the target is met.
+        reason: The reason why it is missed, or why it is met without a ratio.
     """
 
     kernel: str
@@ -86,27 +87,30 @@ class Verdict:
 
     @property
     def wanted(self) -> str:
-        """The target for a person."""
+        """The bound as text."""
         bound = "≥" if self.at_least else "≤"
         unit = " B" if METRICS[self.metric].unit == "bytes" and self.versus == "itself" else "x"
         return f"{bound} {self.target:g}{unit}"
 
     @property
     def found(self) -> str:
-        """The ratio for a person."""
+        """The ratio as text."""
         if self.ratio is None:
             return NOTHING
         if self.versus == "itself":
             return METRICS[self.metric].show(self.ratio)
-        # The bound of growth has two digits after the point, so it takes three to see what is over it.
+        # The bound of growth has two decimal places, so show three to make a small excess visible.
         return f"{self.ratio:.3f}x" if self.versus == "growth" else f"{self.ratio:.2f}x"
 
 
 def load(path: Path = TABLE) -> tuple[Target, ...]:
-    """Read the table; an entry for several workloads becomes one target for each.
+    """Read the targets. An entry for several workloads becomes a target for each of them.
+
+    Args:
+        path: The file, whose opening comment describes the entries.
 
     Raises:
-        ValueError: An entry is not as the head of the table says.
+        ValueError: An entry is not valid.
     """
     entries = tomllib.loads(path.read_text())["target"]
     return tuple(
@@ -125,9 +129,11 @@ def _target(entry: dict[str, str | float]) -> Target:
     bounds = [name for name in ("at_least", "at_most") if name in entry]
     known = {"workload", "metric", "versus", "reason", "at_least", "at_most"}
     if len(bounds) != 1 or set(entry) - known:
-        raise ValueError(f"a target has one bound, and only words that are explained: {entry}")
+        raise ValueError(
+            f"a target must have either at_least or at_most, and no unknown keys: {entry}"
+        )
     if entry["metric"] not in METRICS or entry["versus"] not in VERSUS:
-        raise ValueError(f"there is no such figure, or nothing to compare with: {entry}")
+        raise ValueError(f"a target has an unknown metric or an unknown value of versus: {entry}")
     return Target(
         workload=str(entry["workload"]),
         metric=str(entry["metric"]),
@@ -139,9 +145,13 @@ def _target(entry: dict[str, str | float]) -> Target:
 
 
 def judge(summary: Summary, targets: tuple[Target, ...] | None = None) -> tuple[Verdict, ...]:
-    """Put what was measured beside what is wanted, for each kernel.
+    """Compare results with the targets, for each kernel.
 
-    What was not measured at all has no verdict. What was measured and did not get to its goal has one.
+    A figure that was not measured has no verdict. A figure that is missing because the goal was not reached has one.
+
+    Args:
+        summary: The results.
+        targets: The targets; by default those of targets.toml.
     """
     wanted = load() if targets is None else targets
     engine = judged(summary.engines)
@@ -163,7 +173,7 @@ def judge(summary: Summary, targets: tuple[Target, ...] | None = None) -> tuple[
 def _verdict(
     summary: Summary, kernel: str, workload: str, engine: str, target: Target
 ) -> Verdict | None:
-    # A kernel without smart scan has one KSM of its own only.
+    # A kernel without smart scan has only one variant of in-kernel KSM.
     plain = target.versus == IN_KERNEL_PLAIN and IN_KERNEL_PLAIN in summary.engines_on(kernel)
     rival = IN_KERNEL_PLAIN if plain else IN_KERNEL
     mine = summary.median(kernel, workload, engine, target.metric)
@@ -189,14 +199,14 @@ def _verdict(
 def _ratio(
     summary: Summary, kernel: str, workload: str, engine: str, target: Target, rival: str
 ) -> Spread | None:
-    """Give what is compared with the number of a target, or None if that cannot be formed."""
+    """Return the value to compare with the bound of a target, or None if a figure is missing."""
     if target.versus == "growth":
         return summary.growth(kernel, workload, engine, target.metric, LARGE)
     if target.versus == "itself":
         return summary.spread(kernel, workload, engine, target.metric)
     if target.versus == LIMIT:
         return summary.ratio(kernel, workload, target.metric, over=engine, under=LIMIT)
-    # How many times better: less of what is spent, more of what is gained.
+    # A ratio above 1 means that the driver is better: it needs less, or it saves more.
     over, under = rival, engine
     if not METRICS[target.metric].less_is_better:
         over, under = under, over
@@ -206,10 +216,10 @@ def _ratio(
 def _without_ratio(
     summary: Summary, kernel: str, workload: str, engine: str, target: Target
 ) -> tuple[bool, str] | None:
-    """Judge a target where one of the two compared runs has not reached the goal, so that there is no ratio.
+    """Judge a target that has no ratio, because one of the compared engines did not reach the goal.
 
     Returns:
-        Whether the target is met, and why; None if the target does not apply.
+        Whether the target is met, and the reason; None if the target does not apply.
     """
     if target.versus not in (IN_KERNEL, "growth") or not target.metric.endswith("to_goal_ns"):
         return None

@@ -1,4 +1,4 @@
-"""The kernel's tracers of the longest section that keeps other tasks from the CPU.
+"""Use the kernel's tracers of the longest section with preemption or interrupts disabled.
 
 Source: Documentation/trace/ftrace.rst, "irqsoff" and "preemptoff".
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 from ksmlab.closing import Closing
 
 DIRECTORY = Path("/sys/kernel/tracing")
-#: What is off during the section: preemption, or interrupts.
+#: The tracers of sections with preemption disabled, and with interrupts disabled.
 TRACERS = ("preemptoff", "irqsoff")
 _LATENCY = re.compile(r"^# latency: (\d+) us,", re.MULTILINE)
 _TASK = re.compile(r"^#\s+\| task: (.+)-\d+ \(", re.MULTILINE)
@@ -20,18 +20,18 @@ _END = re.compile(r"^#\s+=> (?:started|ended) at:\s+(\S+)", re.MULTILINE)
 
 
 class TracerError(RuntimeError):
-    """A kernel has no such tracer; the text says what to do next."""
+    """Tracing is not possible; the text says what to do next."""
 
 
 @dataclass(frozen=True)
 class Section:
-    """A section during which no other task could get the CPU.
+    """A section with preemption or interrupts disabled, during which no other task could run on the CPU.
 
     Attributes:
         us: Its length in microseconds.
-        task: The task that ran; an interrupt counts as the task that it interrupted.
-        started: The function that it began in.
-        ended: The function that it ended in.
+        task: The task that ran. An interrupt counts as the task that it interrupted.
+        started: The function in which it started.
+        ended: The function in which it ended.
     """
 
     us: int
@@ -40,13 +40,13 @@ class Section:
     ended: str
 
     def __str__(self) -> str:
-        """Say whose it was, and where in the kernel."""
+        """Return the task and the functions."""
         where = self.started if self.started == self.ended else f"{self.started} to {self.ended}"
         return f"{self.task} in {where}"
 
 
 def parse(trace: str) -> Section | None:
-    """Read the header of a trace; None if no section has been recorded yet."""
+    """Parse the header of a trace; return None if no section has been recorded yet."""
     latency, task, ends = _LATENCY.search(trace), _TASK.search(trace), _END.findall(trace)
     if latency is None or task is None or len(ends) != 2:  # noqa: PLR2004
         return None
@@ -54,24 +54,25 @@ def parse(trace: str) -> Section | None:
 
 
 class Tracer(Closing):
-    """A tracer, at work until it is closed.
+    """A tracer, which is active until it is closed.
 
-    It records no function calls, which would be what takes longest.
+    It does not record function calls, since that would make the sections much longer.
 
     Args:
         name: One of TRACERS.
-        directory: Where tracefs is mounted.
+        directory: The mount point of tracefs.
 
     Raises:
-        TracerError: The kernel has it not.
+        TracerError: The kernel does not have this tracer.
     """
 
     def __init__(self, name: str, directory: Path = DIRECTORY) -> None:
-        """Start it."""
+        """Start the tracer."""
         self._directory = directory
         if name not in (directory / "available_tracers").read_text().split():
             raise TracerError(
-                f"this kernel has no tracer {name}. Nothing is changed. Next: boot latency-6.12"
+                f"this kernel does not have the tracer {name}. Nothing was changed. "
+                "Next: use the kernel latency-6.12"
             )
 
         option = directory / "options/function-trace"
@@ -82,7 +83,7 @@ class Tracer(Closing):
         self._reset()
 
     def close(self) -> None:
-        """Stop it."""
+        """Stop the tracer."""
         (self._directory / "current_tracer").write_text("nop")
 
     def _reset(self) -> None:

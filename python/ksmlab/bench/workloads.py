@@ -1,6 +1,6 @@
-"""The workloads: memory of one process, what could be saved in it, and what goes on while it is scanned.
+"""The workloads: the memory of a process, the number of frames that can be saved in it, and concurrent activity.
 
-The contents follow from a seed alone, except in the real workloads, where they follow from the installed files.
+The contents depend only on a seed, except in the real workloads, where they depend on the installed files.
 """
 
 from __future__ import annotations
@@ -27,32 +27,32 @@ if TYPE_CHECKING:
 
     from ksmlab.bench.probe import Probe
 
-#: Pages that are written at a time.
+#: The number of pages that are written at a time.
 _CHUNK = 512
-#: Of the sparse workload: one page in so many is there, and so many more are registered.
+#: The sparse workload registers SPARSE_SPAN times as many pages as others, and one in SPARSE_STRIDE is present.
 SPARSE_STRIDE = 512
 SPARSE_SPAN = 16
-#: One page in so many changes all the time, or is written to.
+#: One page in HOT changes all the time, or is written to.
 HOT = 10
-#: Pages that change in a second: one CPU does not write more where there is more memory.
+#: The number of pages that change per second. It does not depend on the size of the memory.
 CHANGES = 8192
 WRITERS = 2
 
 
 class Memory(Closing):
-    """Private anonymous memory of this process, of small pages.
+    """Private anonymous memory of this process, without huge pages.
 
     Attributes:
-        address: Its first byte.
+        address: The address of its first byte.
         npages: Its length in pages.
-        stride: Every so manieth page is there.
+        stride: Pages whose number is a multiple of this are present; the others are not.
         still: The number of pages, from the first on, that the workload never changes.
-        possible: Frames that could be saved.
-        content: What its pages are made of; None if they are copies of real ones.
+        possible: The number of frames that could be saved.
+        content: The generator of its contents; None if they are copies of real pages.
     """
 
     def __init__(self, npages: int, stride: int = 1) -> None:
-        """Map it; no page is there yet."""
+        """Map the memory. No page is present yet."""
         self.npages = npages
         self.stride = stride
         self.still = npages
@@ -63,17 +63,27 @@ class Memory(Closing):
 
     @property
     def present(self) -> int:
-        """Pages that are there, once it is filled."""
+        """The number of pages that are present after the memory has been filled."""
         return self.npages // self.stride
 
     def view(self, first: int = 0, count: int | None = None) -> memoryview[int]:
-        """Return some pages as bytes that can be read and written."""
+        """Return pages as writable bytes.
+
+        Args:
+            first: The number of the first page.
+            count: The number of pages; by default all up to the end.
+        """
         length = (self.npages - first if count is None else count) * PAGE_SIZE
         kind = ctypes.c_char * length
         return memoryview(kind.from_address(self.address + first * PAGE_SIZE)).cast("B")
 
     def fill(self, made_of: Content, keys: array[int]) -> None:
-        """Write a page for each key, and count what could be saved."""
+        """Write a page for each key, and set `possible`.
+
+        Args:
+            made_of: The generator of the contents.
+            keys: The keys of the pages.
+        """
         self.content = made_of
         step = _CHUNK if self.stride == 1 else 1
         for start in range(0, len(keys), step):
@@ -82,23 +92,23 @@ class Memory(Closing):
         self.possible = self.still - len(set(keys[: self.still])) if self.stride == 1 else 0
 
     def copy(self, data: bytes) -> None:
-        """Write bytes, all of its pages, and count what could be saved."""
+        """Write the contents of all pages, and set `possible`."""
         self.view()[:] = data
         starts = range(0, len(data), PAGE_SIZE)
         self.possible = self.npages - len({data[at : at + PAGE_SIZE] for at in starts})
 
     def close(self) -> None:
-        """Unmap it."""
+        """Unmap the memory."""
         libc.unmap(self.address, self.npages * PAGE_SIZE)
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a workload may use to keep busy.
+    """The means of a workload for its concurrent activity.
 
     Attributes:
-        probe: Writes fast.
-        cpu: The CPU that the scanner does not run on, if there is one.
+        probe: Writes to pages at the speed of C.
+        cpu: A CPU on which the scanner does not run, if the VM has more than one.
     """
 
     probe: Probe
@@ -111,16 +121,16 @@ def _quiet(_memory: Memory, _around: Surroundings) -> AbstractContextManager[Non
 
 @dataclass(frozen=True)
 class Workload:
-    """One kind of memory.
+    """One workload.
 
     Attributes:
-        name: What it is called in data.
-        title: What it is called in a report.
-        make: Maps and fills memory, of so many pages, of a seed.
-        busy: What goes on while it is scanned, for as long as the block takes.
-        grows: Whether more of it is more of the same.
-        ages: Whether the engine meets hash collisions before it is measured; see aging.py. Only this driver's hash
-            index is measured then.
+        name: Its name in stored data.
+        title: Its name in reports.
+        make: Maps and fills the memory; its arguments are the number of pages and the seed.
+        busy: A context manager that runs the concurrent activity.
+        grows: Whether the workload is also measured with more memory.
+        ages: Whether hash collisions precede the measurement; see aging.py. Only this driver's hash index is measured
+            then.
     """
 
     name: str
@@ -132,7 +142,7 @@ class Workload:
 
 
 def random_keys(npages: int, seed: int) -> array[int]:
-    """Return keys of which hardly two are equal, in no order."""
+    """Return random keys. Two of them are equal only with a negligible probability."""
     return array("Q", random.Random(seed).randbytes(8 * npages))
 
 
@@ -153,7 +163,7 @@ def _twice(npages: int, seed: int) -> array[int]:
 
 
 def _hot_tenth(npages: int, seed: int) -> Memory:
-    """Make pages that are there twice, and a tenth at the end that is for changing."""
+    """Create memory in which each page exists twice, except for a last tenth that the workload changes."""
     memory = Memory(npages)
     memory.still = npages - npages // HOT
     keys = _twice(memory.still, seed) + random_keys(npages // HOT, seed + 1)
@@ -179,7 +189,7 @@ def _real(pages: Callable[[int], bytes]) -> Callable[[int, int], Memory]:
 
 @contextlib.contextmanager
 def _churn(memory: Memory, around: Surroundings) -> Iterator[None]:
-    """Give the last tenth a content that it never had, again and again."""
+    """Fill the last tenth with new contents repeatedly during the block."""
     end = threading.Event()
     made_of = memory.content or Content()
     hot = memory.view(memory.still)
@@ -202,7 +212,7 @@ def _churn(memory: Memory, around: Surroundings) -> Iterator[None]:
 
 
 def _write(memory: Memory, around: Surroundings) -> AbstractContextManager[None]:
-    """Have threads write to random pages of the last tenth, on the other CPU."""
+    """Return a context manager during which threads on another CPU write to random pages of the last tenth."""
     start = memory.address + memory.still * PAGE_SIZE
     return around.probe.writing(start, memory.npages - memory.still, WRITERS, around.cpu)
 

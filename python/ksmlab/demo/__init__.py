@@ -1,4 +1,4 @@
-"""The demonstration: three processes, their memory merged, and every claim checked.
+"""The demonstration: the driver merges memory of three processes, and each step is checked.
 
-It runs where the driver is loaded, as root: ``python -m ksmlab.demo``.
+Run it as root on a machine where the driver is loaded: ``python -m ksmlab.demo``.
 """

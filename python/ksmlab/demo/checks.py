@@ -1,4 +1,4 @@
-"""What the demonstration claims, and how frame numbers prove it."""
+"""Check the claims of the demonstration by page-frame numbers."""
 
 from __future__ import annotations
 
@@ -15,55 +15,67 @@ if TYPE_CHECKING:
 
 
 class CheckError(AssertionError):
-    """A claim does not hold; the text names what is expected and what is found."""
+    """A claim does not hold; the text has the expected and the actual value."""
 
 
 class Checks:
-    """Compares, and shows each comparison that holds."""
+    """Compares expected with actual values, and shows each check that passes.
+
+    Args:
+        show: Called as ``show(name, found)`` for each check that passes.
+
+    Attributes:
+        passed: The number of checks that have passed.
+    """
 
     def __init__(self, show: Callable[[str, str], None]) -> None:
-        """Show checks that pass with ``show(name, found)``."""
+        """See the class."""
         self._show = show
         self.passed = 0
 
     def equal(self, name: str, expected: int, found: int, unit: str = "") -> None:
-        """Check a number.
+        """Check that a number has the expected value.
 
         Args:
-            name: the claim.
-            expected: what it must be.
-            found: what it is.
-            unit: what is counted.
+            name: The claim.
+            expected: The expected value.
+            found: The actual value.
+            unit: The unit, as text to append.
 
         Raises:
-            CheckError: they differ.
+            CheckError: The values differ.
         """
         if found != expected:
             raise CheckError(
                 f"{name}: expected {expected:,}, found {found:,}"
-                f"{f' {unit}' if unit else ''}. The processes are ended, and the settings put back. "
-                "Next: look at the kernel log (dmesg)"
+                f"{f' {unit}' if unit else ''}. The processes have been ended, and the settings restored. "
+                "Next: see the kernel log (dmesg)"
             )
         self.passed += 1
         self._show(name, f"{found:,}{f' {unit}' if unit else ''}")
 
 
 class Frames:
-    """The frame of every page of every process, at one moment."""
+    """The page frames of all pages of all processes, at one moment.
+
+    Args:
+        plan: The contents of the processes.
+        pfns: The page-frame numbers: a list for each process, with 0 for a page that is not present.
+    """
 
     def __init__(self, plan: Plan, pfns: Sequence[Sequence[int]]) -> None:
-        """Keep the frames: one list for each process, 0 for a page that is not present."""
+        """See the class."""
         self._plan = plan
         self._pfns = pfns
         self._uses = Counter(itertools.chain.from_iterable(pfns))
 
     @classmethod
     def read(cls, plan: Plan, places: Sequence[tuple[int, int]]) -> Frames:
-        """Read them.
+        """Read the page-frame numbers of all processes.
 
         Args:
-            plan: what the processes hold.
-            places: process and address of the first page, for each process.
+            plan: The contents of the processes.
+            places: For each process its PID and the address of its first page.
         """
         return cls(plan, [pagemap.frames(pid, addr, plan.npages) for pid, addr in places])
 
@@ -72,21 +84,21 @@ class Frames:
         return self._pfns[worker][part.pages]
 
     def present(self) -> int:
-        """Count the pages that are there."""
+        """Count the pages that are present."""
         return self._uses.total() - self._uses[0]
 
     def distinct(self) -> int:
-        """Count the frames."""
+        """Count the different frames."""
         return pagemap.distinct(self._uses)
 
     def pages_with_one_frame(self) -> int:
-        """Count the pages equal across processes that have one frame in all of them."""
+        """Count the pages that have one frame in all processes."""
         part = self._plan.across_part
         columns = zip(*(pfns[part.pages] for pfns in self._pfns), strict=True)
         return sum(len(set(column)) == 1 and column[0] != 0 for column in columns)
 
     def kinds_with_one_frame(self) -> int:
-        """Count the contents equal inside a process that have one frame, over all processes."""
+        """Count the kinds whose pages in one process have one frame, and add up the counts of all processes."""
         part, kinds = self._plan.inside_part, self._plan.kinds
         found = 0
         for pfns in self._pfns:
@@ -96,13 +108,13 @@ class Frames:
         return found
 
     def own(self, part_of_plan: Callable[[Plan], Part]) -> int:
-        """Count the pages of a part whose frame no other page of any process has."""
+        """Count the pages of a part that do not share their frame with any other page of any process."""
         part = part_of_plan(self._plan)
         return sum(
             pfn != 0 and self._uses[pfn] == 1 for pfns in self._pfns for pfn in pfns[part.pages]
         )
 
     def same_as(self, earlier: Frames, worker: int, part: Part) -> int:
-        """Count the pages of a part of one process that are where they were."""
+        """Count the pages in a part of one process that have the same frame as earlier."""
         pairs = zip(self.of(worker, part), earlier.of(worker, part), strict=True)
         return sum(now == then for now, then in pairs)

@@ -1,4 +1,4 @@
-"""The counters over time, as plots."""
+"""Plot the driver's counters over time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 20, 24
 #: Labels that are closer to each other than this would overlap.
 _CLOSE = 16
 
-#: What is drawn, with what it counts.
+#: The counters to draw, and their meanings.
 COUNTERS = {
     "pages_shared": "frames saved (mainline: pages_sharing)",
     "kernel_pages_allocated": "kernel pages in use",
@@ -26,11 +26,11 @@ COUNTERS = {
 
 
 def plots(samples: Sequence[Sample], lines: Sequence[Line]) -> list[Plot]:
-    """Draw each counter that was ever above zero.
+    """Draw each counter that has been above zero.
 
     Args:
-        samples: the counters.
-        lines: what the run said; a line is drawn at each step.
+        samples: The values of the counters.
+        lines: The lines that the run has shown. The plot has a vertical line at each step.
     """
     if not samples:
         return []
@@ -77,7 +77,7 @@ def _plot(
 
 
 def _numbers(places: Sequence[float]) -> list[tuple[float, str]]:
-    """Number the steps; those that are too close to each other share a label, such as "5, 6"."""
+    """Return the labels of the steps, with their positions. Steps that are close together share a label: "5, 6"."""
     labels: list[tuple[float, str]] = []
     for number, x in enumerate(places, start=1):
         if labels and x - labels[-1][0] < _CLOSE:

@@ -1,4 +1,4 @@
-"""The page that a run of the demonstration leaves: one HTML file, which needs no server and nothing from elsewhere."""
+"""Write the report of a run of the demonstration: an HTML file that needs no server and no other files."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ TEMPLATES = Path(__file__).with_name("templates")
 PAGE_NAME = "index.html"
 RECORD_NAME = "run.json"
 
-#: What an event says, in the order in which they are offered.
+#: The meanings of the events, in the order in which the page lists them.
 EVENTS = {
-    "merge": "a page has given way to a kernel page",
-    "break": "a merged page is private again",
-    "skip": "a page is left alone",
-    "node_dropped": "a kernel page is not used any more",
-    "pass_start": "kksmd begins a pass",
-    "pass_end": "kksmd has gone round all regions",
+    "merge": "a kernel page has replaced a page",
+    "break": "a merged page has become private again",
+    "skip": "the driver does not merge a page",
+    "node_dropped": "a kernel page is no longer used",
+    "pass_start": "kksmd starts a pass",
+    "pass_end": "kksmd has scanned all regions",
 }
 
 
 @dataclass(frozen=True)
 class Step:
-    """A step of the demonstration, and what was noted and checked in it."""
+    """A step of the demonstration, and the notes and checks that belong to it."""
 
     line: Line
     lines: tuple[Line, ...]
 
 
 def steps(lines: tuple[Line, ...]) -> list[Step]:
-    """Put lines together with the step that they are in; what comes before the first is left out."""
+    """Group lines by the step to which they belong. Lines before the first step are omitted."""
     starts = [number for number, line in enumerate(lines) if line.kind == "step"]
     return [
         Step(lines[start], lines[start + 1 : end])
@@ -48,8 +48,14 @@ def steps(lines: tuple[Line, ...]) -> list[Step]:
     ]
 
 
-def html(record: RunRecord) -> str:
-    """Write the page of a run."""
+def html(record: RunRecord, *, embedded: bool = False) -> str:
+    """Write the page of a run.
+
+    Args:
+        record: The run.
+        embedded: Whether another page shows this one in a frame. Then the heading, the list of links and the steps of
+            the run are left out.
+    """
     counts = Counter(event.name for event in record.events)
     names = [name for name in (*EVENTS, *sorted(counts.keys() - EVENTS.keys())) if counts[name]]
     return (
@@ -57,6 +63,7 @@ def html(record: RunRecord) -> str:
         .get_template("index.html.j2")
         .render(
             record=record,
+            embedded=embedded,
             failed=any(line.kind == "failure" for line in record.lines),
             panels=layout.panels(record.picture) if record.picture else [],
             side=layout.SIDE,
@@ -72,10 +79,10 @@ def html(record: RunRecord) -> str:
 
 
 def write(record: RunRecord, directory: Path) -> Path:
-    """Write the page into a directory, and return its path.
+    """Write the page to a directory, which is created if it does not exist, and return its path.
 
     Raises:
-        OSError: it cannot be written to.
+        OSError: The page cannot be written.
     """
     directory.mkdir(parents=True, exist_ok=True)
     page = directory / PAGE_NAME
@@ -84,15 +91,17 @@ def write(record: RunRecord, directory: Path) -> Path:
 
 
 def finish(record: Path, command: str, kernel: str) -> Path | None:
-    """Make the page of a run in a VM, beside its record.
+    """Write the page of a run in a VM, to the directory of its record.
+
+    The command and the kernel are stored in the record as well.
 
     Args:
-        record: what the guest has written.
-        command: what started the run.
-        kernel: the name of the kernel that was booted.
+        record: The record that the guest has written.
+        command: The command that started the run.
+        kernel: The name of the kernel of the VM.
 
     Returns:
-        The page, or None if the guest has left no record.
+        The path of the page, or None if there is no record.
     """
     if not record.exists():
         return None

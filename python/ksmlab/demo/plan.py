@@ -1,4 +1,4 @@
-"""What the demonstration's processes hold, and which frames that must come to."""
+"""The contents of the demonstration's processes, and the results to expect after a merge."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ksmlab import content
 if TYPE_CHECKING:
     from array import array
 
-# Keys of one process that are equal to no other of its keys start here.
+# The first keys of pages that are unique, of pages that are written to, and of pages that keep changing.
 _UNIQUE = 1 << 20
 _WRITTEN = 2 << 20
 _CHANGING = 3 << 20
@@ -18,29 +18,29 @@ _CHANGING = 3 << 20
 
 @dataclass(frozen=True)
 class Part:
-    """A run of pages of each process: ``count`` of them from page ``first`` on."""
+    """A range of pages of each process: ``count`` pages, starting with page ``first``."""
 
     first: int
     count: int
 
     @property
     def pages(self) -> slice:
-        """The same as a slice of a list with one entry for each page."""
+        """The range as a slice of a list with one entry for each page."""
         return slice(self.first, self.first + self.count)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How many pages of each kind every process has.
+    """The numbers of processes and of their pages.
 
     Attributes:
-        workers: processes.
-        across: pages equal to the same page of every other process, and to no other.
-        inside: pages equal to others of the same process.
-        kinds: different contents among those.
-        alone: pages equal to no other.
-        changing: pages that get a new content all the time.
-        writes: merged pages that one process writes, half of them of each kind.
+        workers: The number of processes.
+        across: Pages that are equal to the page with the same number in all other processes, and to no other page.
+        inside: Pages that are equal to other pages of the same process only.
+        kinds: The number of different contents of the pages in `inside`.
+        alone: Pages that are equal to no other page.
+        changing: Pages whose content changes all the time.
+        writes: The merged pages to which one process writes, half of them in `across` and half in `inside`.
     """
 
     workers: int = 3
@@ -53,12 +53,12 @@ class Plan:
 
     @property
     def npages(self) -> int:
-        """Pages of one process."""
+        """The number of pages of one process."""
         return self.across + self.inside + self.alone + self.changing
 
     @property
     def total(self) -> int:
-        """Pages of all processes, and so the frames before anything merges."""
+        """The number of pages of all processes, which is the number of frames before the merge."""
         return self.workers * self.npages
 
     @property
@@ -73,7 +73,7 @@ class Plan:
 
     @property
     def alone_part(self) -> Part:
-        """The pages that are equal to no other."""
+        """The pages that are equal to no other page."""
         return Part(self.across + self.inside, self.alone)
 
     @property
@@ -83,30 +83,30 @@ class Plan:
 
     @property
     def written_parts(self) -> tuple[Part, Part]:
-        """The merged pages that get written."""
+        """The merged pages to which one process writes."""
         half = self.writes // 2
         return Part(0, half), Part(self.across, self.writes - half)
 
     @property
     def kernel_pages(self) -> int:
-        """Kernel pages, once everything that is equal has merged."""
+        """The number of kernel pages after all equal pages have merged."""
         return self.across + self.workers * self.kinds
 
     @property
     def pages_shared(self) -> int:
-        """Frames saved, once everything that is equal has merged."""
+        """The number of frames saved after all equal pages have merged."""
         return self.workers * (self.across + self.inside) - self.kernel_pages
 
     @property
     def frames(self) -> int:
-        """Frames in use, once everything that is equal has merged."""
+        """The number of frames in use after all equal pages have merged."""
         return self.total - self.pages_shared
 
     def keys(self, worker: int) -> array[int]:
-        """Return the keys of a process's pages, as they are at first.
+        """Return the initial keys of a process's pages.
 
         Args:
-            worker: its number, from 0.
+            worker: The number of the process, from 0.
         """
         own = content.cycle(self.inside, self.kinds) + content.unique(self.alone, _UNIQUE)
         return (
@@ -116,10 +116,10 @@ class Plan:
         )
 
     def changing_keys(self, worker: int, generation: int) -> array[int]:
-        """Return keys for the pages that keep changing; no generation repeats another."""
+        """Return keys for the pages that keep changing. The keys of each generation are new."""
         first = _CHANGING + generation * self.changing
         return content.salted(content.unique(self.changing, first), worker + 1)
 
     def written_keys(self, worker: int, part: Part) -> array[int]:
-        """Return keys for merged pages that get written; no page repeats another."""
+        """Return keys for merged pages to which a process writes. All keys are different."""
         return content.salted(content.unique(part.count, _WRITTEN + part.first), worker + 1)

@@ -1,4 +1,4 @@
-"""What a run of the demonstration leaves for its page: plain data, stored as JSON."""
+"""The record of a run of the demonstration, from which its HTML page is made. Stored as JSON."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ksmlab.stored import check_format
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: Grows when the JSON changes its meaning.
+#: The format version of the JSON. Increase it when the meaning of the data changes.
 FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The counters at one moment; see sysfs.Counters for what they count.
+    """The driver's counters at one moment; sysfs.Counters describes them.
 
     Attributes:
-        seconds: since the start.
+        seconds: The time in seconds since the start of the run.
     """
 
     seconds: float
@@ -33,12 +33,12 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of the demonstration.
+    """A line that the demonstration has shown.
 
     Attributes:
-        seconds: since the start.
+        seconds: The time in seconds since the start of the run.
         kind: "step", "note", "check" or "failure".
-        text: what it says.
+        text: The text of the line.
     """
 
     seconds: float
@@ -48,14 +48,14 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What a tracepoint of the driver said.
+    """An event of a tracepoint of the driver.
 
     Attributes:
-        seconds: since the start.
-        name: without the system: "merge", "break", "pass_end" ...
-        who: whose page it is about, such as "process 135"; "" where it is about no page of a process.
-        page: the page's number in that process's arena, -1 where there is none.
-        text: the rest of the line, as the kernel printed it.
+        seconds: The time in seconds since the start of the run.
+        name: The name without the prefix: "merge", "break", "pass_end" and so on.
+        who: The owner of the page, such as "process 135"; "" if the event is not about a page of a process.
+        page: The number of the page in the process's arena; -1 if there is none.
+        text: The fields of the event, as printed by the kernel.
     """
 
     seconds: float
@@ -70,15 +70,15 @@ class RunRecord:
     """One run of the demonstration.
 
     Attributes:
-        command: what started it.
-        kernel: the release that it ran on.
-        when: UTC, ISO 8601.
-        title: what it is about.
-        verdict: how it ended.
-        lines: what it said.
-        samples: counters, while something was waited for.
-        picture: some pages of each process, at a few moments; None if it ended before the first.
-        events: what the driver said about those pages, and about its passes.
+        command: The command that started it.
+        kernel: The release of the kernel.
+        when: The time of the start: UTC, ISO 8601.
+        title: Its title.
+        verdict: Its result, as text.
+        lines: The lines that it has shown.
+        samples: The driver's counters in the course of the run.
+        picture: Some pages of each process at a few moments; None if the run ended before the first.
+        events: The driver's events about these pages, and about its passes.
     """
 
     command: str
@@ -92,16 +92,16 @@ class RunRecord:
     events: tuple[Event, ...] = ()
 
     def to_data(self) -> dict[str, Any]:
-        """Give plain data, for JSON."""
+        """Return plain data for JSON."""
         picture = None if self.picture is None else self.picture.to_data()
         return {"format": FORMAT, **asdict(self), "picture": picture}
 
     @classmethod
     def from_data(cls, data: dict[str, Any]) -> Self:
-        """Take what to_data() gave.
+        """Convert the result of to_data().
 
         Raises:
-            FormatError: it is of another format.
+            FormatError: The data has another format version.
         """
         check_format(
             data, FORMAT, "the record", untouched="No page was made.", hint="run `make demo` again"
@@ -119,10 +119,14 @@ class RunRecord:
         )
 
     def write(self, path: Path) -> None:
-        """Store it as JSON."""
+        """Write the record as JSON."""
         path.write_text(json.dumps(self.to_data()) + "\n")
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read what write() stored; FormatError if it is of another format."""
+        """Read a record that write() has stored.
+
+        Raises:
+            FormatError: The file has another format version.
+        """
         return cls.from_data(json.loads(path.read_text()))

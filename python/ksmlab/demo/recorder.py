@@ -1,4 +1,4 @@
-"""Keep what a run of the demonstration shows, for its page; the terminal gets what it gets without."""
+"""Record a run of the demonstration for its HTML page, without changing its output on the terminal."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 
 
 class Recorder(Forward):
-    """A view that passes everything on to another and keeps it; and a watcher that takes pictures.
+    """A view that records all lines and passes them on to another view, and a watcher that records pages.
 
-    A context manager: leaving it writes the record, however the run has ended.
+    This is a context manager. It writes the record at the end of the block, even if the run has failed.
     """
 
     def __init__(self, view: View, plan: Plan, out: Path) -> None:
-        """Start the clock.
+        """Start to measure time.
 
         Args:
-            view: where everything is shown.
-            plan: what the processes hold.
-            out: where the record goes, as JSON.
+            view: The view to pass all lines on to.
+            plan: The contents of the processes.
+            out: The JSON file to write.
         """
         super().__init__(view)
         self._plan, self._out = plan, out
@@ -53,7 +53,7 @@ class Recorder(Forward):
         self._instance: trace.Instance | None = None
 
     def __enter__(self) -> Recorder:
-        """Record from now on."""
+        """Return this object."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -83,38 +83,38 @@ class Recorder(Forward):
         self._lines.append(Line(self._seconds, kind, text))
 
     def title(self, text: str) -> None:
-        """Keep the title."""
+        """Record the title."""
         self._title = text
         super().title(text)
 
     def step(self, text: str) -> None:
-        """Keep a step."""
+        """Record a step."""
         self._keep("step", text)
         super().step(text)
 
     def note(self, text: str) -> None:
-        """Keep a note."""
+        """Record a note."""
         self._keep("note", text)
         super().note(text)
 
     def check(self, name: str, found: str) -> None:
-        """Keep a check."""
+        """Record a check."""
         self._keep("check", f"{name}: {found}")
         super().check(name, found)
 
     def failure(self, text: str) -> None:
-        """Keep what went wrong; it is the verdict."""
+        """Record a failure, which is also the verdict."""
         self._keep("failure", text)
         self._verdict = text
         super().failure(text)
 
     def verdict(self, text: str) -> None:
-        """Keep the verdict."""
+        """Record the verdict."""
         self._verdict = f"{text} ({self._seconds:.1f} s)"
         super().verdict(text)
 
     def filled(self, workers: Sequence[Worker]) -> None:
-        """Choose the pages that are shown, and start to trace what happens to them."""
+        """Choose the pages to show, start to read the counters, and start to trace events of these pages."""
         pages = sample.pictured(self._plan)
         self._places = [
             Place(f"process {worker.pid}", worker.pid, worker.addr, pages, labels)
@@ -122,7 +122,7 @@ class Recorder(Forward):
             for labels in (sample.labels(self._plan, worker.number),)
         ]
         self._sampler = Sampler(KsmSysfs.find(), self._start)
-        # Without tracefs there are no events; the demonstration itself needs none.
+        # Without tracefs, the record has no events. The demonstration itself does not need them.
         with contextlib.suppress(OSError):
             made = self._open.enter_context(trace.instance())
             made.start(
@@ -131,6 +131,6 @@ class Recorder(Forward):
             self._instance = made
 
     def moment(self, title: str, *, after_write: bool = False) -> None:
-        """Look at the pages."""
+        """Record the frames of the chosen pages."""
         written = sample.written(self._plan) if after_write else ()
         self._moments.append(look(title, self._places, written))

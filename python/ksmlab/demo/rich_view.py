@@ -1,4 +1,4 @@
-"""The demonstration on a terminal."""
+"""Show the demonstration on a terminal, with colours."""
 
 from __future__ import annotations
 
@@ -19,18 +19,22 @@ if TYPE_CHECKING:
     from ksmlab.sysfs import Counters
 
 WIDTH = 80
+#: Columns before the text of a line: the seconds of a step, or the mark of a check.
+_LEAD = 9
+#: Columns of the counters: the names, the numbers, and the bar. The narrow ones are for a terminal that lacks the room.
+_WIDE, _NARROW = (30, 11, 26), (22, 7, 21)
 #: Seconds between two drawings; drawing costs time that kksmd could use.
 DRAW_EVERY = 0.25
 
 
 class RichView:
-    """Colours, and counters that change in place."""
+    """A view with colours, which updates the counters in place."""
 
     def __init__(self, *, force: bool = False) -> None:
         """Draw on standard output.
 
         Args:
-            force: also if it is no terminal.
+            force: Use colours even if standard output is not a terminal.
         """
         self._console = Console(force_terminal=force or None, highlight=False)
         self._width = min(self._console.width, WIDTH)
@@ -39,8 +43,13 @@ class RichView:
         self._drawn = 0.0
         self._unshown: Table | None = None
 
-    def _print(self, text: str) -> None:
-        self._console.print(text, width=self._width)
+    def _print(self, lead: str, text: str) -> None:
+        """Print a line, and indent the rest of a text that is longer than a line."""
+        line = Table.grid()
+        line.add_column(width=_LEAD)
+        line.add_column()
+        line.add_row(lead, text)
+        self._console.print(line, width=self._width)
 
     def title(self, text: str) -> None:
         """Draw a heading in a box."""
@@ -48,15 +57,15 @@ class RichView:
 
     def step(self, text: str) -> None:
         """Print a line with the seconds since the start."""
-        self._print(f"[dim]{time.monotonic() - self._start:5.1f} s[/]  [bold]{escape(text)}[/]")
+        self._print(f"[dim]{time.monotonic() - self._start:5.1f} s[/]", f"[bold]{escape(text)}[/]")
 
     def note(self, text: str) -> None:
         """Print a dim line."""
-        self._print(f"         [dim]{escape(text)}[/]")
+        self._print("", f"[dim]{escape(text)}[/]")
 
     def check(self, name: str, found: str) -> None:
         """Print a line with a green mark."""
-        self._print(f"      [green]✓[/]  {escape(name)}: [cyan]{escape(found)}[/]")
+        self._print("      [green]✓[/]", f"{escape(name)}: [cyan]{escape(found)}[/]")
 
     def failure(self, text: str) -> None:
         """Draw an error in a red box."""
@@ -79,7 +88,7 @@ class RichView:
             self._live.update(self._unshown, refresh=True)
 
     def counters_done(self) -> None:
-        """Leave the counters as they were last."""
+        """Draw the last values of the counters, and leave them on the screen."""
         if self._live is not None:
             if self._unshown is not None:
                 self._live.update(self._unshown, refresh=True)
@@ -87,10 +96,12 @@ class RichView:
             self._live = None
 
     def _table(self, counters: Counters, goal: int, seconds: float) -> Table:
-        bar = ProgressBar(total=max(goal, 1), completed=counters.pages_shared, width=26)
+        # One blank follows each column except the last.
+        name, number, length = _WIDE if self._width >= sum(_WIDE) + 2 else _NARROW
+        bar = ProgressBar(total=max(goal, 1), completed=counters.pages_shared, width=length)
         rows = Table.grid(padding=(0, 1))
-        rows.add_column(width=30, justify="right", style="dim")
-        rows.add_column(width=11, justify="right", style="cyan")
+        rows.add_column(width=name, justify="right", style="dim")
+        rows.add_column(width=number, justify="right", style="cyan")
         rows.add_column()
         rows.add_row("pages_shared", f"{counters.pages_shared:,}", bar)
         rows.add_row(

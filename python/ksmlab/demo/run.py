@@ -1,4 +1,4 @@
-"""The demonstration from beginning to end."""
+"""Merge memory of three processes, and check each step by page-frame numbers."""
 
 from __future__ import annotations
 
@@ -26,13 +26,14 @@ if TYPE_CHECKING:
     from ksmlab.demo.view import View
     from ksmlab.demo.watcher import Watcher
 
-#: kksmd hurries while it is waited for, and leaves the CPU to the checks else (microseconds).
+#: kksmd sleeps for SHORT_SLEEP while the demonstration waits for merges. Otherwise it sleeps for LONG_SLEEP, so that
+#: the checks get the CPU (microseconds).
 PAGES_TO_SCAN = 4000
 SHORT_SLEEP = 5000
 LONG_SLEEP = 200000
-#: Seconds until everything that is equal must have merged.
+#: The seconds within which all equal pages must have merged.
 DEADLINE = 120.0
-#: Seconds between two looks at the counters.
+#: The seconds between two readings of the counters.
 LOOK_EVERY = 0.1
 _MIB = 1 << 20
 
@@ -41,12 +42,20 @@ CANNOT_RUN = 2
 
 
 def mib(pages: int) -> str:
-    """Return the size of some pages for a reader."""
+    """Format the size of a number of pages, in MiB."""
     return f"{pages * PAGE_SIZE / _MIB:.1f} MiB"
 
 
 class Demo:
-    """The demonstration: one method for each of its steps, called in order by run()."""
+    """The demonstration. It has a method for each step; run() calls them in order.
+
+    Args:
+        plan: The contents of the processes.
+        ksm: The driver's sysfs files.
+        view: Shows the steps and checks.
+        workers: The processes.
+        watcher: Is told of each stage.
+    """
 
     def __init__(
         self,
@@ -56,18 +65,18 @@ class Demo:
         workers: Sequence[Worker],
         watcher: Watcher,
     ) -> None:
-        """Take what it works with; nothing happens yet."""
+        """See the class."""
         self.plan, self.ksm, self.view, self.workers = plan, ksm, view, workers
         self.watcher = watcher
         self.checks = Checks(view.check)
 
     def run(self) -> None:
-        """Do all of it.
+        """Run all steps.
 
         Raises:
-            CheckError: a claim does not hold.
-            WaitTimeoutError: the driver does not get there in time.
-            WorkerError: a process failed.
+            CheckError: A claim does not hold.
+            WaitTimeoutError: The driver did not reach the expected state in time.
+            WorkerError: A process failed.
         """
         before = self.fill()
         merged = self.merge(before)
@@ -76,13 +85,13 @@ class Demo:
         self.close()
 
     def ask_all(self, what: str) -> list[dict[str, Any]]:
-        """Ask all processes for the same at the same time, and return their answers."""
+        """Send a request to all processes at the same time, and return their answers."""
         for worker in self.workers:
             worker.ask(what)
         return [worker.answer() for worker in self.workers]
 
     def ask(self, worker: int, what: str) -> dict[str, Any]:
-        """Ask one process."""
+        """Send a request to one process, and return its answer."""
         self.workers[worker].ask(what)
         return self.workers[worker].answer()
 
@@ -91,7 +100,16 @@ class Demo:
         return Frames.read(self.plan, [(worker.pid, worker.addr) for worker in self.workers])
 
     def wait(self, condition: Callable[[Counters], bool], goal: int, what: str) -> None:
-        """Show the counters until a condition holds; WaitTimeoutError if it does not in time."""
+        """Show the counters until a condition holds.
+
+        Args:
+            condition: The condition.
+            goal: The value of pages_shared at the end of the wait.
+            what: The condition as text, for an error message.
+
+        Raises:
+            WaitTimeoutError: The condition does not hold after DEADLINE seconds.
+        """
         start = time.monotonic()
 
         def look(ksm: KsmSysfs) -> bool:
@@ -106,10 +124,10 @@ class Demo:
             self.view.counters_done()
 
     def wait_merged(self, unequal: int = 0) -> None:
-        """Wait until everything that is equal has merged, and changing pages are seen as such.
+        """Wait until all equal pages have merged, and the driver has recognised changing pages as volatile.
 
         Args:
-            unequal: pages that are equal to no other for now, though the plan says they are.
+            unequal: The number of pages that the plan counts as equal to others, but that currently are not.
         """
         shared, kernel_pages = self.plan.pages_shared - unequal, self.plan.kernel_pages
 
@@ -121,7 +139,7 @@ class Demo:
         self.wait(done, shared, what)
 
     def check_content(self) -> None:
-        """Check every byte of every process against what that process wrote."""
+        """Check that the memory of each process has the content that the process has written."""
         answers = self.ask_all("verify")
         for worker, answer in zip(self.workers, answers, strict=True):
             if answer["wrong"]:
@@ -130,7 +148,7 @@ class Demo:
         self.checks.equal("pages with a wrong byte, in all processes", 0, wrong)
 
     def fill(self) -> Frames:
-        """Fill the memory and register it."""
+        """Fill the memory of the processes, and register it."""
         plan, equal = self.plan, self.checks.equal
         self.view.step(f"{plan.workers} processes write {mib(plan.npages)} each")
         for text in (
@@ -147,13 +165,13 @@ class Demo:
         equal("frames before", plan.total, before.distinct(), f"({mib(plan.total)})")
         self.watcher.filled(self.workers)
         self.watcher.moment("before the merge")
-        self.view.step("They register it with /dev/ksm, and kksmd starts to scan")
+        self.view.step("The processes register it with /dev/ksm, and kksmd scans it")
         self.ask_all("register")
         self.ksm.run = Run.SCAN
         return before
 
     def merge(self, before: Frames) -> Frames:
-        """Wait for the merges, and check them."""
+        """Wait until equal pages have merged, and check the result."""
         self.wait_merged()
         self.view.step("Looking at frame numbers and content")
         merged = self.check_merged()
@@ -165,24 +183,28 @@ class Demo:
         return merged
 
     def check_merged(self) -> Frames:
-        """Check that equal pages have one frame, and other pages their own."""
+        """Check that equal pages share one frame, and that other pages do not share their frames."""
         plan, equal = self.plan, self.checks.equal
         frames = self.frames()
         equal("frames", plan.frames, frames.distinct(), f"({mib(frames.distinct())})")
         counted = self.ksm.pages_shared + self.ksm.zero_pages
         equal("frames saved, by the counters", plan.total - frames.distinct(), counted)
         found = frames.pages_with_one_frame()
-        equal("pages equal across processes that have one frame", plan.across, found)
+        equal("pages that all processes share", plan.across, found)
         found = frames.kinds_with_one_frame()
-        equal("kinds equal inside a process that have one frame", plan.workers * plan.kinds, found)
+        equal("kinds of pages in one frame", plan.workers * plan.kinds, found)
         found = frames.own(lambda plan: plan.alone_part)
-        equal("unique pages that have a frame to themselves", plan.workers * plan.alone, found)
+        equal("unique pages in a frame of their own", plan.workers * plan.alone, found)
         found = frames.own(lambda plan: plan.changing_part)
-        equal("changing pages that have a frame to themselves", plan.workers * plan.changing, found)
+        equal("changing pages in a frame of their own", plan.workers * plan.changing, found)
         return frames
 
     def write(self, merged: Frames) -> None:
-        """Have one process write merged pages, and check that the pages of the others keep their frames and content."""
+        """Let one process write to merged pages, and check that the pages of the others do not change.
+
+        Args:
+            merged: The frames after the merge.
+        """
         plan, equal = self.plan, self.checks.equal
         self.view.step(f"Process {self.workers[0].pid} writes {plan.writes:,} merged pages")
         self.ask(0, "write")
@@ -194,29 +216,29 @@ class Demo:
             return sum(part.count for part in parts) - stayed
 
         own = sum(frames.own(lambda _, part=part: part) for part in parts)  # type: ignore[misc]
-        equal("written pages that the writer has in a new frame", plan.writes, moved(0, parts))
+        equal("written pages in a new frame", plan.writes, moved(0, parts))
         others = range(1, plan.workers)
         hit = sum(moved(worker, parts) for worker in others)
-        equal("the same pages of the others that have moved", 0, hit)
-        equal("written pages that have a frame to themselves", plan.writes, own)
+        equal("pages of other processes in a new frame", 0, hit)
+        equal("written pages in a frame of their own", plan.writes, own)
         equal("frames", plan.frames + plan.writes, frames.distinct())
         self.watcher.moment(f"after process {self.workers[0].pid} has written", after_write=True)
         self.check_content()
-        self.view.step("kksmd comes by and notices")
+        self.view.step("kksmd finds that these pages have changed")
         self.wait_merged(unequal=plan.writes)
 
     def merge_again(self) -> None:
         """Let the writer put the old content back, and see it merge again."""
-        self.view.step("It writes the old content back, so that the pages are equal again")
+        self.view.step("The process writes the old content back")
         self.ask(0, "restore")
         self.wait_merged()
         self.check_merged()
         self.check_content()
 
     def close(self) -> None:
-        """Close the areas, and check that everyone has everything back."""
+        """Close the areas, and check that each page has its own frame again."""
         plan, equal = self.plan, self.checks.equal
-        self.view.step("They close their areas")
+        self.view.step("The processes close their areas")
         self.ask_all("close")
         self.wait(
             lambda counters: counters.pages_shared == counters.kernel_pages_allocated == 0,
@@ -236,16 +258,19 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         "--view",
         choices=("auto", "rich", "plain"),
         default="auto",
-        help="draw on the terminal, or print lines; auto draws if output is a terminal",
+        help="rich uses colours and updates counters in place, plain prints lines; auto is rich on a terminal",
     )
     parser.add_argument(
-        "--record", type=Path, metavar="FILE", help="keep counters, events and pictures, as JSON"
+        "--record",
+        type=Path,
+        metavar="FILE",
+        help="store lines, counters, events and page frames as JSON",
     )
     return parser.parse_args(argv)
 
 
 def make_view(choice: str) -> View:
-    """Return the view that was chosen."""
+    """Return the view for a value of --view."""
     dumb = os.environ.get("TERM") == "dumb" or "NO_COLOR" in os.environ
     if choice == "rich" or (choice == "auto" and sys.stdout.isatty() and not dumb):
         from ksmlab.demo.rich_view import RichView  # noqa: PLC0415 - slow, see there
@@ -257,13 +282,13 @@ def make_view(choice: str) -> View:
 def demonstrate(
     view: View, plan: Plan, workers: Sequence[Worker], watcher: Watcher | None = None
 ) -> int:
-    """Run the demonstration and show how it ends; return the exit status."""
+    """Run the demonstration, show its result, and return the exit status."""
     try:
         ksm = KsmSysfs.find()
         if ksm.pages_shared or ksm.kernel_pages_allocated:
             view.failure(
-                "Something is merged already, and the demonstration counts from nothing. "
-                "Nothing is changed. Next: end the programs that use /dev/ksm"
+                "The demonstration cannot run, because other programs have merged pages. "
+                "Nothing was changed. Next: end the programs that use /dev/ksm"
             )
             return CANNOT_RUN
         with ksm.settings(
@@ -285,12 +310,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the demonstration.
 
     Returns:
-        0 if every claim holds, 1 if one does not, 2 if it cannot run.
+        0 if all checks pass, 1 if one fails, 2 if the demonstration cannot run.
     """
     arguments = parse(sys.argv[1:] if argv is None else argv)
     plan = Plan()
     with contextlib.ExitStack() as stack:
-        # Forked before anything else is in memory.
+        # Fork the processes first, so that they share little memory with this one.
         workers = []
         for number in range(plan.workers):
             workers.append(Worker(plan, number))

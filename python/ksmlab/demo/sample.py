@@ -1,4 +1,4 @@
-"""The pages that the demonstration's page shows: few enough to be looked at one by one."""
+"""Choose the few pages of each process that the HTML page of the demonstration shows."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ksmlab.demo.plan import Plan
 
-#: Pages of one process that are equal in all; half of them get written.
+#: The pages of one process that are equal in all processes. The process writes to half of them.
 _ACROSS = 12
-#: Contents that are equal inside a process, and pages with each.
+#: The contents that are repeated inside a process, and the pages with each.
 _KINDS = 4
 _OF_A_KIND = 5
-#: Pages that are equal to no other, and pages that keep changing: so many of each.
+#: The number of pages that are equal to no other page, and of pages that keep changing.
 _OTHERS = 8
 
 
 def pictured(plan: Plan) -> tuple[int, ...]:
-    """Return the numbers of the pages that are shown, the same of every process.
+    """Return the numbers of the pages to show, which are the same for all processes.
 
-    They lie on both sides of where the written pages end.
+    Some of them are written to in the course of the demonstration, and some are not.
     """
     end = plan.written_parts[0].count
     across = range(max(0, end - _ACROSS // 2), end + _ACROSS // 2)
     part = plan.written_parts[1]
     kinds = min(_KINDS, plan.kinds)
-    # Rows of all kinds; of the rows that are shown, most get written.
+    # A row has a page of each kind. Most of the rows that are shown are written to.
     row = max(0, part.count // plan.kinds - _OF_A_KIND // 2)
     inside = [
         plan.inside_part.first + (row + times) * plan.kinds + kind
@@ -39,11 +39,11 @@ def pictured(plan: Plan) -> tuple[int, ...]:
 
 
 def labels(plan: Plan, worker: int) -> dict[int, str]:
-    """Name the contents that several of the shown pages have, by page.
+    """Return a letter for each shown page whose content other pages have as well.
 
     Args:
-        plan: what the processes hold.
-        worker: number of the process, from 0.
+        plan: The contents of the processes.
+        worker: The number of the process, from 0.
     """
     keys = plan.keys(worker)
     across = [page for page in pictured(plan) if page < plan.inside_part.first]
@@ -58,6 +58,6 @@ def labels(plan: Plan, worker: int) -> dict[int, str]:
 
 
 def written(plan: Plan) -> frozenset[tuple[int, int]]:
-    """Return which of the shown pages get written, as number of the process and page."""
+    """Return the shown pages that are written to, each as the number of the process and of the page."""
     ranges = [range(part.first, part.first + part.count) for part in plan.written_parts]
     return frozenset((0, page) for page in pictured(plan) if any(page in one for one in ranges))

@@ -1,4 +1,4 @@
-"""Read the counters over and over while the demonstration runs."""
+"""Read the driver's counters at regular intervals while the demonstration runs."""
 
 from __future__ import annotations
 
@@ -12,29 +12,32 @@ from ksmlab.demo.record import Sample
 if TYPE_CHECKING:
     from ksmlab.sysfs import KsmSysfs
 
-#: Seconds between two looks at the counters; each costs kksmd a little.
+#: The seconds between two readings. Each reading delays kksmd a little.
 SAMPLE_EVERY = 0.25
 
 
 class Sampler:
-    """Reads the counters again and again, on a thread of its own."""
+    """A thread that reads the counters at regular intervals.
+
+    Attributes:
+        samples: The values read so far.
+    """
 
     def __init__(self, ksm: KsmSysfs, start: float) -> None:
-        """Begin.
+        """Start the thread.
 
         Args:
-            ksm: the driver.
-            start: of the run, as trace.now() gave it.
+            ksm: The driver's sysfs files.
+            start: The start of the run, as given by trace.now().
         """
         self._ksm, self._start = ksm, start
-        #: What was read so far.
         self.samples: list[Sample] = []
         self._enough = threading.Event()
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
     def _read(self) -> None:
-        # A driver that is gone ends the samples; the demonstration itself says so.
+        # If the driver has been unloaded, end without an error, since the demonstration itself reports it.
         with contextlib.suppress(OSError):
             self._read_on()
 
@@ -53,7 +56,7 @@ class Sampler:
                 return
 
     def stop(self) -> tuple[Sample, ...]:
-        """End, and return what was read."""
+        """End the thread, and return all values."""
         self._enough.set()
         self._thread.join()
         return tuple(self.samples)

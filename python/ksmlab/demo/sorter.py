@@ -1,4 +1,4 @@
-"""Whose pages the events of a run are about."""
+"""Assign the driver's events to the processes and pages that the HTML page shows."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 
 class Sorter:
-    """Say of events whose pages they are about, and leave out those about pages that are not shown.
+    """Assigns events to processes, and omits events about pages that are not shown.
 
     Args:
-        places: the pages that are shown.
-        moments: what was seen of them; the first is before anything merged.
+        places: The pages that are shown.
+        moments: The states of these pages; the first precedes the merge.
     """
 
     def __init__(self, places: Sequence[Place], moments: Sequence[Moment]) -> None:
-        """Know the shown pages by their frames and addresses."""
+        """See the class."""
         self._pages = [
             {place.address + page * PAGE_SIZE: page for page in place.pages} for place in places
         ]
@@ -39,10 +39,10 @@ class Sorter:
         }
 
     def owners(self, raw: Iterable[RawEvent]) -> dict[str, int]:
-        """Find out which process each mm is of: a merge names the frame that its page had before.
+        """Find the process of each mm, by the merge events, which name the previous frame of a page.
 
         Returns:
-            Number of the process, by the mm as it is printed.
+            The number of the process, by the mm as it is printed.
         """
         votes: Counter[tuple[str, int]] = Counter()
         for event in raw:
@@ -55,21 +55,21 @@ class Sorter:
         return {mm: number for (mm, number), _ in reversed(votes.most_common())}
 
     def _page(self, number: int, event: RawEvent) -> int:
-        """Return the first shown page of a process that an event is about, -1 if there is none."""
+        """Return the number of the first shown page of a process that an event concerns; -1 if there is none."""
         first, count = event.number("addr"), max(1, event.number("pages"))
         addresses = range(first, first + count * PAGE_SIZE)
         pages = (page for address, page in self._pages[number].items() if address in addresses)
         return min(pages, default=-1)
 
     def sort(self, raw: Sequence[RawEvent], start: float) -> tuple[Event, ...]:
-        """Sort all events.
+        """Assign all events.
 
         Args:
-            raw: as they were recorded.
-            start: of the run, as trace.now() gave it.
+            raw: The recorded events.
+            start: The start of the run, as given by trace.now().
 
         Returns:
-            Those that are shown; those about other pages are left out.
+            The events to show, without those about pages that are not shown.
         """
         owners = self.owners(raw)
         kept = []

@@ -1,4 +1,4 @@
-"""The driver's tracepoints, in our own instance of tracefs, so that the tracing of other processes is not disturbed.
+"""Record events of the driver's tracepoints in a separate instance of tracefs, which does not disturb other tracing.
 
 Source: Documentation/trace/ftrace.rst (instances, trace_clock), Documentation/trace/events.rst (filters).
 """
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 TRACING = Path("/sys/kernel/tracing")
 SYSTEM = "devksm"
-#: Events that name an address, and so can be kept to some pages.
+#: The events that are recorded only for some pages. They have a field with the address.
 _ABOUT_PAGES = ("merge", "break")
-#: Kilobytes of buffer for each CPU; what does not fit is lost, and counted.
+#: The size of the buffer of each CPU, in KiB. The oldest events are lost if it is too small.
 _BUFFER_KB = 2048
 _LINE = re.compile(
     r"^\s*\S.*?\s\[\d+\]\s\S+\s+(?P<seconds>\d+\.\d+): devksm_(?P<name>\w+): (?P<text>.*)$"
@@ -33,9 +33,9 @@ class RawEvent:
     """One line of a trace.
 
     Attributes:
-        at: seconds of CLOCK_MONOTONIC, as time.monotonic() gives them.
-        name: of the event, without "devksm_".
-        text: what it says.
+        at: The time in seconds of CLOCK_MONOTONIC.
+        name: The name of the event, without the prefix "devksm_".
+        text: The fields of the event.
     """
 
     at: float
@@ -43,27 +43,27 @@ class RawEvent:
     text: str
 
     def number(self, field: str) -> int:
-        """Return a field that is a number, 0 if there is none of that name."""
+        """Return the value of a numeric field; 0 if there is no such field."""
         found = re.search(rf"\b{field}=(0x[0-9a-f]+|\d+)", self.text)
         return int(found[1], 0) if found else 0
 
     def word(self, field: str) -> str:
-        """Return a field as it is printed, "" if there is none of that name."""
+        """Return a field as text; "" if there is no such field."""
         found = re.search(rf"\b{field}=(\S+)", self.text)
         return found[1] if found else ""
 
 
 def parse(lines: Iterable[str]) -> list[RawEvent]:
-    """Read the lines of a trace file; comments and events of other systems are passed over."""
+    """Parse the lines of a trace file. Comments and events of other systems are skipped."""
     found = (_LINE.match(line) for line in lines)
     return [RawEvent(float(one["seconds"]), one["name"], one["text"]) for one in found if one]
 
 
 def page_filter(addresses: Iterable[int]) -> str:
-    """Write a filter that lets events of some pages through, each run of neighbours as a range.
+    """Return a filter for events about some pages. Adjacent pages become one range.
 
     Args:
-        addresses: page-aligned.
+        addresses: The page-aligned addresses of the pages.
     """
     runs: list[list[int]] = []
     for address in sorted(set(addresses)):
@@ -75,10 +75,14 @@ def page_filter(addresses: Iterable[int]) -> str:
 
 
 class Instance:
-    """An instance of tracefs that records the driver's events."""
+    """An instance of tracefs that records the driver's events.
+
+    Args:
+        directory: The directory of the instance, which must exist.
+    """
 
     def __init__(self, directory: Path) -> None:
-        """Use an instance that exists."""
+        """See the class."""
         self.directory = directory
 
     @property
@@ -86,10 +90,10 @@ class Instance:
         return self.directory / "events" / SYSTEM
 
     def start(self, addresses: Sequence[int]) -> None:
-        """Record: of what happens to pages, what happens at some addresses; of everything else, all.
+        """Start to record events. Merge and break events are recorded only for some pages.
 
         Args:
-            addresses: of pages.
+            addresses: The addresses of these pages.
         """
         (self.directory / "trace").write_text("")
         (self.directory / "buffer_size_kb").write_text(str(_BUFFER_KB))
@@ -99,22 +103,22 @@ class Instance:
         (self._events / "enable").write_text("1")
 
     def stop(self) -> list[RawEvent]:
-        """Record no more, and return what was recorded, in the order of time."""
+        """Stop recording, and return the recorded events in the order of time."""
         (self._events / "enable").write_text("0")
         return parse((self.directory / "trace").read_text().splitlines())
 
 
 @contextmanager
 def instance(tracing: Path = TRACING) -> Iterator[Instance]:
-    """Make an instance, and remove it at the end.
+    """Create an instance for the block, and remove it at the end.
 
     Args:
-        tracing: where tracefs is mounted.
+        tracing: The mount point of tracefs.
 
     Raises:
-        OSError: tracefs is not there, or the driver has no tracepoints in it.
+        OSError: tracefs is not mounted there.
     """
-    # A fixed name: what a run left that was killed is taken over, not added to.
+    # The name is fixed, so that the instance of an earlier run that was killed is used again.
     directory = tracing / "instances" / "ksmlab-demo"
     directory.mkdir(exist_ok=True)
     try:
@@ -124,5 +128,5 @@ def instance(tracing: Path = TRACING) -> Iterator[Instance]:
 
 
 def now() -> float:
-    """Return the time as events have it."""
+    """Return the current time on the clock of the events, in seconds."""
     return time.clock_gettime(time.CLOCK_MONOTONIC)

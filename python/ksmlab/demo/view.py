@@ -1,7 +1,7 @@
-"""What the demonstration shows: steps, live counters, and the result of each check.
+"""Show the demonstration: its steps, live counters, and the result of each check.
 
-PlainView prints lines; RichView draws on a terminal, and takes seconds to import over a slow
-file system, so that it is only imported where it is used.
+PlainView prints lines. RichView, in another module, draws on a terminal. That module is imported only when it is used,
+since the import takes seconds on a slow file system.
 """
 
 from __future__ import annotations
@@ -17,50 +17,54 @@ LINE_EVERY = 1.0
 
 
 class View(Protocol):
-    """Somewhere to show the demonstration; every call is one thing to see."""
+    """An output of the demonstration."""
 
     def title(self, text: str) -> None:
-        """Say what this is."""
+        """Show the title of the demonstration."""
 
     def step(self, text: str) -> None:
-        """Say what is done now."""
+        """Show the step that starts now."""
 
     def note(self, text: str) -> None:
-        """Explain something."""
+        """Show an explanation."""
 
     def check(self, name: str, found: str) -> None:
-        """Show a check that passed, and what it found."""
+        """Show a check that has passed, and the value that was found."""
 
     def failure(self, text: str) -> None:
-        """Show what went wrong."""
+        """Show the reason of a failure."""
 
     def verdict(self, text: str) -> None:
-        """Show the result of it all."""
+        """Show the result of the demonstration."""
 
     def counters(self, counters: Counters, goal: int, seconds: float) -> None:
-        """Show the counters while something is waited for.
+        """Show the driver's counters during a wait.
 
         Args:
-            counters: the driver's.
-            goal: what pages_shared will be at the end of the wait.
-            seconds: since the wait began.
+            counters: The driver's counters.
+            goal: The value of pages_shared at the end of the wait.
+            seconds: The seconds since the start of the wait.
         """
 
     def counters_done(self) -> None:
-        """End a wait: what counters() showed last stays on show."""
+        """End a wait. The last values of the counters remain visible."""
 
 
 def reasons(counters: Counters) -> str:
-    """Return the reasons why pages were left alone, with their numbers, most first."""
+    """Return the reasons why pages were skipped, with the numbers of pages, in descending order."""
     some = [(count, name) for name, count in counters.skipped.items() if count]
     return ", ".join(f"{name} {count:,}" for count, name in sorted(some, reverse=True)) or "none"
 
 
 class PlainView:
-    """Lines of text, for a log or a pipe."""
+    """A view that prints lines of text, for a log or a pipe.
+
+    Args:
+        out: The file to print to.
+    """
 
     def __init__(self, out: TextIO) -> None:
-        """Print to ``out``."""
+        """See the class."""
         self._out = out
         self._start = time.monotonic()
         self._last_line = float("-inf")
@@ -82,7 +86,7 @@ class PlainView:
         self._print(f"         {text}")
 
     def check(self, name: str, found: str) -> None:
-        """Print an indented line that starts with ok."""
+        """Print an indented line that begins with "ok"."""
         self._print(f"     ok  {name}: {found}")
 
     def failure(self, text: str) -> None:
@@ -109,17 +113,21 @@ class PlainView:
         )
 
     def counters_done(self) -> None:
-        """Print the last values, if they are not there yet."""
+        """Print the last values of the counters, unless they have been printed."""
         if self._unshown is not None:
             self._line(self._unshown)
         self._last_line = float("-inf")
 
 
 class Forward:
-    """A view that passes everything on to another; for those who want to hear of it on the way."""
+    """A base class of views that pass all calls on to another view.
+
+    Args:
+        view: The other view.
+    """
 
     def __init__(self, view: View) -> None:
-        """Pass on to ``view``."""
+        """See the class."""
         self._view = view
 
     def title(self, text: str) -> None:

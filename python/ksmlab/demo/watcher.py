@@ -1,4 +1,4 @@
-"""Observers of the demonstration's progress, besides the person at the terminal."""
+"""Observers of the demonstration's progress, in addition to the view."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Watcher(Protocol):
-    """An observer that the demonstration calls at each stage."""
+    """An observer that is told of each stage of the demonstration."""
 
     def filled(self, workers: Sequence[Worker]) -> None:
         """Handle the first stage: the processes have filled their memory, and have registered nothing yet."""

@@ -1,7 +1,6 @@
-"""One process of the demonstration: it owns memory, and does what it is asked to.
+"""A process of the demonstration, which owns memory and executes requests of its parent.
 
-Requests and answers are lines of JSON on two pipes. Between requests it gives its changing
-pages new content.
+Requests and answers are lines of JSON on two pipes. Between requests, the process changes the content of some pages.
 """
 
 from __future__ import annotations
@@ -21,20 +20,20 @@ from ksmlab.memory import Arena
 if TYPE_CHECKING:
     from ksmlab.demo.plan import Plan
 
-#: Seconds between two contents of the changing pages.
+#: The seconds between two changes of the changing pages.
 CHANGE_EVERY = 0.1
-#: Seconds for one answer.
+#: The most seconds to wait for an answer.
 DEADLINE = 60.0
-#: Wrong pages that are named in an answer.
+#: The most pages with wrong content that an answer lists.
 NAMED = 5
 
 
 class WorkerError(RuntimeError):
-    """A process of the demonstration failed, or does not answer."""
+    """A process of the demonstration has failed, or does not answer."""
 
 
 class _Channel:
-    """Lines of JSON over a pair of descriptors."""
+    """Sends and receives lines of JSON over two file descriptors."""
 
     def __init__(self, source: int, sink: int) -> None:
         self._source, self._sink = source, sink
@@ -44,7 +43,11 @@ class _Channel:
         os.write(self._sink, json.dumps(message).encode() + b"\n")
 
     def receive(self, timeout: float) -> dict[str, Any] | None:
-        """Return the next message, or None if none comes in time; EOFError at the end."""
+        """Return the next message, or None if there is none within `timeout` seconds.
+
+        Raises:
+            EOFError: The other side has closed.
+        """
         end = time.monotonic() + timeout
         while b"\n" not in self._pending:
             left = max(0.0, end - time.monotonic())
@@ -64,7 +67,7 @@ class _Channel:
 
 
 class _Owner:
-    """The inside of a process: its memory, and what can be asked of it."""
+    """The memory of the process, and a method do_NAME for each request NAME."""
 
     def __init__(self, plan: Plan, number: int) -> None:
         self.plan, self.number = plan, number
@@ -103,13 +106,13 @@ class _Owner:
         return {}
 
     def change(self) -> None:
-        """Give the changing pages a content that they never had."""
+        """Give each changing page a new content that it has not had before."""
         self.generation += 1
         keys = self.plan.changing_keys(self.number, self.generation)
         self.arena.rekey(keys, self.plan.changing_part.first)
 
     def serve(self, channel: _Channel) -> None:
-        """Do what is asked until the other side closes."""
+        """Execute requests until the other side closes."""
         while True:
             try:
                 request = channel.receive(CHANGE_EVERY)
@@ -129,7 +132,7 @@ def _main(plan: Plan, number: int, channel: _Channel) -> None:
 
 
 def _keep_only(*keep: int) -> None:
-    """Close all descriptors except the standard ones and some, above all the pipes to other workers.
+    """Close all file descriptors except the standard ones and `keep`.
 
     A worker ends when its parent closes the pipe to it, so no other worker may hold that pipe open.
     """
@@ -139,14 +142,20 @@ def _keep_only(*keep: int) -> None:
 
 
 class Worker:
-    """A process of the demonstration, as its parent sees it; a context manager."""
+    """A process of the demonstration, as seen by its parent.
+
+    Attributes:
+        number: The number of the process, from 0.
+        pid: Its PID.
+        addr: The address of its memory; 0 until the caller sets it.
+    """
 
     def __init__(self, plan: Plan, number: int) -> None:
-        """Fork it off.
+        """Fork the process.
 
         Args:
-            plan: what its memory holds.
-            number: which of the processes it is, from 0.
+            plan: The contents of its memory.
+            number: The number of the process, from 0.
         """
         self.number = number
         self.addr = 0
@@ -164,14 +173,14 @@ class Worker:
         self._channel = _Channel(self_answers, self_requests)
 
     def ask(self, what: str) -> None:
-        """Ask for something; answer() waits for it. See the methods ``do_...`` of _Owner."""
+        """Send a request; answer() waits for its answer. The requests are the methods ``do_...`` of _Owner."""
         self._channel.send({"ask": what})
 
     def answer(self) -> dict[str, Any]:
         """Return the answer to the last request.
 
         Raises:
-            WorkerError: the process failed, has ended, or does not answer in time.
+            WorkerError: The process has failed or ended, or does not answer in time.
         """
         try:
             answer = self._channel.receive(DEADLINE)
@@ -184,6 +193,6 @@ class Worker:
         return answer
 
     def close(self) -> None:
-        """End the process; its pipes tell it."""
+        """End the process by closing its pipes, and wait for it."""
         self._channel.close()
         os.waitpid(self.pid, 0)

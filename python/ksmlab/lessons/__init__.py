@@ -1,5 +1,5 @@
-"""Lessons: one Markdown file is a page, a script that plays in a VM, and a test.
+"""Lessons. Each is a Markdown file, which serves as a page, as a script to play in a VM, and as a test.
 
-``source`` reads the page, ``terminal`` types at a VM's console, ``play`` uses both, ``recorded`` writes the output into
-the page, and ``varying`` compares outputs except for the parts that differ from run to run.
+``source`` reads a page, ``terminal`` types its commands at the console of a VM, ``play`` uses both, ``recorded`` writes
+the output to the page, and ``varying`` compares outputs except for the parts that differ from run to run.
 """

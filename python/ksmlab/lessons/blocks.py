@@ -1,4 +1,6 @@
-"""Blocks of a page that a program writes: a marker, the written text, and an end marker.
+"""Find and rewrite the blocks of a page that a program writes.
+
+A block is a marker, the written text, and an end marker:
 
     <!-- excerpt kernel/pte.c get_pte
     comment: yes
@@ -6,8 +8,8 @@
     (the written text)
     <!-- end -->
 
-Markers are HTML comments, which no viewer of Markdown shows. Each begins at the margin, so an indented example of one
-is not a block.
+Markers are HTML comments, which viewers of Markdown do not show. A marker begins in the first column, so an indented
+example of a marker is not a block.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: The programs that write blocks know these; any other comment is a comment.
+#: The names of blocks. All other HTML comments are ordinary comments.
 NAMES = ("excerpt", "file", "lesson", "reference", "run", "targets")
 BLOCK = re.compile(
     rf"^<!-- (?P<name>{'|'.join(NAMES)})(?P<arguments>(?: (?!-->)\S+)*)(?P<options>(?:\n[a-z]+: .*)*)[ \n]-->\n"
@@ -32,7 +34,7 @@ FENCE = re.compile(r"`{3,}")
 
 
 class BlockError(Exception):
-    """A marker is incomplete, or its block cannot be written; the text names the line."""
+    """A marker is incomplete, or its block cannot be written. The text has the line number."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,11 @@ class Block:
     """A block of a page.
 
     Attributes:
-        name: What writes it.
+        name: The name of the block, which selects the program that writes it.
         arguments: The words after the name.
-        options: The lines of the marker, as name and value; a name may come more than once.
-        body: The written text, ended by a newline unless it is empty.
-        line: The line of the marker, from 1.
+        options: The lines of the marker, as pairs of name and value. A name may occur more than once.
+        body: The written text, which ends with a newline unless it is empty.
+        line: The line number of the marker, from 1.
         start: The offset of the marker in the page.
         end: The offset after the end marker.
     """
@@ -59,18 +61,18 @@ class Block:
 
     @property
     def option(self) -> dict[str, str]:
-        """The options by name; of several with one name, the last."""
+        """The options by name. If a name occurs more than once, the last value counts."""
         return dict(self.options)
 
     @property
     def text(self) -> str:
-        """The block as it is in the page."""
+        """The block as text, with its markers."""
         head = " ".join((f"<!-- {self.name}", *self.arguments))
         lines = "".join(f"\n{name}: {value}" for name, value in self.options)
         return f"{head}{lines}{chr(10) if lines else ' '}-->\n{self.body}<!-- end -->"
 
     def written(self, body: str) -> Block:
-        """Return the block with another text."""
+        """Return the block with another body."""
         return replace(self, body=body.strip("\n") + "\n" if body.strip() else "")
 
 
@@ -102,7 +104,11 @@ def find(text: str) -> list[Block]:
 
 
 def rewrite(text: str, write: Callable[[Block], Block]) -> str:
-    """Return a page in which each block is replaced by what a function makes of it.
+    """Return a page in which a function has replaced each block.
+
+    Args:
+        text: The page.
+        write: Returns the new block for a block.
 
     Raises:
         BlockError: See find().

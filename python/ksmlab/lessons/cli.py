@@ -1,4 +1,4 @@
-"""`ksmlab lesson`, `ksmlab lessons`: play a lesson to a reader, list them, record them."""
+"""The commands `ksmlab lesson`, `ksmlab exercise` and `ksmlab lessons`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from ksmlab.lab import CHECKOUT, Lab
+from ksmlab.lessons import driver_tests, play, read_along, recorded, source
 from ksmlab.lessons import exercise as exercise_module
-from ksmlab.lessons import play, read_along, recorded, source
 from ksmlab.lessons.source import LessonError
 from ksmlab.lessons.vm import Room
 from ksmlab.progress import Progress
@@ -21,9 +21,13 @@ from ksmlab.vm.path_checks import check_checkout
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ksmlab.lessons.session import Exchange
+
 Found = TypeVar("Found")
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The lessons: list, record.")
+app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="List the lessons, or record their output."
+)
 
 
 def _shown(piece: str) -> None:
@@ -34,8 +38,13 @@ def _shown(piece: str) -> None:
 def _known(find: Callable[[int], Found], number: int, untouched: str) -> Found:
     """Look up a lesson or an exercise.
 
+    Args:
+        find: Looks it up.
+        number: Its number.
+        untouched: The part of an error message that says what was not changed.
+
     Raises:
-        VmError: There is none of that number.
+        VmError: There is none with this number.
     """
     try:
         return find(number)
@@ -44,40 +53,44 @@ def _known(find: Callable[[int], Found], number: int, untouched: str) -> Found:
 
 
 def lesson(
-    number: Annotated[int, typer.Argument(help="Which: `ksmlab lessons list`.")],
+    number: Annotated[
+        int, typer.Argument(help="The number of the lesson, from `ksmlab lessons list`.")
+    ],
     kernel: Annotated[
         str | None,
         typer.Option(
             "--kernel",
-            help="Default: the kernel that the lesson was recorded on, or the newest tested kernel of the host's "
-            "archive if that lacks it.",
+            help="The kernel to boot. Default: the kernels that the lesson was recorded on, or, if the host's archive "
+            "lacks one of them, the newest tested kernel.",
         ),
     ] = None,
 ) -> None:
-    """Play a lesson in a VM, step by step, waiting for a key; then the VM is yours."""
+    """Play a lesson in a VM, one step for each press of Enter. After the last step, you can use the VM."""
     found = _known(source.find, number, "No VM was booted.")
     lab = Lab(Progress())
-    kernel = kernel or lab.kernel_like(found.kernel)
     try:
-        with (
-            Room(lab) as room,
-            room.lesson(found, kernel, _shown) as (terminal, machine),
-        ):
-            read_along.play_to_reader(found, terminal, machine)
-            # It may be anywhere by now: in the middle of a program, or gone.
-            room.close()
+        with Room(lab) as room:
+            for stage in found.stages:
+                name = kernel or lab.kernel_like(stage.kernel)
+                with room.lesson(found, name, _shown) as (terminal, machine):
+                    more = read_along.play_to_reader(found, stage, terminal, machine)
+                    # The state of the shell and of the VM is unknown now, so do not use the VM again.
+                    room.close()
+                if not more:
+                    break
     except LessonError as error:
         raise VmError(
-            str(error), untouched=ENDED, hint=f"Play it again: make lesson N={number}"
+            str(error), untouched=ENDED, hint=f"To play it again:  make lesson N={number}"
         ) from None
 
 
 def exercise(
-    number: Annotated[int, typer.Argument(help="Of which lesson.")],
+    number: Annotated[int, typer.Argument(help="The number of the lesson.")],
 ) -> None:
-    """Copy the exercise of a lesson to build/exercise, unless it is there; build it, and run its tests.
+    """Copy the exercise of a lesson to build/exercise, build it, and run its tests.
 
-    Where a driver belongs to it, too, that is built and tested in a VM once all other tests pass.
+    Files that are already there are not replaced. If the exercise has a step in the driver, the driver is
+    built and tested in a VM after all other tests have passed.
     """
     found = _known(exercise_module.find, number, "Nothing was copied.")
     check_checkout(CHECKOUT)
@@ -90,19 +103,24 @@ def exercise(
         exercise_module.build(target)
         done = exercise_module.run_tests(target)
     except LessonError as error:
-        raise VmError(str(error), untouched=f"What you wrote in {target} is as it was.") from None
-    # The second is where pytest says that the program, which is a part of it, has died.
-    print(done.stdout, done.stderr, sep="", end="", flush=True)
+        raise VmError(str(error), untouched=f"Your files in {target} are unchanged.") from None
+    print(done.stdout, end="", flush=True)
     status = done.returncode
     if status < 0:
-        print(f"The tests were ended by {signal.Signals(-status).name}: a pointer leads astray.")
+        name = signal.Signals(-status).name
+        print(f"{name} ended the tests. Your C code probably used a wrong pointer or index.")
+    elif status > 1:
+        print(done.stderr, end="")
     if not status and found.driver:
+        print("Next: your part of the driver. Building it, and testing it in a VM.", flush=True)
         kernel = Lab(Progress()).kernel_like(exercise_module.driver_kernel(found))
-        status = exercise_module.run_driver_tests(found, CHECKOUT, target, kernel)
+        run = driver_tests.run(found.driver, CHECKOUT, target, kernel)
+        print(run.text)
+        status = run.status
     if status:
-        print(f"Not yet. Edit the files in {target}, then: make exercise N={number}")
+        print(f"Not solved yet. Edit the files in {target}, then: make exercise N={number}")
     else:
-        print("That is it.")
+        print("Solved.")
     raise typer.Exit(min(abs(status), 1))
 
 
@@ -116,10 +134,10 @@ def list_() -> None:
 @app.command("record")
 def record(
     numbers: Annotated[
-        list[int] | None, typer.Argument(help="Which; all, if none is given.")
+        list[int] | None, typer.Argument(help="The numbers of the lessons. Default: all lessons.")
     ] = None,
 ) -> None:
-    """Play lessons in a VM, and write their output into their pages."""
+    """Play lessons in a VM, and write their output to their pages."""
     progress = Progress()
     failed: list[str] = []
     try:
@@ -129,16 +147,25 @@ def record(
         raise VmError(str(error), untouched="Nothing was recorded.") from None
     with Room(Lab(progress)) as room:
         for each in chosen:
+            steps: list[tuple[Exchange, ...]] = []
+            releases: dict[str, str] = {}
+            kvm = False
             try:
-                with (
-                    room.lesson(each) as (terminal, machine),
-                    progress.step(f"lesson {each.number}: playing"),
-                ):
-                    steps = play.record(each, terminal)
-                    release, kvm = machine.kernel.release, machine.accel.kvm
-                    recorded.save(each, steps, release, kvm=kvm)
+                for stage in each.stages:
+                    with (
+                        room.lesson(each, stage.kernel) as (terminal, machine),
+                        progress.step(f"lesson {each.number}: playing on {stage.kernel}"),
+                    ):
+                        steps += play.record(each, stage, terminal)
+                        releases[stage.kernel] = machine.kernel.release
+                        kvm = machine.accel.kvm
+                recorded.save(each, steps, releases, kvm=kvm)
             except LessonError as error:
                 progress.say(str(error))
                 failed.append(str(each.number))
     if failed:
-        raise VmError("\n".join(failed), untouched="The pages of these lessons are unchanged.")
+        raise VmError(
+            f"These lessons could not be recorded: {', '.join(failed)}.",
+            untouched="Their pages are unchanged.",
+            hint="The reasons are above.",
+        )

@@ -1,6 +1,6 @@
-"""A piece of a source file by the name that it has there: a function, a type, a macro, a tracepoint, a class.
+"""Find definitions in source files by name: functions, types, macros, tracepoints, classes.
 
-C is taken as the kernel's coding style has it: a definition begins at the margin, and its closing brace stands there.
+C code must follow the kernel's coding style: a definition and its closing brace begin in the first column.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ C_OBJECT = re.compile(r"(?:static |const |struct )[\w *]*?\b(?P<name>\w+)(?:\[[^
 
 
 class ExcerptError(Exception):
-    """There is no such file, or no such name in it."""
+    """The file, the definition or the lines do not exist."""
 
 
 @dataclass(frozen=True)
 class Excerpt:
-    """A piece of a file.
+    """A part of a file.
 
     Attributes:
-        name: What it defines.
-        first: Its first line, from 1.
-        text: It, without the comment above it.
-        comment: The comment that stands right above it in C, as it stands there.
+        name: The name that it defines.
+        first: The number of its first line, from 1.
+        text: Its text, without the comment above it.
+        comment: The comment directly above it, in C.
     """
 
     name: str
@@ -48,14 +48,14 @@ class Excerpt:
     comment: str = ""
 
     def cut(self, *, comment: bool, lines: str = "") -> Excerpt:
-        """Give the part of it that a lesson shows.
+        """Return the part that a page shows.
 
         Args:
-            comment: Whether the comment above it belongs to that.
-            lines: Which lines of the result, from 1: ``8-22``, or one; all, if empty.
+            comment: Whether to include the comment above it.
+            lines: The lines of the result, from 1, as a range such as ``8-22`` or one number; all if empty.
 
         Raises:
-            ExcerptError: It has no such lines.
+            ExcerptError: There are no such lines.
         """
         text, first = self.text, self.first
         if comment and self.comment:
@@ -65,31 +65,33 @@ class Excerpt:
             start, _, end = lines.partition("-")
             chosen = text.splitlines()[int(start) - 1 : int(end or start)]
             if not chosen:
-                raise ExcerptError(f"{self.name} has no lines {lines}")
+                raise ExcerptError(
+                    f"{self.name} has only {len(text.splitlines())} lines, so lines {lines} cannot be quoted"
+                )
             text, first = "\n".join(chosen), first + int(start) - 1
         return Excerpt(self.name, first, text)
 
 
 def find(path: str, name: str, checkout: Path = CHECKOUT) -> Excerpt:
-    """Find a piece of a file.
+    """Find a definition in a file.
 
     Args:
-        path: The file, from the top of the checkout.
-        name: A function, ``struct x``, ``enum x``, a macro, a tracepoint, an object; in Python a function, a class or
-            ``Class.method``.
-        checkout: The top of the checkout.
+        path: The path of the file in the checkout.
+        name: In C, the name of a function, a macro, a tracepoint or an object, or ``struct x`` or ``enum x``. In
+            Python, the name of a function or a class, or ``Class.method``.
+        checkout: The top directory of the checkout.
 
     Raises:
-        ExcerptError: It is not there; the text has the names that come nearest.
+        ExcerptError: The file or the definition does not exist; the text has similar names.
     """
     file = checkout / path
     if not file.is_file():
-        raise ExcerptError(f"{path} is not there, of which {name!r} is to be shown")
+        raise ExcerptError(f"{path} does not exist, so {name!r} cannot be quoted from it")
     found = pieces(file)
     if name not in found:
         near = difflib.get_close_matches(name, found, n=3, cutoff=0.4)
-        hint = f"; near to it: {', '.join(near)}" if near else ""
-        raise ExcerptError(f"{path} has nothing of the name {name!r}{hint}. Was it renamed?")
+        hint = f" Similar names: {', '.join(near)}." if near else ""
+        raise ExcerptError(f"{path} does not define {name!r}.{hint} Was it renamed?")
     return found[name]
 
 
@@ -97,25 +99,25 @@ def part(path: str, start: str = "", end: str = "", checkout: Path = CHECKOUT) -
     """Return a file, or some lines of it.
 
     Args:
-        path: The file, from the top of the checkout.
-        start: Text in the first line that is shown, or in the line after the opening of a comment; the file's first
-            line, if empty.
-        end: Text in the first line after it that is not shown any more; to the end, if empty.
-        checkout: The top of the checkout.
+        path: The path of the file in the checkout.
+        start: Text in the first line to show. If the line before it opens a comment, that line is shown as well. If
+            empty, the part begins with the first line of the file.
+        end: Text in the first line after the part. If empty, the part extends to the end of the file.
+        checkout: The top directory of the checkout.
 
     Raises:
-        ExcerptError: The file or a line is not there.
+        ExcerptError: The file does not exist, or no line has the text.
     """
     file = checkout / path
     if not file.is_file():
-        raise ExcerptError(f"{path} is not there")
+        raise ExcerptError(f"{path} does not exist")
     lines = file.read_text().splitlines()
 
     def line_with(text: str, after: int) -> int:
         for number in range(after, len(lines)):
             if text in lines[number]:
                 return number
-        raise ExcerptError(f"{path} has no line with {text!r} after line {after}")
+        raise ExcerptError(f"{path} has no line with {text!r} after line {after}. Was it changed?")
 
     first = line_with(start, 0) if start else 0
     if first and lines[first - 1] in ("/*", "/**"):
@@ -135,7 +137,7 @@ def _pieces(file: Path, _changed: int) -> dict[str, Excerpt]:
 
 
 def pieces(file: Path) -> dict[str, Excerpt]:
-    """Give all that a file defines, by name."""
+    """Return all definitions of a file, by name."""
     return _pieces(file, file.stat().st_mtime_ns)
 
 
@@ -167,7 +169,7 @@ def _c(lines: list[str]) -> Iterator[Excerpt]:
 
 
 def _c_name(lines: list[str], at: int) -> tuple[str, int] | None:
-    """Say what begins on a line, and on which line it ends."""
+    """Return the name of the definition that begins on a line and the index of its last line, or None."""
     line = lines[at]
     if found := C_MACRO.match(line):
         last = at
@@ -181,7 +183,7 @@ def _c_name(lines: list[str], at: int) -> tuple[str, int] | None:
             return found["name"], _line_with(lines, at + 1, end)
     if (found := C_FUNCTION.match(C_ATTRIBUTE.sub("", line))) and found["name"] not in KEYWORDS:
         body = at
-        # The arguments may take several lines; a declaration ends with them.
+        # The parameters may take several lines. A line that ends with a semicolon makes it a declaration.
         while body < len(lines) and lines[body] != "{":
             if lines[body].endswith((";", ")};")) or not lines[body]:
                 return None
@@ -194,7 +196,9 @@ def _line_with(lines: list[str], at: int, start: str) -> int:
     for number in range(at, len(lines)):
         if lines[number].startswith(start):
             return number
-    raise ExcerptError(f"no line begins with {start!r} after line {at}: {lines[at - 1]!r}")
+    raise ExcerptError(
+        f"the definition at line {at}, {lines[at - 1]!r}, is not ended by a line that begins with {start!r}"
+    )
 
 
 def _comment_above(lines: list[str], at: int) -> str:

@@ -1,17 +1,16 @@
-"""Exercises: a skeleton that is copied out of the tree, tests that fail with it, and an answer that they pass with.
+"""Exercises: a skeleton that the reader completes, its tests, and a worked answer.
 
-    docs/lessons/exercises/02/skeleton/   what the reader fills in
-                              answer/     the same, filled in
-                              test_*.py   what it has to do; other files are what the tests need
-                              driver.toml a driver with something left out, if there is one, and its tests
+    docs/lessons/exercises/02/skeleton/    the files that the reader completes
+                              answer/      the same files, complete
+                              test_*.py    the tests; any other file is one that the tests need
+                              driver.toml  optional: a driver in which a part is missing, and its tests
 
-C files are compiled: what has a main() to a program of its name, the rest to a shared object, which the tests load. The
-tests run on the host; those of a driver run in a VM.
+A C file with a main() is compiled to a program, any other to a shared object, which the tests load. The tests run on
+the host; those of a driver run in a VM (driver_tests.py).
 """
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -29,9 +28,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 EXERCISES = LESSONS / "exercises"
-TEST_SECONDS = 300
-# The reader's directory has nothing to do with the settings of this repository's own tests.
-SETTINGS = "[pytest]\naddopts = -q -p no:hypothesispytest -p no:anyio -p no:cacheprovider\n"
+TEST_SECONDS = 120
+#: The beginning of the comment in the place of a part that the reader writes.
+MARK = "/* Your part"
+#: pytest.ini of the reader's directory. feedback.py prints the results; the other plugins are not needed.
+SETTINGS = (
+    "[pytest]\naddopts = --assert=plain -p no:terminal -p ksmlab.lessons.feedback -p no:ksmlab "
+    "-p no:hypothesispytest -p no:anyio -p no:cacheprovider\n"
+)
 COMPILE = ("gcc", "-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror")
 LIBRARY = ("-shared", "-fPIC")
 MAIN = re.compile(r"^int main\(", re.MULTILINE)
@@ -39,30 +43,35 @@ MAIN = re.compile(r"^int main\(", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Exercise:
-    """One exercise, by the number of its lesson."""
+    """An exercise.
+
+    Attributes:
+        number: The number of its lesson.
+        directory: Its directory in docs/lessons/exercises.
+    """
 
     number: int
     directory: Path
 
     @property
     def skeleton(self) -> Path:
-        """What the reader fills in."""
+        """The directory with the files that the reader completes."""
         return self.directory / "skeleton"
 
     @property
     def answer(self) -> Path:
-        """The same, filled in."""
+        """The directory with the complete files."""
         return self.directory / "answer"
 
     @property
     def driver(self) -> Path | None:
-        """What is left out of a copy of the driver, and which tests tell, if it is an exercise of this kind, too."""
+        """The file with the edits that leave a part out of the driver, and its tests; None if there is no such step."""
         path = self.directory / "driver.toml"
         return path if path.is_file() else None
 
 
 def read_all(directory: Path = EXERCISES) -> dict[int, Exercise]:
-    """Give the exercises that are copied, by the number of their lesson."""
+    """Return all exercises, by the number of their lesson."""
     return {
         int(path.name): Exercise(int(path.name), path)
         for path in sorted(directory.glob("[0-9][0-9]"))
@@ -70,29 +79,29 @@ def read_all(directory: Path = EXERCISES) -> dict[int, Exercise]:
 
 
 def find(number: int, directory: Path = EXERCISES) -> Exercise:
-    """Give the exercise of a lesson.
+    """Return the exercise of a lesson.
 
     Raises:
-        LessonError: It has none.
+        LessonError: The lesson has none.
     """
     known = read_all(directory)
     if number not in known:
         raise LessonError(
-            f"Lesson {number} has no exercise to copy. These have: {', '.join(map(str, known))}."
+            f"Lesson {number} has no exercise to copy. These lessons have one: {', '.join(map(str, known))}."
         )
     return known[number]
 
 
 def copy(source: Path, exercise: Exercise, target: Path) -> list[Path]:
-    """Copy an exercise out of the tree: what the reader has begun stays, the tests are those of the tree.
+    """Copy an exercise to the reader's directory. Files that the reader has are kept; the tests are replaced.
 
     Args:
-        source: Its skeleton, or its answer.
-        exercise: It.
+        source: The skeleton or the answer of the exercise.
+        exercise: The exercise.
         target: The reader's directory.
 
     Returns:
-        What was written of the skeleton; nothing, if the reader has all of it already.
+        The new files of the skeleton; none if the reader has all of them already.
     """
     target.mkdir(parents=True, exist_ok=True)
     written = []
@@ -109,10 +118,10 @@ def copy(source: Path, exercise: Exercise, target: Path) -> list[Path]:
 
 
 def build(target: Path) -> None:
-    """Compile the C files, each to a program or a shared object of its name.
+    """Compile each C file to a program or a shared object of the same name.
 
     Raises:
-        LessonError: One does not compile; the text is what the compiler said.
+        LessonError: A file does not compile; the message has the compiler's output.
     """
     for path in sorted(target.glob("*.c")):
         program = MAIN.search(path.read_text()) is not None
@@ -128,18 +137,18 @@ def build(target: Path) -> None:
 
 
 def copy_driver(exercise: Exercise, checkout: Path, target: Path) -> Path:
-    """Copy the driver without what is left out of it; what the reader has begun stays.
+    """Copy the driver without the part that the reader writes. If the reader has a copy already, it is kept.
 
     Args:
-        exercise: One with a driver.
-        checkout: Where the driver's sources are.
+        exercise: An exercise with a driver.
+        checkout: The directory that contains the driver's sources, kernel/.
         target: The reader's directory.
 
     Returns:
-        The copy.
+        The directory of the copy.
 
     Raises:
-        VmError: The edits do not fit the driver any more.
+        VmError: An edit does not match the sources any more.
     """
     assert exercise.driver is not None
     sources = target / "kernel"
@@ -152,54 +161,34 @@ def copy_driver(exercise: Exercise, checkout: Path, target: Path) -> Path:
     return sources
 
 
+def readers_files(sources: Path) -> list[Path]:
+    """Return the files of a fresh copy of the driver in which the reader has to write a part."""
+    return [path for path in sorted(sources.glob("*.[ch]")) if MARK in path.read_text()]
+
+
 def driver_kernel(exercise: Exercise) -> str:
-    """Give the name of the kernel that an exercise's driver is tested on."""
+    """Return the name of the kernel on which an exercise's driver is tested."""
     assert exercise.driver is not None
     return str(tomllib.loads(exercise.driver.read_text())["kernel"])
 
 
-def run_driver_tests(
-    exercise: Exercise, checkout: Path, target: Path, kernel: str | None = None
-) -> int:
-    """Build the reader's driver, run the tests of the part that was left out in a VM, and give pytest's status.
-
-    Args:
-        exercise: One with a driver.
-        checkout: Where the tests are.
-        target: The reader's directory.
-        kernel: The kernel to test on, instead of the exercise's own.
-    """
-    assert exercise.driver is not None
-    wanted = tomllib.loads(exercise.driver.read_text())
-    command = [sys.executable, "-m", "pytest", "--tb=short", "-p", "no:cacheprovider"]
-    command += [*wanted["tests"], "--kernel", kernel or wanted["kernel"]]
-    command += ["-o", f"vm_modules={target / 'kernel'}", "-o", f"vm_build={target / 'built'}"]
-    # What another pytest has told its own children is not for this one.
-    env = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
-    return subprocess.run(command, cwd=checkout, env=env, check=False).returncode
-
-
 def run_tests(target: Path, arguments: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
-    """Run the tests of an exercise; give pytest's status and output.
+    """Run the tests of an exercise, and return pytest's status and the feedback that it printed.
 
     Args:
         target: The reader's directory.
-        arguments: More for pytest.
+        arguments: More arguments for pytest.
+
+    Raises:
+        LessonError: The tests did not end in time.
     """
-    return subprocess.run(
-        [
-            sys.executable,
-            "-B",
-            "-m",
-            "pytest",
-            "-c",
-            str(target / "pytest.ini"),
-            *arguments,
-            str(target),
-        ],
-        cwd=target,
-        capture_output=True,
-        text=True,
-        timeout=TEST_SECONDS,
-        check=False,
-    )
+    command = [sys.executable, "-B", "-m", "pytest", "-c", str(target / "pytest.ini")]
+    command += [*arguments, str(target)]
+    try:
+        return subprocess.run(
+            command, cwd=target, capture_output=True, text=True, timeout=TEST_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise LessonError(
+            f"The tests did not end within {TEST_SECONDS} seconds. Your code probably has an endless loop."
+        ) from None

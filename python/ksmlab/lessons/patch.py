@@ -1,4 +1,4 @@
-"""The driver with some edits: a copy of its sources in which something is left out, for a lesson or an exercise."""
+"""Edit a copy of the driver's sources, for a lesson or an exercise."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ def patch(sources: Path, edits: Path) -> None:
 
     Args:
         sources: The copy.
-        edits: A file of tables ``[[edit]]`` with ``file``, ``old``, which stands there once, and ``new``.
+        edits: A TOML file with tables ``[[edit]]``. Each has the keys ``file``, ``old`` and ``new``, and replaces the
+            only occurrence of ``old`` in the file with ``new``.
 
     Raises:
-        VmError: An edit does not fit the sources any more.
+        VmError: An edit does not match the sources any more.
     """
     for edit in tomllib.loads(edits.read_text())["edit"]:
         path = sources / edit["file"]
         text = path.read_text()
         if text.count(edit["old"]) != 1:
             raise VmError(
-                f"{edits.name}: {edit['old']!r} does not stand in kernel/{edit['file']} exactly once.",
+                f"{edits.name} cannot be applied: kernel/{edit['file']} does not contain {edit['old']!r} exactly once.",
                 untouched="Nothing was built.",
-                hint=f"The driver has changed: change {edits} with it.",
+                hint=f"The driver has changed, so adapt {edits}.",
             )
         path.write_text(text.replace(edit["old"], edit["new"]))

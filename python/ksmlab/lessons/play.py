@@ -12,31 +12,31 @@ from ksmlab.lessons.varying import Same
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ksmlab.lessons.source import Lesson
+    from ksmlab.lessons.source import Lesson, Stage
     from ksmlab.lessons.terminal import Terminal
 
 
-def record(lesson: Lesson, terminal: Terminal) -> list[tuple[Exchange, ...]]:
-    """Play a lesson to its end, and return the exchanges of each step.
+def record(lesson: Lesson, stage: Stage, terminal: Terminal) -> list[tuple[Exchange, ...]]:
+    """Play a stage of a lesson to its end, and return the exchanges of each step.
 
     Raises:
-        LessonError: A step did not end, or its own output does not match itself.
+        LessonError: A step did not end, or its templates do not match its own output.
     """
     steps: list[tuple[Exchange, ...]] = []
-    for step in lesson.steps:
+    for step in stage.steps:
         exchanges = terminal.play(step)
         compare(lesson, step, exchanges, exchanges)
         steps.append(exchanges)
     return steps
 
 
-def check(lesson: Lesson, terminal: Terminal) -> None:
-    """Play a lesson, and compare the output of each line with the page.
+def check(lesson: Lesson, stage: Stage, terminal: Terminal) -> None:
+    """Play a stage of a lesson, and compare the output of each line with the page.
 
     Raises:
-        LessonError: The first difference: lesson, step, expected and got.
+        LessonError: An output differs; the text has the first difference.
     """
-    for step in lesson.steps:
+    for step in stage.steps:
         compare(lesson, step, step.exchanges, terminal.play(step))
 
 
@@ -46,7 +46,7 @@ def compare(
     """Compare the output of a step with the recorded one.
 
     Raises:
-        LessonError: They differ in a part that the step does not declare as varying.
+        LessonError: The outputs differ in a part that the step does not declare as varying.
     """
     same = Same(step.varies)
     for wanted, there in zip(expected, got, strict=True):
@@ -60,6 +60,6 @@ def compare(
         raise LessonError(
             f"{lesson.where(step)}, typed {wanted.typed!r}: the output differs from the page.\n"
             + "\n".join(differences)
-            + f"\nIf the new output is right: make lessons-record N={lesson.number}. "
-            + "If a part of it varies, name the part with `varies:` in the marker of the step."
+            + f"\nIf the new output is correct, record it:  make lessons-record N={lesson.number}\n"
+            + "If a part of it differs from run to run, declare the part with `varies:` in the marker of the step."
         )

@@ -1,6 +1,6 @@
-"""What Python starts with in a lesson (PYTHONSTARTUP): prompts with a mark, as the shell's have.
+"""Set Python's prompts in a lesson (PYTHONSTARTUP) to ones with a mark, as the shell's prompts have.
 
-The mark is a record separator, which is not seen and which no command prints: so no output is taken for a prompt.
+The mark is a record separator. It is invisible, and commands do not print it, so output is never mistaken for a prompt.
 """
 
 import sys

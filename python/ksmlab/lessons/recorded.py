@@ -1,4 +1,4 @@
-"""Write the output of a lesson into its page, and tell whether the page was edited since."""
+"""Write the output of a lesson to its page, and detect whether the page was edited since."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ksmlab.lessons import blocks, session, source
 from ksmlab.lessons.source import LessonError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ksmlab.lessons.blocks import Block
     from ksmlab.lessons.session import Exchange
@@ -21,21 +21,28 @@ WIDTH = 120
 VARIES = "Frame numbers, addresses, times and some counts differ from run to run."
 
 
-def save(lesson: Lesson, steps: Sequence[tuple[Exchange, ...]], release: str, *, kvm: bool) -> None:
+def save(
+    lesson: Lesson,
+    steps: Sequence[tuple[Exchange, ...]],
+    releases: Mapping[str, str],
+    *,
+    kvm: bool,
+) -> None:
     """Write what a lesson printed into its page.
 
     Args:
-        lesson: Which.
+        lesson: The lesson.
         steps: The exchanges of each step.
-        release: The output of `uname -r`.
+        releases: The output of `uname -r` on each kernel, by the kernel's name.
         kvm: Whether the CPU was virtualised, not emulated.
 
     Raises:
-        LessonError: An output cannot be shown; nothing is written.
+        LessonError: An output cannot be shown on a page; nothing is written.
     """
     left = iter(steps)
     try:
-        about = f"{release}, {'KVM' if kvm else 'emulation'}, {digest(steps)}"
+        booted = " ".join(releases[name] for name in _kernels(lesson))
+        about = f"{booted}, {'KVM' if kvm else 'emulation'}, {digest(steps)}"
 
         def write(block: Block) -> Block:
             if block.name == "run":
@@ -44,7 +51,12 @@ def save(lesson: Lesson, steps: Sequence[tuple[Exchange, ...]], release: str, *,
 
         lesson.path.write_text(blocks.rewrite(lesson.path.read_text(), write))
     except session.SessionError as error:
-        raise LessonError(f"lesson {lesson.number} was not recorded: {error}") from None
+        raise LessonError(f"lesson {lesson.number} cannot be recorded: {error}") from None
+
+
+def _kernels(lesson: Lesson) -> list[str]:
+    """List the kernels of a lesson, each once, in the order in which they are booted."""
+    return list(dict.fromkeys(stage.kernel for stage in lesson.stages))
 
 
 def _run(block: Block, exchanges: tuple[Exchange, ...]) -> Block:
@@ -52,21 +64,25 @@ def _run(block: Block, exchanges: tuple[Exchange, ...]) -> Block:
 
 
 def head(lesson: Lesson, block: Block, about: str) -> Block:
-    """Write the head of a lesson: its length, how to play it, what it was recorded on, and links to the others.
+    """Return the lesson block with its text: the duration, the command to play it, the kernel, and links.
 
     Args:
-        lesson: Which.
+        lesson: The lesson.
         block: The lesson block.
-        about: What the option ``recorded`` says; empty before the first recording.
+        about: The value of the option ``recorded``; empty before the first recording.
     """
     options = [(name, value) for name, value in block.options if name != "recorded"]
     said = "It has not been recorded yet, so its output is missing."
     if about:
-        release, how, _ = about.split(", ")
+        releases, how, _ = about.split(", ")
         cpu = "with KVM" if how == "KVM" else "on an emulated CPU"
-        said = f"The output on this page is from {lesson.kernel} ({release}), {cpu}. {VARIES}"
+        kernels = " and ".join(
+            f"{name} ({release})"
+            for name, release in zip(_kernels(lesson), releases.split(), strict=False)
+        )
+        said = f"The output on this page is from {kernels}, {cpu}. {VARIES}"
         options.append(("recorded", about))
-    body = f"About {lesson.minutes} minutes. To play it in a VM: `make lesson N={lesson.number}`. {said}"
+    body = f"About {lesson.minutes} minutes. `make lesson N={lesson.number}` types these commands in a VM. {said}"
     links = "[All lessons](index.md)"
     later = [page.name for page in source.pages(lesson.path.parent) if page.name > lesson.path.name]
     if later:
@@ -85,11 +101,11 @@ def check(lesson: Lesson) -> None:
     """Check that no step was edited since the lesson was recorded.
 
     Raises:
-        LessonError: A step was edited, or the lesson was never recorded.
+        LessonError: A step was edited, or the lesson has not been recorded.
     """
     found = digest(step.exchanges for step in lesson.steps)
     if lesson.recorded.rpartition(", ")[2] != found:
         raise LessonError(
             f"{lesson.path.name}: steps were edited since the lesson was recorded. "
-            f"Record it: make lessons-record N={lesson.number}"
+            f"Record it again:  make lessons-record N={lesson.number}"
         )

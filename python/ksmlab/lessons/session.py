@@ -1,4 +1,4 @@
-"""A session at a terminal, as a page has it: prompts, typed lines, and their output.
+"""Parse and format sessions at a terminal, as pages show them: prompts, typed lines, and output.
 
     vm:~# uname -s
     Linux
@@ -6,7 +6,7 @@
     >>> 1 + 1
     2
 
-A line that begins with a prompt was typed. Every other line is output of the last typed one.
+A line that begins with a prompt was typed. All other lines are output of the last typed line.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-#: The shell, its prompt for the rest of a command, and the same of Python. After a bare prompt, Enter alone was typed.
+#: The prompts of the shell and of Python, for the first and for further lines of a command. After a prompt without
+#: text, only Enter was typed.
 PROMPT = re.compile(r"(?P<prompt>vm:\S*#|>>>|\.\.\.|>)(?: (?P<typed>.*))?")
 OF_PYTHON = (">>> ", "... ")
 
 
 class SessionError(ValueError):
-    """A text is not a session, or an output cannot be shown in one."""
+    """A text is not a session, or an output cannot be part of one."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,9 @@ class Exchange:
     """One typed line.
 
     Attributes:
-        prompt: The prompt before it.
-        typed: The line, without its end.
-        output: The output up to the next prompt, each line ended by a newline.
+        prompt: The prompt before the line.
+        typed: The line, without its newline.
+        output: The output up to the next prompt. Each of its lines ends with a newline.
     """
 
     prompt: str
@@ -48,7 +49,7 @@ class Exchange:
 
 
 def parse(text: str) -> tuple[Exchange, ...]:
-    """Read a session.
+    """Parse a session.
 
     Raises:
         SessionError: The first line has no prompt.
@@ -66,27 +67,28 @@ def parse(text: str) -> tuple[Exchange, ...]:
 
 
 def render(exchanges: Iterable[Exchange]) -> str:
-    """Write a session, without blanks at the ends of lines.
+    """Return a session as text, without trailing blanks.
 
     Raises:
-        SessionError: A line of the output begins like a prompt, or the last one is not ended.
+        SessionError: A line of the output looks like a prompt, or the last line of an output does not end with a
+            newline.
     """
     exchanges = [Exchange(each.prompt, each.typed, strip_ends(each.output)) for each in exchanges]
     text = "".join(each.text for each in exchanges)
     for wanted, got in zip(exchanges, parse(text), strict=False):
         if wanted != got:
             raise SessionError(
-                f"the output of {wanted.typed!r} has a line that looks like a prompt, or its last line is not ended: "
+                f"the output of {wanted.typed!r} has a line that looks like a prompt, or does not end with a newline: "
                 f"{wanted.output!r}"
             )
     return text
 
 
 def strip_ends(output: str) -> str:
-    """Remove the blanks at the ends of lines."""
+    """Remove trailing blanks from all lines."""
     return re.sub(r"[ \t]+$", "", output, flags=re.MULTILINE)
 
 
 def language(exchanges: Iterable[Exchange]) -> str:
-    """Return the name that viewers of Markdown have for the language of a session."""
+    """Return the language of a session, for a fenced block: "pycon" for Python, otherwise "console"."""
     return "pycon" if all(each.prompt in OF_PYTHON for each in exchanges) else "console"

@@ -1,4 +1,4 @@
-"""Type at a VM's console as a reader would, and return the output, prompt by prompt."""
+"""Type lines at the console of a VM, as a reader would, and return the output of each line."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from ksmlab.vm.machine import Machine
 
 CHECKOUT = Path(__file__).resolve().parents[3]
-# The shell, what it waits for within a command, and the same of Python. The mark is in no output.
+# The prompts of the shell and of Python, for the first and for further lines of a command. They begin with a mark that
+# output does not contain.
 PROMPT = re.compile(rb"\x1e(vm:[^\n\x1e]*# |>>> |\.\.\. |> )")
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00\x07\x1e]")
-# Where a lesson begins: an empty directory of the VM's own, with the lesson's programs.
+# The directory in the VM in which a lesson starts. It contains only the lesson's programs.
 HOME = "/tmp/lesson"
 COLUMNS, ROWS = 200, 50
 START_SECONDS = 150.0
@@ -33,12 +34,12 @@ SHOWN_OF_OUTPUT = 2000
 
 
 def script(lesson: Lesson, modules: Mapping[str, Path], checkout: Path = CHECKOUT) -> str:
-    """Write what a lesson's shell starts with.
+    """Return the script that prepares the shell of a lesson: its directory, environment and prompts.
 
     Args:
-        lesson: Which.
-        modules: Files that are to be at hand, by the name that they have there.
-        checkout: The top of the checkout.
+        lesson: The lesson.
+        modules: Files to link into the directory, by their names there.
+        checkout: The top directory of the checkout.
     """
     python = Path(sys.executable).parent
     prompts = checkout / "python/ksmlab/lessons/prompts.py"
@@ -60,13 +61,13 @@ def script(lesson: Lesson, modules: Mapping[str, Path], checkout: Path = CHECKOU
 
 
 class Terminal:
-    """A shell in a VM, for one lesson; use it with `with`.
+    """A shell in a VM, for one lesson. Use it as a context manager.
 
     Args:
-        machine: A booted one.
+        machine: A booted VM.
         lesson: The lesson.
-        modules: The driver's modules, by the name that they are to have in the lesson.
-        on_output: Called with all that the terminal shows, as it comes.
+        modules: The driver's modules, by their names in the lesson.
+        on_output: Called with everything that the terminal shows, as it arrives.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class Terminal:
         modules: Mapping[str, Path] | None = None,
         on_output: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Keep the arguments; see the class."""
+        """Start the shell; see the class."""
         self._machine = machine
         self._lesson = lesson
         self._on_output = on_output
@@ -97,7 +98,7 @@ class Terminal:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End what runs in the shell, and the shell; if something went wrong, the VM is to be ended instead."""
+        """End the shell and the programs that run in it. After an exception, do nothing: the caller ends the VM."""
         if kind is not None or not self._machine.alive:
             return
         while True:
@@ -112,11 +113,11 @@ class Terminal:
                 ) from None
 
     def play(self, step: Step) -> tuple[Exchange, ...]:
-        """Type the lines of a step, each once the prompt is there.
+        """Type the lines of a step, each after the next prompt has appeared.
 
         Raises:
-            LessonError: No prompt came back in time.
-            LostVM: The VM went away.
+            LessonError: A prompt did not appear in time.
+            LostVM: The VM has ended.
         """
         return tuple(self.type(line, step) for line in step.typed)
 
@@ -124,12 +125,14 @@ class Terminal:
         """Type one line of a step; see play()."""
         prompt = self.prompt
         type_into(self._machine, f"{line}\n".encode())
-        what = f"{self._lesson.where(step)}, typed {line!r}: no prompt came back"
+        what = f"{self._lesson.where(step)}, typed {line!r}: no prompt appeared"
         echo, _, output = self._read(what, step.seconds).partition("\n")
-        # So the cursor is moved once a mark has been in the prompt.
+        # After a prompt that contains a mark, readline may move the cursor back.
         echo = echo.lstrip("\b")
         if echo != line:
-            raise LessonError(f"{self._lesson.where(step)}: typed {line!r}, and {echo!r} appeared")
+            raise LessonError(
+                f"{self._lesson.where(step)}: typed {line!r}, but the terminal showed {echo!r}"
+            )
         return Exchange(prompt, line, output)
 
     def _expect(self, patterns: list[re.Pattern[bytes]], seconds: float) -> int:
@@ -140,13 +143,13 @@ class Terminal:
         return found
 
     def _read(self, what: str, seconds: float) -> str:
-        """Read to the next prompt; give what came before it."""
+        """Read up to the next prompt, and return the output before it."""
         try:
             self._expect([PROMPT], seconds)
         except pexpect.TIMEOUT:
             got = clean(self._spawn.before)[-SHOWN_OF_OUTPUT:]
             raise LessonError(
-                f"{what} within {seconds * self._factor:.0f} s; got: {got!r}"
+                f"{what} within {seconds * self._factor:.0f} s. The output was: {got!r}"
             ) from None
         output = clean(self._spawn.before)
         self.prompt = self._spawn.match[1].decode()
@@ -155,5 +158,5 @@ class Terminal:
 
 
 def clean(data: bytes) -> str:
-    """Give what a person sees of a terminal's output."""
+    """Return the visible text of a terminal's output."""
     return CONTROL.sub("", data.decode(errors="replace")).replace("\r", "")

@@ -1,10 +1,11 @@
-"""The parts of an output that may vary between runs, and the comparison of two outputs except for those parts.
+"""Compare two outputs, except for the parts that differ from run to run.
 
-A template is the text around a varying part, with the part itself as ``<kind>``: ``pfn=<frame>`` says that the frame
-number after ``pfn=`` differs from run to run. A blank in a template matches any number of blanks.
+A template describes such a part: it is the text around the part, with the part itself as ``<kind>``. For example,
+``pfn=<frame>`` means that the frame number after ``pfn=`` differs from run to run. A blank in a template matches one or
+more blanks.
 
-Numbers that name a thing (a frame, an address, a process) are compared among themselves: where the recorded output has
-the same number twice, so must the other.
+Numbers that identify something (a frame, an address, a process) must be used consistently: where the recorded output
+has the same number twice, the other output must have the same number twice, too.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: Kinds that name something: the same name means the same thing.
+#: The kinds that identify something, with patterns of their values.
 NAMES = {"frame": r"(?:0x[0-9a-f]+|\d+)", "address": r"(?:0x)?[0-9a-f]+", "pid": r"\d+"}
-#: Kinds that are as they happen to be.
+#: All kinds. The values of the others may be arbitrary.
 KINDS = NAMES | {
     "count": r"\d[\d,]*",
     "number": r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?",
@@ -30,12 +31,12 @@ PLACE = re.compile(r"<(?P<kind>[a-z]+)>")
 
 
 class VaryingError(ValueError):
-    """A template cannot be used."""
+    """A template is not valid."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """A varying part of a text: where it is, and of which kind."""
+    """The position and the kind of a varying part of a text."""
 
     start: int
     end: int
@@ -44,17 +45,25 @@ class Span:
 
 @dataclass(frozen=True)
 class Template:
-    """One rule; see above."""
+    """A template; the comment of this module describes the text."""
 
     text: str
 
     def __post_init__(self) -> None:
-        """Refuse what has no varying part, or one of an unknown kind."""
+        """Check that there is a varying part, and that all kinds are known.
+
+        Raises:
+            VaryingError: The template is not valid.
+        """
         kinds = [found["kind"] for found in PLACE.finditer(self.text)]
         if not kinds:
-            raise VaryingError(f"nothing varies in {self.text!r}: write the part as <count>")
+            raise VaryingError(
+                f"the template {self.text!r} has no varying part: write the part as <count>, for example"
+            )
         if unknown := [kind for kind in kinds if kind not in KINDS]:
-            raise VaryingError(f"<{unknown[0]}> is no kind; there are: {', '.join(KINDS)}")
+            raise VaryingError(
+                f"the template {self.text!r} has the unknown kind <{unknown[0]}>: use one of {', '.join(KINDS)}"
+            )
 
     @cached_property
     def _pattern(self) -> tuple[re.Pattern[str], tuple[str, ...]]:
@@ -66,7 +75,7 @@ class Template:
         return re.compile(pattern + _literal(self.text[done:])), tuple(kinds)
 
     def spans(self, output: str) -> list[Span]:
-        """Find the varying parts of an output."""
+        """Return the varying parts of an output."""
         pattern, kinds = self._pattern
         return [
             Span(*found.span(group), kind)
@@ -75,7 +84,7 @@ class Template:
         ]
 
 
-#: What varies in every lesson: how Python presents itself.
+#: The templates of all lessons: Python's version when it starts.
 COMMON = (Template("Python <rest> on linux"),)
 
 
@@ -84,7 +93,7 @@ def _literal(text: str) -> str:
 
 
 def _fixed(text: str, *, after_one: bool, before_one: bool) -> str:
-    """Make the pattern of what stands beside a varying part: columns are set to the right by blanks."""
+    """Return the pattern of the text between varying parts. Blanks next to a varying part may have any number."""
     inner = text[len(text) - len(text.lstrip(" ")) :] if after_one else text
     before = " +" if inner != text else ""
     text = inner.rstrip(" ") if before_one else inner
@@ -93,9 +102,9 @@ def _fixed(text: str, *, after_one: bool, before_one: bool) -> str:
 
 
 def spans(templates: Sequence[Template], output: str) -> list[Span]:
-    """Find the varying parts of an output by all rules, in order.
+    """Return the varying parts of an output, in order.
 
-    Where two rules find parts that overlap, the rule that comes first counts.
+    If the parts of two templates overlap, the part of the first template counts.
     """
     found: list[Span] = []
     for template in templates:
@@ -106,10 +115,16 @@ def spans(templates: Sequence[Template], output: str) -> list[Span]:
 
 
 class Same:
-    """Whether outputs are as recorded; one for a whole step, since what names a thing does so in all of it."""
+    """Compares outputs with recorded ones.
+
+    Use one object for all outputs of a step, since identifying numbers have to be consistent in the whole step.
+
+    Args:
+        templates: The templates of the step.
+    """
 
     def __init__(self, templates: Sequence[Template]) -> None:
-        """Take the rules of the step."""
+        """See the class."""
         self._templates = templates
         self._names: dict[tuple[str, str], str] = {}
 

@@ -1,4 +1,4 @@
-"""The VM of a lesson: lessons that need the same VM share one, and the driver is reloaded for each of them."""
+"""Provide the VMs of lessons. Lessons that need the same VM share it, and the driver is reloaded for each lesson."""
 
 from __future__ import annotations
 
@@ -23,33 +23,33 @@ if TYPE_CHECKING:
     from ksmlab.vm.build import BuiltModules
     from ksmlab.vm.kernels import Kernel
 
-# The driver is out: nothing of a lesson is left, and the kernel's own KSM stands still.
+# Remove the traces of a lesson after the driver has been unloaded, and stop in-kernel KSM.
 TIDY = """
 rm -rf /tmp/lesson
 echo 0 > /sys/kernel/tracing/events/enable
 echo > /sys/kernel/tracing/trace
 if test -e /sys/kernel/mm/ksm/run; then echo 0 > /sys/kernel/mm/ksm/run; fi
 """
-# A reader may take all day. The boot may be slow on a busy host, and a long deadline delays nothing.
+# The session has no limit, since a reader may take any time. The boot may be slow on a busy host.
 DEADLINES = Deadlines(boot=240, session=float("inf"))
 
 
 class Room(Closing):
-    """Where lessons are played, one after the other; use it with `with`.
+    """Provides VMs to play lessons in, one after the other. Use it as a context manager.
 
     Args:
         lab: The checkout.
     """
 
     def __init__(self, lab: lab_module.Lab) -> None:
-        """Keep it; nothing is booted yet."""
+        """See the class. No VM is booted yet."""
         self._lab = lab
         self._machine: Machine | None = None
         self._wants: tuple[object, ...] = ()
         self._built: BuiltModules | None = None
 
     def close(self) -> None:
-        """End the VM, if one is up."""
+        """End the VM, if there is one."""
         machine, self._machine = self._machine, None
         if machine is not None:
             machine.close()
@@ -61,12 +61,12 @@ class Room(Closing):
         kernel: str | None = None,
         on_output: Callable[[str], None] = lambda _: None,
     ) -> Iterator[tuple[Terminal, Machine]]:
-        """Give a terminal in which a lesson can be typed, and the VM that it is in.
+        """Provide a terminal for a lesson, and the VM in which it runs, during the block.
 
         Args:
-            lesson: Which one.
-            kernel: Another kernel than its own.
-            on_output: Called with all that the terminal shows.
+            lesson: The lesson.
+            kernel: The name of the kernel to use instead of the lesson's own.
+            on_output: Called with everything that the terminal shows.
         """
         name = kernel or lesson.kernel
         wants = (name, lesson.boot)
@@ -81,7 +81,7 @@ class Room(Closing):
             with Terminal(self._machine, lesson, modules, on_output) as terminal:
                 yield terminal, self._machine
         except BaseException:
-            # The VM may be in any state, so the next lesson boots another.
+            # The state of the VM is unknown, so the next lesson boots another one.
             self.close()
             raise
 
@@ -109,9 +109,13 @@ class Room(Closing):
         return machine
 
     def _modules(self, lesson: Lesson, kernel: Kernel) -> dict[str, Path]:
-        """Give the modules that a lesson may load, by the name that they have there."""
+        """Return the modules that a lesson may load, by their names in the lesson."""
         assert self._built is not None
         modules = {path.name: path for path in self._built.modules}
+        for name in lesson.modules:
+            with self._lab.progress.step(f"{kernel.name}: building the module {name}"):
+                built = build_lesson_module(self._lab.checkout, kernel, lesson, name)
+            modules[f"{name}/{name}.ko"] = built.module(name)
         if lesson.patched:
             edits = lesson.programs / f"{lesson.patched}.toml"
             with self._lab.progress.step(f"{kernel.name}: building the driver {lesson.patched}"):
@@ -120,33 +124,61 @@ class Room(Closing):
         return modules
 
     def _reload(self, machine: Machine) -> None:
-        """Reload the driver, so that a lesson finds it as if just booted."""
+        """Reload the driver, so that it is in the same state as after a boot."""
         assert self._built is not None
         with self._lab.progress.step("reloading the driver"):
             names = [module.name for module in reversed(lab_module.MODULES)]
-            # A lesson may have taken one of them out,
+            # A lesson may have unloaded some of the modules.
             loaded = [
                 name
                 for name in names
                 if not machine.run(["test", "-d", f"/sys/module/{name}"]).status
             ]
-            # or all: without a name rmmod fails.
             if loaded and (done := machine.run(["rmmod", *loaded])).status:
-                raise VmError("The driver could not be unloaded after a lesson.", log=done.output)
+                raise VmError(
+                    "The driver could not be unloaded after a lesson.",
+                    hint="The message of rmmod is above. A program of the lesson may still use /dev/ksm.",
+                    log=done.output,
+                )
             machine.run(["sh", "-c", TIDY])
             lab_module.load(machine, self._built)
 
 
-def build_patched(checkout: Path, kernel: Kernel, edits: Path) -> BuiltModules:
-    """Build the driver from a copy of its sources with some edits.
+def build_lesson_module(checkout: Path, kernel: Kernel, lesson: Lesson, name: str) -> BuiltModules:
+    """Build a module of a lesson from its sources in programs/NN/NAME.
+
+    An emulated CPU needs minutes to compile a module, so the host does it before the reader starts.
 
     Args:
-        checkout: Where its sources are.
+        checkout: The build goes into its build directory.
         kernel: What to build for.
-        edits: What patch() takes.
+        lesson: The lesson.
+        name: One of its modules.
 
     Raises:
-        VmError: An edit does not fit the sources any more, or they do not compile.
+        VmError: The sources are missing, or they do not compile.
+    """
+    sources = lesson.programs / name
+    if not (sources / "Kbuild").is_file():
+        raise VmError(
+            f"{lesson.path.name}: the module {name} cannot be built, because {sources} has no Kbuild.",
+            untouched="Nothing was built.",
+            hint="Add it, or correct the option `modules` of the lesson block.",
+        )
+    directory = checkout / "build" / f"{kernel.name}-lesson-{lesson.number:02}-{name}"
+    return build_modules(sources, kernel.build_dir, directory)
+
+
+def build_patched(checkout: Path, kernel: Kernel, edits: Path) -> BuiltModules:
+    """Build the driver from an edited copy of its sources.
+
+    Args:
+        checkout: The checkout with the sources.
+        kernel: The kernel to build for.
+        edits: The file with the edits; see patch().
+
+    Raises:
+        VmError: An edit does not match the sources any more, or the driver does not build.
     """
     directory = checkout / "build" / f"{kernel.name}-{edits.stem}"
     sources = directory / "sources"

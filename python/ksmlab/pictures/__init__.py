@@ -1,4 +1,4 @@
-"""Pictures of memory: a square for each page, coloured by the frame that several pages share.
+"""Draw pictures of memory: each page is a square, and pages that share a frame have the same colour.
 
-``look`` and ``guest`` run where the driver is loaded; ``render`` makes SVG of what they saw.
+``look`` and ``guest`` run on a machine where the driver is loaded, and read page frames. ``render`` draws them as SVG.
 """

@@ -24,18 +24,26 @@ SECONDS = 600.0
 def picture(
     kernel: StockOption = None,
     pages: Annotated[
-        int, typer.Option("--pages", min=FEWEST_PAGES, max=MOST_PAGES, help="Pages of the arena.")
+        int,
+        typer.Option(
+            "--pages", min=FEWEST_PAGES, max=MOST_PAGES, help="The number of pages to draw."
+        ),
     ] = Plan.npages,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Where the SVG goes, if not build/picture/merge.svg."),
+        typer.Option("--out", help="The SVG file to write. Default: build/picture/merge.svg."),
     ] = None,
     render: Annotated[
         Path | None,
-        typer.Option("--render", help="Boot nothing; draw what an earlier run has stored (JSON)."),
+        typer.Option(
+            "--render", help="Boot no VM; draw the JSON file that an earlier run has stored."
+        ),
     ] = None,
 ) -> None:
-    """Draw an arena before it merges, merged, and after a write: a square for each page, coloured by shared frame."""
+    """Draw the pages of a process before a merge, after it, and after two writes.
+
+    Each page is a square. Squares of one colour are pages that share a page frame.
+    """
     out = out or OUT
     made = stored(render) if render else photograph(kernel, pages, out.with_suffix(".json"))
     make_directory(out.parent)
@@ -47,19 +55,19 @@ def picture(
 
 
 def not_written(path: Path, error: OSError) -> VmError:
-    """Say that a file or directory cannot be written, in full."""
+    """Return the error for a file or directory that cannot be written."""
     return VmError(
         f"{path} cannot be written: {error.strerror}.",
         untouched="No picture was drawn.",
-        hint="Give another file with --out.",
+        hint="Choose another file with --out.",
     )
 
 
 def make_directory(path: Path) -> None:
-    """Make a directory, unless it is there.
+    """Create a directory, unless it exists.
 
     Raises:
-        VmError: it cannot be made.
+        VmError: The directory cannot be created.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -71,28 +79,31 @@ def stored(path: Path) -> Picture:
     """Read a stored picture.
 
     Raises:
-        VmError: it cannot be read.
+        VmError: The file cannot be read, or does not contain a picture.
     """
     try:
         return Picture.read(path)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise VmError(
-            f"{path} cannot be read as a picture: {error}.",
+            f"A picture cannot be read from {path}: {error}.",
             untouched="Nothing was drawn.",
-            hint="ksmlab picture makes a new one.",
+            hint="`ksmlab picture` creates a new one.",
         ) from None
 
 
 def photograph(kernel: str | None, pages: int, store: Path) -> Picture:
-    """Boot a VM, have the guest's half take a picture there, and store it as JSON.
+    """Boot a VM, merge pages in it, and store the state of the pages as JSON.
 
     Args:
-        kernel: what to boot; the stock kernel if None.
-        pages: of the arena.
-        store: where the JSON goes.
+        kernel: The name of the kernel; None for the stock kernel.
+        pages: The number of pages.
+        store: The JSON file to write.
+
+    Returns:
+        The picture.
 
     Raises:
-        VmError: the VM or the guest's half failed.
+        VmError: The VM or the program in the guest failed.
     """
     lab = lab_module.Lab(Progress())
     kernel = kernel or lab.stock_kernel()
@@ -101,7 +112,7 @@ def photograph(kernel: str | None, pages: int, store: Path) -> Picture:
     make_directory(store.parent)
     config = MachineConfig(cwd=lab.checkout, writable=(store.parent,))
     with booted(lab, kernel, module=True, config=config) as machine:
-        # Not before there is a VM to take another one in.
+        # Keep the old file until a VM that can write a new one has booted.
         store.unlink(missing_ok=True)
         program = ("-m", "ksmlab.pictures.guest", str(store), "--pages", str(pages))
         with lab.progress.step(f"{kernel}: {pages} pages merge"):
@@ -112,9 +123,9 @@ def photograph(kernel: str | None, pages: int, store: Path) -> Picture:
             )
     if done.status:
         raise VmError(
-            f"The picture was not taken (status {done.status}).",
+            f"The program that merges the pages in the VM failed (status {done.status}).",
             untouched="Nothing was drawn, and the VM has been ended.",
-            hint="What the guest said is above.",
+            hint="The output of the program is above.",
             log=done.output,
         )
     command = "ksmlab picture" + (f" --pages {pages}" if pages != Plan.npages else "")

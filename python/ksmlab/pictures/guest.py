@@ -1,6 +1,6 @@
-"""The guest's half: let an arena merge, look at it before, after, and after a write, and store what was seen.
+"""Merge the pages of an arena, and store their frames before the merge, after it, and after two writes.
 
-It runs where the driver is loaded, as root: ``python -m ksmlab.pictures.guest OUT.json --pages 96``.
+Run it as root on a machine where the driver is loaded: ``python -m ksmlab.pictures.guest OUT.json --pages 96``.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from ksmlab.sysfs import KsmSysfs, Run, SysfsError, WaitTimeoutError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: Seconds until everything that is equal must have merged.
+#: The seconds within which all equal pages must have merged.
 DEADLINE = 120.0
 CANNOT_RUN = 2
 
 
 def take(plan: Plan, ksm: KsmSysfs) -> Picture:
-    """Make an arena, and look at it three times.
+    """Create and merge an arena, and read its page frames at three moments.
 
     Args:
-        plan: what it holds.
-        ksm: the driver, with nothing merged.
+        plan: The contents of the arena.
+        ksm: The driver, which must have merged no pages.
 
     Raises:
-        WaitTimeoutError: the pages do not merge in time.
-        OSError: the device or the page-frame numbers are not to be had.
+        WaitTimeoutError: The pages do not merge in time.
+        OSError: The device or the page-frame numbers cannot be read.
     """
     written = plan.written()
     with (
@@ -59,19 +59,24 @@ def take(plan: Plan, ksm: KsmSysfs) -> Picture:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run as a program.
+    """Run the program.
 
     Returns:
-        0 when the picture is stored, 2 when it cannot be taken.
+        0 if the picture was stored, 2 if it could not be made.
     """
     parser = argparse.ArgumentParser(prog="python -m ksmlab.pictures.guest", description=__doc__)
-    parser.add_argument("out", type=Path, help="where the picture goes, as JSON")
-    parser.add_argument("--pages", type=int, default=Plan.npages, help="pages of the arena")
+    parser.add_argument("out", type=Path, help="the JSON file to write")
+    parser.add_argument(
+        "--pages", type=int, default=Plan.npages, help="the number of pages of the arena"
+    )
     arguments = parser.parse_args(argv)
     try:
         ksm = KsmSysfs.find()
         if ksm.pages_shared or ksm.kernel_pages_allocated:
-            print("Something is merged already; nothing is changed. End what uses /dev/ksm first.")
+            print(
+                "No picture can be made, because other programs have merged pages. Nothing was changed. "
+                "End the programs that use /dev/ksm first."
+            )
             return CANNOT_RUN
         picture = take(Plan(arguments.pages), ksm)
     except (SysfsError, WaitTimeoutError) as error:

@@ -1,4 +1,4 @@
-"""Where the squares of a picture stand, and which classes of the style sheet they have."""
+"""Compute the positions and the CSS classes of the squares of a picture."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
     from ksmlab.pictures.model import Moment, Picture, Square
 
-#: Colours for shared frames in templates/arena.css; with more frames the colours repeat.
+#: The number of colours for shared frames in templates/arena.css. With more frames, the colours repeat.
 COLOURS = 7
-#: A square, and from one to the next, in SVG user units.
+#: The side of a square, and the distance from one square to the next, in SVG user units.
 SIDE = 22
 PITCH = 25
-#: Above the squares of a strip that has a title.
+#: The space for the title of a strip.
 _TITLE = 18
 _GAP = 10
 _NARROW = 12
@@ -25,13 +25,13 @@ _WIDE_FROM = 160
 
 @dataclass(frozen=True)
 class Cell:
-    """A square in its place.
+    """A square with its position.
 
     Attributes:
-        x: its left edge.
-        y: its upper edge.
-        css: its classes: "own", "absent" or a colour; and "kernel", "written".
-        square: what it stands for.
+        x: The x coordinate of its left edge.
+        y: The y coordinate of its upper edge.
+        css: Its CSS classes: "own", "absent" or a colour, and optionally "kernel" and "written".
+        square: The page that it represents.
     """
 
     x: float
@@ -41,21 +41,21 @@ class Cell:
 
     @property
     def label(self) -> str:
-        """The letter in it."""
+        """The letter in the square."""
         return self.square.label
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One moment, laid out from (0, 0).
+    """The layout of one moment. Its upper left corner is (0, 0).
 
     Attributes:
-        title: of the moment.
-        summary: its numbers.
-        words: text and place of the titles of its strips.
-        cells: its squares.
-        width: of all of it.
-        height: of all of it.
+        title: The title of the moment.
+        summary: The numbers of pages and frames, as text.
+        words: The titles of its strips, each with its y coordinate.
+        cells: Its squares.
+        width: The total width.
+        height: The total height.
     """
 
     title: str
@@ -67,17 +67,17 @@ class Panel:
 
 
 def columns_for(npages: int) -> int:
-    """Return how many squares stand side by side: a dozen, or what makes many pages about as wide as high."""
+    """Return the number of squares in a row: 12, or, for many pages, a number that makes the picture nearly square."""
     return _NARROW if npages < _WIDE_FROM else 4 * math.ceil(math.sqrt(npages * 1.3) / 4)
 
 
 def classes(square: Square, colours: Mapping[int, int], shared: frozenset[int]) -> str:
-    """Return the classes of one square.
+    """Return the CSS classes of one square.
 
     Args:
-        square: the page.
-        colours: numbers of frames; see Picture.colours().
-        shared: the frames that are shared at this moment; another has no colour.
+        square: The page.
+        colours: The numbers of frames; see Picture.colours().
+        shared: The frames that are shared at this moment. Other frames have no colour.
     """
     if not square.pfn:
         return "absent"
@@ -90,9 +90,9 @@ def classes(square: Square, colours: Mapping[int, int], shared: frozenset[int]) 
 
 
 def colour_words(picture: Picture) -> str:
-    """Say how shared frames and colours correspond, for a legend.
+    """Return the text of a legend that explains how colours correspond to shared frames.
 
-    Two squares of one colour are in one frame only if there are no more shared frames than colours.
+    If there are more shared frames than colours, two squares of one colour may have different frames.
     """
     frames = len(picture.colours())
     if frames <= COLOURS:
@@ -101,7 +101,7 @@ def colour_words(picture: Picture) -> str:
 
 
 def panel(moment: Moment, colours: Mapping[int, int], columns: int) -> Panel:
-    """Lay one moment out."""
+    """Return the layout of one moment."""
     shared = moment.shared
     words, cells = [], []
     top = 0.0
@@ -120,7 +120,7 @@ def panel(moment: Moment, colours: Mapping[int, int], columns: int) -> Panel:
 
 
 def panels(picture: Picture) -> list[Panel]:
-    """Lay all moments out, with the same colours."""
+    """Return the layouts of all moments. A frame has the same colour in all of them."""
     colours = picture.colours()
     columns = columns_for(max(len(strip.squares) for strip in picture.moments[0].strips))
     return [panel(moment, colours, columns) for moment in picture.moments]

@@ -1,4 +1,4 @@
-"""Look where pages are now, for a picture. Needs root, as page-frame numbers do."""
+"""Read the page frames of pages for a picture. Page-frame numbers are visible only to root."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Place:
-    """Pages of one process that are looked at.
+    """Pages of one process that a picture shows.
 
     Attributes:
-        title: whose they are, "" if there is one arena alone.
-        pid: the process; None is this one.
-        address: of page 0 of the arena.
-        pages: numbers of the pages, in the order in which they are shown.
-        labels: names of contents that several pages have, by page.
+        title: The title of the pages, such as "process 135"; "" if the picture has only one arena.
+        pid: The PID of the process; None for this process.
+        address: The address of page 0 of the arena.
+        pages: The numbers of the pages, in the order in which they are shown.
+        labels: Letters for contents that several pages have, by page number.
     """
 
     title: str
@@ -33,15 +33,15 @@ class Place:
 
 
 def look(title: str, places: Sequence[Place], written: Collection[tuple[int, int]] = ()) -> Moment:
-    """Read frames and map counts.
+    """Read the frames and map counts of pages.
 
     Args:
-        title: what moment it is.
-        places: where to look.
-        written: what was written since the merge, as number of the place and page.
+        title: The title of the moment.
+        places: The pages.
+        written: The pages that were written to since the merge, each as the index of its place and the page number.
 
     Raises:
-        OSError: a process is gone, or the reader is not root.
+        OSError: A process has ended, or this process is not root.
     """
     entries = [
         [pagemap.entry(place.address + page * PAGE_SIZE, place.pid) for page in place.pages]

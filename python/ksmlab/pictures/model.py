@@ -1,4 +1,4 @@
-"""What a picture shows: the pages of arenas, at a few moments. Plain data, stored as JSON."""
+"""The data of a picture: the pages of arenas at a few moments. Stored as JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ksmlab.stored import check_format
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: Grows when the JSON changes its meaning.
+#: The format version of the JSON. Increase it when the meaning of the data changes.
 FORMAT = 1
 
 
@@ -22,12 +22,12 @@ class Square:
     """One page at one moment.
 
     Attributes:
-        page: its number in the arena, from 0.
-        pfn: its page-frame number, 0 if it is not present.
-        mapped: page-table entries that map the frame (/proc/kpagecount), wherever they are.
-        kernel: whether the frame is a kernel page of the driver (pagemap's file bit in anonymous memory).
-        label: a short name of its content, "" if it is equal to no other page.
-        written: whether its process has written it since the merge.
+        page: The number of the page in the arena, from 0.
+        pfn: Its page-frame number; 0 if it is not present.
+        mapped: The number of page-table entries that map the frame, in all processes (/proc/kpagecount).
+        kernel: Whether the frame is a kernel page of the driver. (Its entry in pagemap has the file bit.)
+        label: A letter for its content; "" if no other page has the same content.
+        written: Whether its process has written to it since the merge.
     """
 
     page: int
@@ -38,7 +38,7 @@ class Square:
     written: bool = False
 
     def __str__(self) -> str:
-        """Say it in words, for a pointer that rests on it and for a screen reader."""
+        """Describe the page, for a tooltip and for screen readers."""
         if not self.pfn:
             return f"page {self.page}: not present"
         times = "once" if self.mapped == 1 else f"{self.mapped} times"
@@ -54,7 +54,7 @@ class Square:
 
 @dataclass(frozen=True, slots=True)
 class Strip:
-    """Pages of one arena at one moment; ``title`` says whose, "" if there is one arena alone."""
+    """Pages of one arena at one moment. ``title`` is "" if the picture has only one arena."""
 
     title: str
     squares: tuple[Square, ...]
@@ -74,31 +74,31 @@ class Moment:
 
     @property
     def frames(self) -> int:
-        """How many different frames the pages are in."""
+        """The number of different frames of the pages."""
         return pagemap.distinct(square.pfn for square in self.squares)
 
     @property
     def shared(self) -> frozenset[int]:
-        """The frames that two or more of the pages have, and the kernel pages."""
+        """The frames that two or more of the pages share, and all kernel pages."""
         uses = Counter(square.pfn for square in self.squares if square.pfn)
         kernel = {square.pfn for square in self.squares if square.kernel}
         return frozenset(kernel | {pfn for pfn, count in uses.items() if count > 1})
 
     @property
     def summary(self) -> str:
-        """The numbers, for a caption."""
+        """The numbers of pages and frames, as a caption."""
         pages = sum(square.pfn != 0 for square in self.squares)
         return f"{pages:,} pages in {self.frames:,} frame{'' if self.frames == 1 else 's'}"
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """An arena, or several, at a few moments.
+    """One or several arenas at a few moments.
 
     Attributes:
-        command: what made it.
-        kernel: the release that it ran on.
-        moments: in the order of time.
+        command: The command that made the picture.
+        kernel: The release of the kernel.
+        moments: The moments, in the order of time.
     """
 
     command: str
@@ -106,9 +106,9 @@ class Picture:
     moments: tuple[Moment, ...]
 
     def colours(self) -> dict[int, int]:
-        """Number the frames that are shared at some moment, in the order in which they appear.
+        """Return a number for each frame that is shared at any moment, in the order of appearance.
 
-        A frame has the same number, and so the same colour, at every moment.
+        A frame has the same number, and therefore the same colour, at all moments.
         """
         numbers: dict[int, int] = {}
         for moment in self.moments:
@@ -119,31 +119,35 @@ class Picture:
         return numbers
 
     def named(self, *, command: str, kernel: str) -> Self:
-        """Give the same picture with another command and kernel."""
+        """Return the same picture with another command and kernel."""
         return replace(self, command=command, kernel=kernel)
 
     def to_data(self) -> dict[str, Any]:
-        """Give plain data, for JSON."""
+        """Return plain data for JSON."""
         return {"format": FORMAT, **asdict(self)}
 
     @classmethod
     def from_data(cls, data: dict[str, Any]) -> Self:
-        """Take what to_data() gave.
+        """Convert the result of to_data().
 
         Raises:
-            FormatError: it is of another format.
+            FormatError: The data has another format version.
         """
         again = "make it again with `ksmlab picture`"
         check_format(data, FORMAT, "the picture", untouched="Nothing was drawn.", hint=again)
         return cls(data["command"], data["kernel"], tuple(map(_moment, data["moments"])))
 
     def write(self, path: Path) -> None:
-        """Store it as JSON."""
+        """Write the picture as JSON."""
         path.write_text(json.dumps(self.to_data()) + "\n")
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read what write() stored; FormatError if it is of another format."""
+        """Read a picture that write() has stored.
+
+        Raises:
+            FormatError: The file has another format version.
+        """
         return cls.from_data(json.loads(path.read_text()))
 
 

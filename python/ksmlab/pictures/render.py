@@ -1,4 +1,4 @@
-"""A picture as SVG: one file, legible by day and by night, with a title for every square."""
+"""Draw a picture as an SVG file that adapts to light and dark colour schemes and has a tooltip for each square."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ TEMPLATES = Path(__file__).with_name("templates")
 
 
 def environment(*more: Path) -> jinja2.Environment:
-    """Return what renders our templates.
+    """Return the Jinja environment for the templates of this package.
 
     Args:
-        more: directories with templates that use those of this package.
+        more: Directories with more templates, which may use those of this package.
     """
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader([*more, TEMPLATES]),
@@ -31,7 +31,7 @@ def environment(*more: Path) -> jinja2.Environment:
 
 
 def svg(picture: Picture) -> str:
-    """Draw a picture: its moments one below the other, so that it fits a phone, and a legend."""
+    """Return a picture as SVG: its moments, one below the other so that it fits a phone, and a legend."""
     return (
         environment()
         .get_template("picture.svg.j2")
@@ -46,5 +46,5 @@ def svg(picture: Picture) -> str:
 
 
 def style() -> str:
-    """Return the style sheet of the squares, for a page that has pictures in it."""
+    """Return the style sheet of the squares."""
     return (TEMPLATES / "arena.css").read_text()

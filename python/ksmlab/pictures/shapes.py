@@ -1,6 +1,6 @@
-"""Plots as plain shapes, which templates/plot.html.j2 writes down as SVG.
+"""Plots as lists of shapes, which templates/plot.html.j2 converts to SVG.
 
-Sizes are in SVG user units. Colours are names of classes, so that the page decides them, for light and for dark.
+Sizes are in SVG user units. Colours are CSS classes, which the page defines for light and dark colour schemes.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ class Shape:
 
     Attributes:
         kind: "rect", "line", "polyline" or "text".
-        css: Its classes.
-        at: x, y, width and height of a rectangle; both ends of a line; x and y of a text.
-        text: The text, or what a pointer that rests on it is told.
-        points: Of a polyline.
+        css: Its CSS classes.
+        at: The x, y, width and height of a rectangle, the coordinates of both ends of a line, or the x and y of a text.
+        text: The text, or the tooltip of another shape.
+        points: The points of a polyline.
     """
 
     kind: str
@@ -32,10 +32,10 @@ class Plot:
     """One drawing.
 
     Attributes:
-        title: What it shows.
+        title: Its title.
         width: Its width.
         height: Its height.
-        shapes: In the order in which they are drawn.
+        shapes: The shapes, in the order in which they are drawn.
     """
 
     title: str

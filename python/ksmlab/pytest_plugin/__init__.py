@@ -1,9 +1,10 @@
-"""A pytest plugin: tests that run inside virtual machines, one for each kernel, and report on the host.
+"""A pytest plugin that runs tests inside virtual machines, one for each kernel, and reports the results on the host.
 
     pytest tests/vm --kernel debian-6.1 --kernel debian-6.12 -n 2
 
-The host collects; a pytest in the VM, started over its console, runs what the host orders and sends its reports
-over a virtio-serial port. Nothing here knows which module is tested: see docs/how-to/testing-your-module.md.
+The pytest on the host collects the tests. It starts a second pytest in the VM over the VM's console. That one runs the
+tests that the host requests, and sends its reports over a virtio-serial port. The plugin does not depend on the module
+under test: see docs/how-to/testing-your-module.md.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ SETUP = pytest.StashKey[Setup]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add what a person and a project may choose."""
+    """Add the command-line options and the configuration keys of the plugin."""
     group = parser.getgroup("vm", "tests inside virtual machines")
     group.addoption(
         "--kernel", action="append", metavar="NAME",
@@ -40,35 +41,41 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )  # fmt: skip
     group.addoption(
         "--vm-keep", action="store_true",
-        help="leave the VM up after the first failure, and say how to attach to it",
+        help="keep the VM running after the first failure, and print how to attach to it",
     )  # fmt: skip
     group.addoption(
-        "--vm-boot", action="append", default=[], metavar="ARG", help="an argument for the kernel"
+        "--vm-boot", action="append", default=[], metavar="ARG",
+        help="add this argument to the kernel's command line",
+    )  # fmt: skip
+    group.addoption(
+        "--vm-record", metavar="DIR", help="store the messages of the VM during each test (JSON)"
     )
     group.addoption(
-        "--vm-record", metavar="DIR", help="store what came from the VM during each test (JSON)"
+        "--vm-memory", metavar="SIZE",
+        help="the VM's memory in QEMU's notation, such as 2G; by default as much as the kernel needs",
+    )  # fmt: skip
+    group.addoption(
+        "--vm-cpus", type=int, default=2, metavar="N", help="the number of virtual CPUs"
     )
-    group.addoption("--vm-memory", metavar="SIZE", help="the VM's memory, as QEMU takes it")
-    group.addoption("--vm-cpus", type=int, default=2, metavar="N", help="virtual CPUs")
     group.addoption(
         "--vm-deadline", type=float, default=TEST_SECONDS, metavar="SECONDS",
-        help=f"how long a test may take ({TEST_SECONDS:.0f}); stretched where the CPU is emulated",
+        help=f"the time limit of a test ({TEST_SECONDS:.0f}); longer if the CPU is emulated or the kernel is slow",
     )  # fmt: skip
     parser.addini("vm_tests", "directories whose tests run in VMs", type="paths", default=[])
-    parser.addini("vm_kernels", "the kernels' descriptions", default="vm/kernels.toml")
+    parser.addini("vm_kernels", "file that describes the kernels", default="vm/kernels.toml")
     parser.addini(
-        "vm_default_kernels", "without --kernel: the first of these that is cached or in the archive",
+        "vm_default_kernels", "kernels to use without --kernel: the first that is cached or in the archive",
         type="args", default=[],
     )  # fmt: skip
     parser.addini("vm_modules", "directory of the modules' sources, built for each kernel")
-    parser.addini("vm_build", "where they are built", default="build")
-    parser.addini("vm_allow", "allow-list of kernel complaints (TOML)")
+    parser.addini("vm_build", "directory in which the modules are built", default="build")
+    parser.addini("vm_allow", "file with kernel reports that do not fail a test (TOML)")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Take the host's role, unless this is the guest."""
+    """Register the host's part of the plugin, unless this is the guest."""
     config.addinivalue_line(
-        "markers", f"{DEADLINE_MARK}(seconds): how long the test may take in its VM"
+        "markers", f"{DEADLINE_MARK}(seconds): the time limit of the test in its VM"
     )
     config.stash[SETUP] = Setup(config)
     if not config.stash.get(IN_GUEST, False):
@@ -78,15 +85,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def make_leg(config: pytest.Config, name: str) -> Leg:
-    """Make what runs a kernel."""
+    """Return the object that runs the tests of a kernel."""
     return config.stash[SETUP].leg(name)
 
 
 def kernel_of(item: pytest.Item) -> str | None:
-    """Give the kernel that a test runs on, None if it runs here.
+    """Return the name of the kernel that a test runs on, or None if it runs on the host.
 
     Raises:
-        pytest.UsageError: It belongs in a VM, and could not be made one test a kernel.
+        pytest.UsageError: The test belongs in a VM, but cannot be parametrized by kernel.
     """
     setup = item.config.stash[SETUP]
     if not setup.belongs_in_vm(item.path):
@@ -97,13 +104,13 @@ def kernel_of(item: pytest.Item) -> str | None:
     if len(setup.kernels) == 1:
         return setup.kernels[0]
     raise pytest.UsageError(
-        f"{item.nodeid} cannot be run on several kernels in one go, as it takes no parameters "
-        "(a unittest.TestCase, perhaps). Nothing was run. Next: give one --kernel"
+        f"{item.nodeid} cannot be run on several kernels, because it cannot be parametrized "
+        "(perhaps it is a unittest.TestCase). Nothing was run. Next: use --kernel only once"
     )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Make of each test that belongs in a VM one for each kernel."""
+    """Parametrize each test that belongs in a VM by the kernels."""
     setup = metafunc.config.stash[SETUP]
     if setup.belongs_in_vm(metafunc.definition.path):
         metafunc.fixturenames.append(PARAMETER)
@@ -112,7 +119,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @contextlib.contextmanager
 def usage_errors() -> Iterator[None]:
-    """Turn errors of the block, which prepares the run, into usage errors: pytest then ends with their message alone.
+    """Turn errors in the preparation of a run into usage errors, for which pytest shows only the message.
 
     Raises:
         pytest.UsageError: A kernel is not available, a module does not build, a disk is full, or a path cannot be
@@ -127,7 +134,7 @@ def usage_errors() -> Iterator[None]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Fetch the kernels and build the modules before workers start: each worker would wait for them in silence.
+    """Fetch the kernels and build the modules before pytest-xdist starts its workers, which show no progress.
 
     Raises:
         pytest.UsageError: A kernel is not available, or a module does not build.
@@ -144,7 +151,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Prepare a kernel that was not named with --kernel before the first test, so that an error is reported once.
 
-    A worker cannot end the run; in a worker, each test fails with the error instead.
+    Workers of pytest-xdist do not do this, since they cannot end the run; each of their tests fails with the error.
 
     Raises:
         pytest.UsageError: The kernel is not available, or a module does not build.

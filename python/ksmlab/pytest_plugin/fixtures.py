@@ -1,4 +1,4 @@
-"""Fixtures for tests in a VM, whatever module they are about."""
+"""Fixtures for tests in a VM of any module."""
 
 from __future__ import annotations
 
@@ -19,47 +19,53 @@ class VmModules:
     """The modules that were built for this kernel.
 
     Args:
-        directory: Where they are.
+        directory: The directory that contains them.
     """
 
     def __init__(self, directory: Path) -> None:
-        """Keep the directory."""
+        """See the class."""
         self.directory = directory
         self._loaded: list[str] = []
 
     def path(self, name: str) -> Path:
-        """Give the .ko file of a module.
+        """Return the .ko file of a module.
 
         Raises:
-            FileNotFoundError: None of that name was built.
+            FileNotFoundError: No module of this name was built.
         """
-        # What make is just doing there comes and goes: walk() passes by what is gone.
+        # A make on the host may create and remove files at the same time; os.walk() ignores removed directories.
         for directory, _, files in os.walk(self.directory):
             if f"{name}.ko" in files:
                 return Path(directory, f"{name}.ko")
-        raise FileNotFoundError(f"no {name}.ko in {self.directory}")
+        raise FileNotFoundError(
+            f"there is no {name}.ko in {self.directory}, where the modules for this kernel are built"
+        )
 
     def load(self, name: str, *parameters: str) -> None:
-        """Load a module, as insmod does.
+        """Load a module with insmod.
+
+        Args:
+            name: The name of the module.
+            parameters: Its parameters, as name=value.
 
         Raises:
-            RuntimeError: The kernel refused it; the text is what insmod said.
+            RuntimeError: insmod failed; the text has its message.
         """
         self._run("insmod", str(self.path(name)), *parameters)
         self._loaded.append(name)
 
     def unload(self, name: str) -> None:
-        """Unload a module, as rmmod does.
+        """Unload a module with rmmod.
 
         Raises:
-            RuntimeError: The kernel refused it; the text is what rmmod said.
+            RuntimeError: rmmod failed; the text has its message.
         """
         self._run("rmmod", name)
         if name in self._loaded:
             self._loaded.remove(name)
 
     def unload_all(self) -> None:
-        """Unload all that `load` loaded, the last one first."""
+        """Unload all modules that `load` has loaded, the last one first."""
         while self._loaded:
             self.unload(self._loaded[-1])
 
@@ -71,10 +77,12 @@ class VmModules:
 
 
 def module_dir() -> Path:
-    """Give the directory with the modules that were built for this kernel; the test fails if there is none."""
+    """Return the directory with the modules that were built for this kernel. If there is none, the test fails."""
     directory = os.environ.get(MODULE_DIR_VARIABLE)
     if directory is None:
-        pytest.fail("vm_modules is not set in pytest's configuration: there is nothing to load")
+        pytest.fail(
+            "no modules were built for this test, because vm_modules is not set in pytest's configuration"
+        )
     return Path(directory)
 
 
@@ -86,7 +94,7 @@ def vm_kernel(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def vm_modules() -> Iterator[VmModules]:
-    """The project's modules; those that the test loads are unloaded after it."""
+    """The project's modules. Modules that the test loads are unloaded after it."""
     modules = VmModules(module_dir())
     yield modules
     modules.unload_all()

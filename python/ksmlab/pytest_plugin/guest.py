@@ -1,9 +1,9 @@
-"""The pytest in the VM: it collects what the host collected, and runs what the host orders.
+"""The part of the plugin in the guest: collect the same tests as the host, and run those that the host requests.
 
     python -m pytest -p ksmlab.pytest_plugin.guest …
 
-The host sends the set-up first; then a line for each test; then "finish", and "end" when it has
-heard how that went. Reports go back as they are made.
+The host sends a setup frame first, then a "run" frame for each test, then "finish", and, after the guest's answer,
+"end". The guest sends each report as soon as it is complete.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     import warnings
     from collections.abc import Generator
 
-#: Set in the guest only.
+#: True in the guest; not set on the host.
 IN_GUEST = pytest.StashKey[bool]()
-#: Those that talk to a person, or write down what the next run wants to know.
+#: Plugins that report to the user, or store data for the next run. They are unregistered in the guest.
 HOST_PLUGINS = ("terminalreporter", "lfplugin", "nfplugin", "stepwiseplugin")
-#: Options that only mean something to the pytest that a person talks to, and what they are in the guest.
+#: Options that only concern the pytest on the host, with their values in the guest.
 LOCAL_OPTIONS: dict[str, Any] = {
     "basetemp": None,
     "cacheclear": False,
@@ -60,22 +60,22 @@ LOCAL_OPTIONS: dict[str, Any] = {
 
 
 class Guest:
-    """Run tests as ordered.
+    """Runs tests at the request of the host.
 
     Args:
-        line: To the host.
-        setup: What it sent first: `files` to collect, the `kernel` that this is, and where the `allow`-list is.
+        line: The connection to the host.
+        setup: The setup frame: the files to collect, the name of the kernel, the path of the allow-list, and so on.
     """
 
     def __init__(self, line: Line, setup: Frame) -> None:
-        """Keep both."""
+        """See the class."""
         self.line = line
         self.setup = setup
         self.finishing = False
 
     @pytest.hookimpl(trylast=True)
     def pytest_configure(self, config: pytest.Config) -> None:
-        """Leave talking to the host, and watch the kernel's log."""
+        """Unregister the plugins that only the host needs, and start to watch the kernel's log."""
         self.config = config
         for name in HOST_PLUGINS:
             if config.pluginmanager.has_plugin(name):
@@ -84,21 +84,21 @@ class Guest:
         config.pluginmanager.register(self.watch, "vm-watch")
         if self.setup["keep"]:
             argv = [sys.executable, "-m", "ksmlab.vm.guest_shell", SHELL]
-            # It outlives this pytest: without a name for it, Python would warn that it still runs.
+            # The shell outlives this pytest. Keep a reference to it, or Python warns that it still runs.
             self.shell = subprocess.Popen(argv, start_new_session=True)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """Pass on that a file could not be collected here, though it could on the host."""
+        """Report to the host that a file could not be collected."""
         if report.failed:
             self.line.send({"is": "error", "text": report.longreprtext})
 
     def pytest_internalerror(self, excrepr: object) -> None:
-        """Pass on that pytest itself failed."""
+        """Report to the host that pytest itself failed."""
         self.line.send({"is": "error", "text": str(excrepr)})
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
-        """Run what the host orders, until it says that this was all."""
+        """Run the tests that the host requests, until the host sends "finish" or disconnects."""
         items = {item.nodeid: item for item in session.items}
         self.line.send({"is": "ready", "tests": list(items)})
         while (order := self.line.receive()) is not None and order["do"] == "run":
@@ -111,7 +111,7 @@ class Guest:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, exitstatus: int) -> Generator[None]:
-        """Look at the log a last time, when everything is torn down, and have the host hear of it before this ends."""
+        """After the last teardown, check the kernel's log again, and report the result to the host."""
         trouble = ""
         try:
             return (yield)
@@ -127,7 +127,7 @@ class Guest:
     def pytest_warning_recorded(
         self, warning_message: warnings.WarningMessage, when: str, nodeid: str
     ) -> None:
-        """Pass a test's warning on; what is warned of at collection, the host has seen itself."""
+        """Send a warning of a test to the host. The host issues warnings during collection itself."""
         if when == "runtest":
             self.line.send(
                 {
@@ -141,7 +141,7 @@ class Guest:
             )
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Pass a report on."""
+        """Send a report to the host."""
         config = self.config
         data = config.hook.pytest_report_to_serializable(config=config, report=report)
         frame = {"is": "report", "id": report.nodeid, "report": data}
@@ -151,7 +151,7 @@ class Guest:
 
 
 def sections(module: str, sysfs: Path = Path("/sys/module")) -> dict[str, str]:
-    """Give the addresses of a module's sections; nothing if it is not loaded."""
+    """Return the addresses of a module's sections by name; empty if the module is not loaded."""
     return {
         path.name: path.read_text().strip() for path in (sysfs / module / "sections").glob("[.]*")
     }
@@ -159,15 +159,15 @@ def sections(module: str, sysfs: Path = Path("/sys/module")) -> dict[str, str]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """Ask the host what there is to do, and make its command line ours.
+    """Receive the setup frame from the host, and adapt the options of the host's command line.
 
     Raises:
-        pytest.UsageError: There is no host.
+        pytest.UsageError: The host has disconnected.
     """
     line = Line.open_port(REPORTS)
     setup = line.receive()
     if setup is None:
-        raise pytest.UsageError("the host has hung up")
+        raise pytest.UsageError("the host has disconnected before it sent the setup frame")
     for name, value in LOCAL_OPTIONS.items():
         if hasattr(config.option, name):
             setattr(config.option, name, value)

@@ -1,4 +1,4 @@
-"""The host's half: for each test that belongs in a VM, have the VM's pytest run it, and publish its reports."""
+"""The part of the plugin on the host: run tests in VMs, and publish their reports."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ if TYPE_CHECKING:
     from ksmlab.pytest_plugin.leg import Leg
     from ksmlab.pytest_plugin.wire import Frame
 
-#: So many VMs in a row that come to nothing, and the rest of their kernel's tests are not tried.
+#: After this many failures in a row to start a VM, the remaining tests of the kernel are not tried.
 HOPELESS = 2
 DEADLINE_MARK = "vm_deadline"
-#: What a worker's output has them under.
+#: The key of the kept VMs in the output of a worker of pytest-xdist.
 KEPT = "vm_kept"
 
 
 class Host:
-    """Run tests in VMs, one VM at a time.
+    """Runs tests in VMs, one VM at a time.
 
     Args:
         kernel_of: Returns the kernel that a test runs on, or None for a test that runs on the host.
-        make_leg: Returns the Leg that runs the kernel of a name; raises VmError if the kernel is not available or its
-            modules do not build.
+        make_leg: Returns the Leg that runs the tests of a kernel, by its name; raises VmError if the kernel is not
+            available or its modules do not build.
     """
 
     def __init__(
         self, kernel_of: Callable[[pytest.Item], str | None], make_leg: Callable[[str], Leg]
     ) -> None:
-        """Keep both; nothing boots before the first test."""
+        """See the class. No VM is booted before the first test."""
         self._kernel_of = kernel_of
         self._make_leg = make_leg
         self._leg: Leg | None = None
@@ -57,7 +57,7 @@ class Host:
         self.kept: list[Kept] = []
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Note which files each kernel's guest has to collect."""
+        """Record the files that the guest of each kernel has to collect."""
         for item in session.items:
             kernel = self._kernel_of(item)
             if kernel is not None and str(item.path) not in self._files.setdefault(kernel, []):
@@ -95,7 +95,7 @@ class Host:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """End the VM, after -x for example; a worker tells which VMs it has kept."""
+        """End the VM if it still runs, for example after -x. A worker passes its kept VMs to the controller."""
         self._end()
         output = getattr(session.config, "workeroutput", None)
         if output is not None:
@@ -103,16 +103,16 @@ class Host:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: object) -> None:
-        """Hear from a worker of pytest-xdist which VMs it has kept."""
+        """Receive the kept VMs of a worker of pytest-xdist."""
         self.kept += [Kept(**made) for made in getattr(node, "workeroutput", {}).get(KEPT, [])]
 
     def pytest_unconfigure(self) -> None:
-        """End the VM, whatever happened."""
+        """End the VM, even after an error."""
         if self._leg is not None:
             self._leg.close()
 
     def _end(self) -> None:
-        """End the VM; what goes wrong in that is charged to the last test's teardown."""
+        """End the VM. If that fails, report the failure as one of the last test's teardown."""
         if self._leg is None or self._last is None:
             return
         leg, self._leg = self._leg, None
@@ -134,7 +134,7 @@ class Host:
         item.ihook.pytest_runtest_logreport(report=report)
 
     def _keep(self, item: pytest.Item, story: Story) -> None:
-        """Leave the VM up, end the session, and say how to get into it."""
+        """Keep the VM running, and end the session."""
         if self._leg is None:
             return
         made = self._leg.keep(f"{item.nodeid} failed", story.sections)
@@ -144,12 +144,12 @@ class Host:
         self.kept.append(made)
 
     def pytest_terminal_summary(self, terminalreporter: TerminalReporter) -> None:
-        """Say how to get into a VM that was kept."""
+        """Print how to attach to the kept VMs, and how to end them."""
         for made in self.kept:
             terminalreporter.section(f"the VM {made.name} is kept: {made.why}")
-            terminalreporter.write_line(f"a shell in it:  ksmlab vm attach {made.name}")
-            terminalreporter.write_line(f"a debugger:     {made.gdb_command}")
-            terminalreporter.write_line(f"its end:        ksmlab vm end {made.name}")
+            terminalreporter.write_line(f"to open a shell:      ksmlab vm attach {made.name}")
+            terminalreporter.write_line(f"to debug its kernel:  {made.gdb_command}")
+            terminalreporter.write_line(f"to end it:            ksmlab vm end {made.name}")
 
     def _reports(
         self, item: pytest.Item, story: Story, kernel: str, following: str | None
@@ -172,16 +172,18 @@ class Host:
             yield empty_teardown(item)
 
     def _started(self, kernel: str) -> Leg:
-        """Give the kernel's VM, booted."""
+        """Return the Leg of a kernel, with its VM booted."""
         if self._failed_boots.get(kernel, 0) >= HOPELESS:
             raise LostVM(
-                f"{kernel}: not tried again after {HOPELESS} VMs in a row came to nothing.",
+                f"No VM was started with {kernel}, since {HOPELESS} VMs in a row could not be started.",
                 log=self._why[kernel].what,
             )
         if self._leg is not None and self._leg.kernel.name != kernel:
             self._end()
         if (why := self._not_to_be_had.get(kernel)) is not None:
-            raise VmError(f"{kernel}: not tried again after this: {why.what}")
+            raise VmError(
+                f"No VM was started with {kernel}, because of an earlier error: {why.what}"
+            )
         try:
             self._leg = self._leg or self._make_leg(kernel)
         except VmError as error:
@@ -197,7 +199,7 @@ class Host:
 
 
 def record_warning(item: pytest.Item, frame: Frame) -> None:
-    """Publish a warning of a test; its category, which the host may not know, stands in its text."""
+    """Publish a warning of a test. A category that the host may not know is part of the text."""
     found = getattr(builtins, frame["category"], None)
     kind: type[Warning] = UserWarning
     text = f"{frame['category']}: {frame['text']}"
@@ -217,12 +219,12 @@ def record_warning(item: pytest.Item, frame: Frame) -> None:
 
 
 def report_of(item: pytest.Item, frame: Frame) -> pytest.TestReport:
-    """Make a report of what came over the line."""
-    # What was serialised is taken apart in its place; the story keeps it as it came.
+    """Convert a serialised report."""
+    # pytest modifies the data that it converts, but the story needs the original.
     report: pytest.TestReport = item.config.hook.pytest_report_from_serializable(
         config=item.config, data=copy.deepcopy(frame)
     )
-    # JSON has no tuples; pytest asks for some.
+    # pytest expects tuples in some places, where JSON has lists.
     report.location = item.location
     longrepr: object = report.longrepr
     if isinstance(longrepr, list):
@@ -235,7 +237,15 @@ def report_of(item: pytest.Item, frame: Frame) -> pytest.TestReport:
 def failed_report(
     item: pytest.Item, when: str, text: str, sections: Sequence[tuple[str, str]], began: float
 ) -> pytest.TestReport:
-    """Make the report of a phase that failed outside of pytest."""
+    """Return the report of a phase that failed outside of pytest.
+
+    Args:
+        item: The test.
+        when: The phase: "setup", "call" or "teardown".
+        text: The reason of the failure.
+        sections: The titles and contents of more sections of the report.
+        began: The start of the phase, as given by time.time().
+    """
     return pytest.TestReport(
         nodeid=item.nodeid, location=item.location, keywords=dict.fromkeys(item.keywords, 1),
         outcome="failed", longrepr=text, when=when,  # type: ignore[arg-type]
@@ -244,7 +254,7 @@ def failed_report(
 
 
 def empty_teardown(item: pytest.Item) -> pytest.TestReport:
-    """Make the report that ends a test for those who count: nothing was torn down."""
+    """Return the report of an empty teardown, with which other plugins recognise the end of a test."""
     now = time.time()
     return pytest.TestReport(
         nodeid=item.nodeid, location=item.location, keywords=dict.fromkeys(item.keywords, 1),
@@ -255,7 +265,7 @@ def empty_teardown(item: pytest.Item) -> pytest.TestReport:
 def lost_report(
     item: pytest.Item, story: Story, lost: LostVM, leg: Leg | None, began: float
 ) -> pytest.TestReport:
-    """Make the report of a test that its VM did not outlive."""
+    """Return the report of a test during which the VM was lost."""
     kind = type(lost).__name__
     name = kind if kind == LostVM.__name__ else f"{LostVM.__name__}: {kind}"
     text = "\n".join(filter(None, [f"{name}: {lost.what}", lost.untouched, lost.hint]))

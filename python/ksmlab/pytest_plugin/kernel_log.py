@@ -1,4 +1,4 @@
-"""The kernel's log, a slice for each test: read in the guest, from /dev/kmsg."""
+"""Read the kernel's log in the guest, from /dev/kmsg, and split it by tests."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ if TYPE_CHECKING:
 
 RECORD_BYTES = 8192
 KMSG = "/dev/kmsg"
-#: What a test's slice begins with, in the guest's log and in the one that the host reads from its console.
+#: The beginning of the line that marks the start of a test, in the guest's log and in the host's copy of it.
 MARK = "pytest: begins: "
-#: The kernel takes no record of more than 1 KB or so; the end of a name tells more than its begin.
+#: Only the end of a test's name is logged, since the kernel limits a record to about 1 KB.
 MARKED_BYTES = 400
-#: At this level a line reaches the console that the host reads.
+#: A log level at which a line reaches the console, and so the host.
 MARK_LEVEL = 4
 
 
 class KernelLog:
-    """Read the kernel's log piece by piece.
+    """Reads the kernel's log in parts, beginning with the oldest record.
 
     Args:
         path: A device that returns one record per read.
     """
 
     def __init__(self, path: str = KMSG) -> None:
-        """Begin with the oldest record that there is."""
+        """Open the device."""
         self._descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
 
     def mark(self, nodeid: str) -> None:
-        """Begin the slice of a test."""
+        """Write the line that marks the start of a test to the log."""
         os.write(self._descriptor, f"<{MARK_LEVEL}>{mark_of(nodeid)}\n".encode())
 
     def take(self) -> list[str]:
@@ -73,14 +73,14 @@ class KernelLog:
 def complaints(
     lines: Iterable[str], waivers: Sequence[Waiver] = ()
 ) -> tuple[list[Splat], list[tuple[Splat, Waiver]]]:
-    """Find the kernel's reports in a slice of its log.
+    """Find the kernel's reports of errors in a part of its log.
 
     Args:
-        lines: The slice.
-        waivers: The allow-list. A pattern is searched in the whole text of a report.
+        lines: The part of the log.
+        waivers: The allow-list. Each pattern is searched in the whole text of a report.
 
     Returns:
-        The splats that fail a test, and those that are waived, each with its waiver.
+        The reports that fail a test, and the waived reports, each with its waiver.
     """
     counted: list[Splat] = []
     waived: list[tuple[Splat, Waiver]] = []
@@ -95,15 +95,19 @@ def complaints(
 
 
 def mark_of(nodeid: str) -> str:
-    """Give what a test's slice begins with: a line of the log, which says what of the name there is room for."""
+    """Return the line that marks the start of a test, with the end of its name."""
     name = nodeid.encode()[-MARKED_BYTES:].decode(errors="ignore")
     return f"{MARK}{name}".rstrip()
 
 
 def slice_of(lines: Sequence[str], nodeid: str) -> list[str]:
-    """Cut a test's slice from the log that the host read from the console.
+    """Return the part of the log that belongs to a test, from the log that the host has read from the console.
 
-    The whole log is given if the mark did not get there: better too much than nothing.
+    If the log does not have the test's mark, the whole log is returned.
+
+    Args:
+        lines: The log.
+        nodeid: The test.
     """
     mark = mark_of(nodeid)
     for index in range(len(lines) - 1, -1, -1):

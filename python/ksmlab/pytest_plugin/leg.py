@@ -1,4 +1,4 @@
-"""One kernel's VM as the tests see it: booted when the first test comes, booted again after it was lost."""
+"""Run the tests of one kernel in its VM, which is booted for the first test, and again after it was lost."""
 
 from __future__ import annotations
 
@@ -31,33 +31,36 @@ if TYPE_CHECKING:
     from ksmlab.vm.accel import Accel
     from ksmlab.vm.kernels import Kernel
 
-#: From an interrupt that a hanging kernel must answer with a panic, to the end of its VM; stretched under emulation.
+#: The most seconds to wait for the panic of a hanging kernel after an NMI; multiplied by the slowness of the VM.
 NMI_SECONDS = 20.0
-#: From "finish" to the end of the guest's pytest.
+#: The most seconds from "finish" to the end of the guest's pytest; multiplied by the slowness of the VM.
 FINISH_SECONDS = 60.0
 CONSOLE_LINES = 200
-#: In the guest's environment: how many times as long as on hardware things may take there, for deadlines of the tests'.
+#: The variable in the guest's environment with the slowness of the VM, by which tests multiply their time limits.
 SLOW_VARIABLE = "KSMLAB_SLOW"
-# The log of a test may be long, and the kernel must not hold back what tests write to it. A kernel that hangs with
-# interrupts off panics when it is sent an NMI, and says what each CPU was at.
+# The first two arguments give the log more space, and turn off the rate limit for lines that tests write to it. With
+# the others, a kernel that hangs with interrupts disabled panics on an NMI, and prints what each CPU was doing.
 BOOT_ARGS = ("log_buf_len=8M", "printk.devkmsg=on", "unknown_nmi_panic", "panic_print=0x40")
 GUEST_OPTIONS = ("-p", "ksmlab.pytest_plugin.guest")
 
 
 class Leg:
-    """A kernel, and the VM that runs it if one does.
+    """A kernel, and the VM that runs it, if there is one.
 
     Args:
-        kernel: What to boot.
-        plan: What the VM is made of.
-        accel: How it is run.
-        say: Called with a line for a person.
+        kernel: The kernel to boot.
+        plan: The configuration of the VM and of its tests.
+        accel: The way to run the VM's CPUs.
+        say: Called with lines for the user.
+
+    Attributes:
+        console: The last lines that the guest's pytest has printed.
     """
 
     def __init__(
         self, kernel: Kernel, plan: Plan, accel: Accel, say: Callable[[str], None]
     ) -> None:
-        """Keep the arguments; nothing boots yet."""
+        """See the class. The VM is not booted yet."""
         self.kernel = kernel
         self.plan = plan
         self.console: deque[str] = deque(maxlen=CONSOLE_LINES)
@@ -80,14 +83,14 @@ class Leg:
 
     @property
     def log(self) -> list[str]:
-        """The kernel's log of the VM, as it came over the console."""
+        """The log of the VM's kernel, as read from its console."""
         return self._machine.log if self._machine else []
 
     def start(self, files: list[str]) -> None:
-        """Boot, and have the guest's pytest collect `files`; nothing if that has been done.
+        """Boot the VM, and wait until the guest's pytest has collected `files`. Do nothing if the VM runs.
 
         Raises:
-            LostVM: It did not come so far; there is no VM now.
+            LostVM: The VM did not boot, or its pytest did not collect the files. There is no VM afterwards.
         """
         if self._machine is not None:
             return
@@ -99,7 +102,7 @@ class Leg:
         except VmError as error:
             self.close()
             raise error if isinstance(error, LostVM) else LostVM(
-                f"{self.kernel.name} did not get as far as the tests: {error.what}",
+                f"The tests could not be started on {self.kernel.name}: {error.what}",
                 untouched=error.untouched, hint=error.hint, log=error.log,
             ) from error  # fmt: skip
         except BaseException:
@@ -111,28 +114,29 @@ class Leg:
         """Run one test.
 
         Args:
-            story: Which, and what becomes of it.
-            following: The next one in this VM, which may want the same fixtures; None tears all of them down.
-            seconds: Its deadline, stretched under emulation; the plan's if None.
+            story: The test and its state.
+            following: The next test in this VM, which may use the same fixtures; None tears all fixtures down.
+            seconds: The time limit of the test, which is multiplied by the slowness of the VM; None for the plan's.
 
         Yields:
-            Its serialised reports, as they come.
+            The serialised reports, as they arrive.
 
         Raises:
-            LostVM: The VM was lost; it is of no more use.
+            LostVM: The VM was lost, and cannot be used any more.
             LookupError: The guest did not collect this test.
         """
         if self._line is None:
-            raise LostVM("There is no VM.")
+            raise LostVM(f"{story.nodeid} cannot be run, because its VM does not run.")
         nodeid = self._last = story.nodeid
         if nodeid not in self._tests:
             raise LookupError(
-                f"the pytest in the VM did not find {nodeid}: it depends on where it is collected"
+                f"the pytest in the VM did not collect {nodeid}, although the pytest on the host did. "
+                "Perhaps the parameters of the test depend on the machine"
             )
         seconds = (seconds or self.plan.deadline) * self._scale
         deadline = time.monotonic() + seconds
         with contextlib.suppress(OSError):
-            # If this fails, an event says why.
+            # If this fails, the next event has the reason.
             self._line.send({"do": "run", "id": nodeid, "next": following})
         while not story.over:
             event = self._next(deadline, seconds)
@@ -147,13 +151,13 @@ class Leg:
             raise story.loss(self.log)
 
     def finish(self) -> str:
-        """Let the guest's pytest come to its end, then end the VM.
+        """Wait until the guest's pytest has ended, and then end the VM.
 
         Returns:
-            What went wrong there after the last test; nothing if all went well.
+            The errors that occurred after the last test; an empty string if there are none.
 
         Raises:
-            LostVM: The VM was lost before that end.
+            LostVM: The VM was lost before its pytest ended.
         """
         try:
             return self._finished() if self._line is not None else ""
@@ -184,33 +188,33 @@ class Leg:
         raise AssertionError
 
     def _next(self, deadline: float, seconds: float) -> Event:
-        """Wait for the next event; Late if there is none at the deadline, `seconds` after its begin."""
+        """Return the next event, or Late(seconds) if there is none before the deadline."""
         try:
             return self._events.get(timeout=max(0.0, deadline - time.monotonic()))
         except queue.Empty:
             return Late(seconds)
 
     def close(self) -> None:
-        """End the VM at once. May be called again."""
+        """End the VM immediately. May be called again."""
         self._stack.close()
         self._machine = self._line = self._socket = self._ports = None
 
     def keep(self, why: str, sections: dict[str, dict[str, str]]) -> Kept | None:
-        """Leave the VM up for a person; there is none here afterwards.
+        """Keep the VM running for the user. It cannot be used for tests any more.
 
         Args:
-            why: What they are told about it.
-            sections: Addresses of the modules' sections.
+            why: The reason, for the user.
+            sections: The addresses of the modules' sections, by module and section name.
 
         Returns:
-            What they find it by; None if there is nothing left of it.
+            The kept VM, or None if the VM has ended.
         """
         machine, ports = self._machine, self._ports
         if machine is None or ports is None or not machine.alive:
             return None
         objects = {name: str(path) for name, path in self.plan.objects.items()}
         made = keep(machine, ports, why, objects, sections)
-        # Nothing of it is to be closed any more, but the line for reports.
+        # Do not close anything of the VM except the connection for reports.
         self._stack.pop_all()
         if self._socket is not None and self._line is not None:
             _hang_up(self._socket)
@@ -234,7 +238,7 @@ class Leg:
             qemu_options=ports.qemu_options,
             remember=True,
             hold=plan.keep,
-            # Each test has a deadline of its own, and the number of tests is not known here.
+            # The session has no limit, since each test has its own, and the number of tests is unknown here.
             deadlines=Deadlines(session=float("inf")),
         )
         self._machine = machine = Machine(self.kernel, config, accel=self._accel)
@@ -242,7 +246,7 @@ class Leg:
         self._stack.enter_context(machine)
         self._socket = self._stack.enter_context(ports.connect(REPORTS))
         stream = self._stack.enter_context(self._socket.makefile("rwb"))
-        # A thread that reads holds the stream's lock: it must be sent home before the stream can be closed.
+        # The reading thread holds the stream's lock, so it must end before the stream can be closed.
         self._stack.callback(_hang_up, self._socket)
         self._line = Line(stream)  # type: ignore[arg-type]
 
@@ -262,7 +266,7 @@ class Leg:
                 "objects": {name: str(path) for name, path in self.plan.objects.items()},
             }
         )
-        # A short deadline is meant for the tests.
+        # A --vm-deadline that is shorter than the default applies only to tests.
         seconds = max(TEST_SECONDS, self.plan.deadline) * self._scale
         errors: list[str] = []
         while True:
@@ -275,20 +279,20 @@ class Leg:
                     errors.append(text)
                 case _:
                     raise LostVM(
-                        f"{self.kernel.name}: the pytest in the VM did not get as far as the tests ({event}).",
-                        hint="What it said is above.",
+                        f"{self.kernel.name}: the pytest in the VM did not collect the tests ({event}).",
+                        hint="Its output is above.",
                         log="\n".join([*errors, *self.console]),
                     )
 
     @staticmethod
     def _read(line: Line, events: queue.Queue[Event]) -> None:
-        """Turn frames into events, on a thread of its own, until the line breaks."""
+        """Convert frames to events until the connection ends. This runs on its own thread."""
         with contextlib.suppress(OSError, ValueError):
             while (frame := line.receive()) is not None:
                 events.put(Said(frame))
 
     def _watch(self, machine: Machine | None, events: queue.Queue[Event]) -> None:
-        """Run the guest's pytest, on a thread of its own, until it or the VM ends."""
+        """Run the guest's pytest until it or the VM ends. This runs on its own thread."""
         assert machine is not None
         pending = ""
 
@@ -317,7 +321,7 @@ class Leg:
             events.put(Ended(done.status))
 
     def _interrupt(self) -> None:
-        """Make a kernel that hangs say where, if it can."""
+        """Send an NMI, and wait for the panic, with which a hanging kernel prints where it hangs."""
         assert self._ports is not None
         with contextlib.suppress(VmError, queue.Empty):
             self._ports.inject_nmi()

@@ -1,4 +1,4 @@
-"""What every VM of a run is made of."""
+"""The configuration of the VMs of a test run."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-#: How long a test may take that does not say it, on hardware.
+#: The default time limit of a test with KVM and an ordinary kernel, in seconds.
 TEST_SECONDS = 75.0
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What every VM of a run is made of.
+    """The configuration of the VMs of a test run.
 
     Attributes:
-        arguments: The host's pytest arguments.
-        cwd: Where it was started.
-        allow: The allow-list of splats, if there is one.
-        boot_args: More arguments for the kernel.
-        memory: The VM's, as QEMU takes it; the kernel's own wish if None.
-        cpus: Virtual CPUs.
-        deadline: Seconds for a test that does not say how long it may take; stretched under emulation.
-        record: Where the story of each test is stored, if it is.
-        keep: Whether a person may want to look at the VM after a failure.
-        environment: What the tests' environment has in the guest.
+        arguments: The arguments of pytest on the host.
+        cwd: The directory in which pytest was started.
+        allow: The file with the allow-list of kernel reports; None if there is none.
+        boot_args: More arguments for the kernel's command line.
+        memory: The VM's memory in QEMU's notation; None for as much as the kernel needs.
+        cpus: The number of virtual CPUs.
+        deadline: The time limit in seconds for a test without its own; multiplied by the slowness of the VM.
+        record: The directory in which the events of each test are stored; None not to store them.
+        keep: Whether to keep the VM running after a failure.
+        environment: Variables to add to the environment of the tests in the guest.
         objects: Files with debug information, by module name.
     """
 

@@ -1,4 +1,4 @@
-"""From a project's settings to what its VMs are made of: which kernels, which modules, which options."""
+"""Read the options and the configuration of a run, fetch its kernels, build its modules, and configure its VMs."""
 
 from __future__ import annotations
 
@@ -21,76 +21,76 @@ if TYPE_CHECKING:
 
     from ksmlab.vm.kernels import Kernel
 
-#: In the guest's environment: the directory with the modules that were built for its kernel.
+#: The variable in the guest's environment with the directory of the modules that were built for its kernel.
 MODULE_DIR_VARIABLE = "KSMLAB_MODULE_DIR"
 
 
 class Setup:
-    """The settings of one run.
+    """The kernels, modules and VMs of one run.
 
     Args:
-        config: pytest's.
+        config: The configuration of pytest.
     """
 
     def __init__(self, config: pytest.Config) -> None:
-        """Keep it; nothing is read or built yet."""
+        """See the class. Nothing is read or built yet."""
         self._config = config
         self._root = config.rootpath
         self._built: dict[str, tuple[Kernel, BuiltModules | None]] = {}
 
     @property
     def worker(self) -> bool:
-        """Whether this is one of pytest-xdist's workers."""
+        """Whether this process is a worker of pytest-xdist."""
         return hasattr(self._config, "workerinput")
 
     @property
     def ahead(self) -> bool:
-        """Whether the controller prepares everything before workers start: it does if a kernel is named."""
+        """Whether all kernels and modules are prepared before workers start, which is so if --kernel is given."""
         return bool(self._config.option.kernel)
 
     @cached_property
     def store(self) -> KernelStore:
-        """The kernels that the project knows.
+        """The kernels of the project.
 
         Raises:
-            VmError: They are not described where vm_kernels says.
+            VmError: The file that vm_kernels names does not exist or is not valid.
         """
         path = self._root / self._config.getini("vm_kernels")
         if not path.is_file():
             raise VmError(
-                f"{path} is not there: it describes the kernels that tests run on.",
+                f"The file that describes the kernels, {path}, does not exist.",
                 untouched="Nothing was run.",
-                hint="Set vm_kernels in pytest's configuration.",
+                hint="Create it, or set vm_kernels in pytest's configuration to the path of another file.",
             )
         return KernelStore(load_specs(path), cache_root())
 
     @cached_property
     def kernels(self) -> list[str]:
-        """The names of the kernels that this run is for.
+        """The names of the kernels of this run.
 
         Raises:
-            VmError: None is named, and none of vm_default_kernels is available.
+            VmError: --kernel is not given, and none of vm_default_kernels is available.
         """
         if named := self._config.option.kernel:
             return list(dict.fromkeys(named))
         names = self._config.getini("vm_default_kernels") or sorted(self.store.specs)
         if self._config.option.collectonly:
-            # The list of tests must not wait for the network.
+            # With --collect-only, do not access the network.
             return [next((name for name in names if self.store.find(name)), names[-1])]
         return [self.store.choose(names, self.say)]
 
     def belongs_in_vm(self, path: Path) -> bool:
-        """Say whether the tests of a file run in VMs: those in vm_tests, or all if a kernel is named."""
+        """Return whether the tests of a file run in VMs: those in vm_tests, or all if only --kernel is given."""
         directories = self._config.getini("vm_tests")
         if not directories:
             return bool(self._config.option.kernel)
         return any(path.is_relative_to(directory) for directory in directories)
 
     def check(self) -> None:
-        """Check what a run in VMs depends on, if tests that run in VMs may be among those asked for.
+        """Check the requirements of tests in VMs, unless the arguments select only other tests.
 
-        That is the names of the kernels, the paths of the project and the cache, and the room for the modules. A kernel
-        that is fetched or built takes minutes, and they would be known too late.
+        The requirements are valid names of kernels, valid paths of the project and the cache, and free space for the
+        modules. They are checked first, since fetching or building a kernel takes minutes.
 
         Raises:
             VmError: A kernel is unknown, or kbuild or a VM cannot use a directory.
@@ -112,7 +112,7 @@ class Setup:
                 self.store.spec(name)
 
     def prepare(self) -> None:
-        """Fetch every kernel of this run, and build the modules for it.
+        """Fetch or build all kernels of this run, and build the modules for them.
 
         Raises:
             VmError: A kernel is not available, or its modules do not build.
@@ -121,14 +121,18 @@ class Setup:
             self.built(name)
 
     def built(self, name: str) -> tuple[Kernel, BuiltModules | None]:
-        """Give a kernel and the modules for it, fetched and built now if need be."""
+        """Return a kernel and the modules for it; fetch and build them if necessary.
+
+        Raises:
+            VmError: The kernel is not available, or its modules do not build.
+        """
         if name not in self._built:
             kernel = self.store.find(name) or self.store.get(name, self.say)
             modules = None
             if source := self._config.getini("vm_modules"):
                 target = self._root / self._config.getini("vm_build") / name
                 if self.worker and self.ahead:
-                    # prepare() has built them, and another worker's VM may be reading them by now.
+                    # prepare() has built them. Do not build them again, since the VM of another worker may use them.
                     modules = find_modules(target)
                 else:
                     self.say(f"{name}: building the modules")
@@ -137,7 +141,11 @@ class Setup:
         return self._built[name]
 
     def leg(self, name: str) -> Leg:
-        """Make what runs a kernel."""
+        """Return the Leg that runs the tests of a kernel.
+
+        Raises:
+            VmError: The kernel is not available, or its modules do not build.
+        """
         kernel, modules = self.built(name)
         how = accel.probe()
         option = self._config.option
@@ -165,7 +173,7 @@ class Setup:
         return Leg(kernel, plan, how, self.say)
 
     def say(self, line: str) -> None:
-        """Show a person a line, between pytest's own."""
+        """Print a line for the user, between those of pytest."""
         terminal = self._config.pluginmanager.get_plugin("terminalreporter")
         if terminal is not None and not self.worker:
             terminal.ensure_newline()

@@ -1,9 +1,9 @@
-"""The story of one test in a VM, as the host hears it: what state it is in, and how it ended.
+"""The state of a test in a VM, which the host derives from events.
 
-    ordered -> setup -> call -> teardown -> done
-        any of them ----------------------> lost
+    setup -> call -> teardown -> done
+      any of them ------------> lost
 
-Nothing here waits, reads or prints: events go in, reports come out. So the same code runs on stored events.
+This module does no I/O: its input is events, and its output is reports. So unit tests can run it with stored events.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ AGAIN = "The VM is booted again for the next test."
 
 
 class State(enum.Enum):
-    """Where a test is; the names of the phases are pytest's."""
+    """The state of a test. The phases have the same names as in pytest."""
 
     SETUP = "setup"
     CALL = "call"
@@ -41,28 +41,28 @@ class State(enum.Enum):
 
 @dataclass(frozen=True)
 class Said:
-    """The guest's pytest sent a frame."""
+    """The guest's pytest has sent a frame."""
 
     frame: Frame
 
 
 @dataclass(frozen=True)
 class Ended:
-    """The guest's pytest ended by itself, with that status; the VM is still there."""
+    """The guest's pytest has ended with an exit status, while the VM still runs."""
 
     status: int
 
 
 @dataclass(frozen=True)
 class Gone:
-    """The VM went away."""
+    """The VM has ended."""
 
     error: VmError
 
 
 @dataclass(frozen=True)
 class Late:
-    """Nothing of all that came before the deadline of `seconds`."""
+    """There was no other event before the deadline, which was `seconds` after the start of the test."""
 
     seconds: float
 
@@ -71,7 +71,7 @@ Event = Said | Ended | Gone | Late
 
 
 def to_json(event: Event) -> Frame:
-    """Put an event down, for a stored story."""
+    """Convert an event to plain data, for JSON."""
     match event:
         case Said(frame):
             return {"said": frame}
@@ -84,10 +84,10 @@ def to_json(event: Event) -> Frame:
 
 
 def from_json(data: Frame) -> Event:
-    """Take up an event that `to_json` put down.
+    """Convert the result of `to_json` to an event.
 
     Raises:
-        KeyError: It is none.
+        KeyError: The data is not an event.
     """
     if "said" in data:
         return Said(data["said"])
@@ -100,14 +100,23 @@ def from_json(data: Frame) -> Event:
 
 
 class Story:
-    """Follow one test.
+    """The state of one test.
 
     Args:
-        nodeid: Which.
+        nodeid: The test.
+
+    Attributes:
+        nodeid: The test.
+        state: The current state.
+        phase: The current or last phase.
+        lost_by: The event by which the VM was lost; None if it was not.
+        sections: The addresses of the modules' sections, by module and section name, if the VM may be kept.
+        warnings: The frames with the warnings of the test.
+        events: All events.
     """
 
     def __init__(self, nodeid: str) -> None:
-        """Begin in the setup, which is what a guest does first."""
+        """See the class. The test begins with its setup."""
         self.nodeid = nodeid
         self.state = State.SETUP
         self.phase = State.SETUP
@@ -118,17 +127,17 @@ class Story:
 
     @property
     def over(self) -> bool:
-        """Whether nothing more belongs to this test."""
+        """Whether the test has ended, so that no more events belong to it."""
         return self.state in {State.DONE, State.LOST}
 
     def take(self, event: Event) -> Frame | None:
-        """Take one event.
+        """Process an event, and change the state accordingly.
 
         Returns:
-            A serialised report to be passed on, if the event was one.
+            The serialised report to publish, if the event has one.
 
         Raises:
-            ValueError: It makes no sense here: a report of another test, or anything after the end.
+            ValueError: The event belongs to another test, or the test has already ended.
         """
         if self.over:
             raise ValueError(f"{event} after the end of {self.nodeid}")
@@ -152,7 +161,7 @@ class Story:
         return report
 
     def _passed(self, report: Frame) -> None:
-        """Go to the phase after the one that a report is of."""
+        """Enter the phase that follows the phase of a report."""
         if report["when"] == "setup" and report["outcome"] == "passed":
             self._enter(State.CALL)
         elif report["when"] != "teardown":
@@ -162,11 +171,11 @@ class Story:
         self.state = self.phase = phase
 
     def record(self, directory: Path, log: Sequence[str]) -> None:
-        """Store the story, so that it can be told again without a VM.
+        """Store the events of the test as JSON, for unit tests that need no VM.
 
         Args:
-            directory: Where to; the file is called as the test is.
-            log: The kernel's log, as the host read it from the console.
+            directory: The directory to write to. The name of the file is that of the test.
+            log: The kernel's log, as read from the console by the host.
         """
         directory.mkdir(parents=True, exist_ok=True)
         name = re.sub(r"\W+", "_", self.nodeid.rsplit("/", 1)[-1]).strip("_")
@@ -178,10 +187,13 @@ class Story:
         (directory / f"{name}.json").write_text(json.dumps(stored, indent=1) + "\n")
 
     def loss(self, log: Sequence[str]) -> LostVM:
-        """Say how the VM was lost.
+        """Return the error that describes how the VM was lost.
 
         Args:
-            log: The kernel's log, as the host read it from the console.
+            log: The kernel's log, as read from the console by the host.
+
+        Raises:
+            ValueError: The VM was not lost.
         """
         if self.lost_by is None:
             raise ValueError(f"{self.nodeid} is not lost")
@@ -190,13 +202,13 @@ class Story:
 
 
 def loss(lost_by: Event, during: str, log: Sequence[str], untouched: str = "") -> LostVM:
-    """Say how a VM was lost.
+    """Return the error that describes how a VM was lost.
 
     Args:
-        lost_by: What came from it last.
-        during: When that was, as the end of a sentence.
+        lost_by: The last event of the VM.
+        during: The time of the event, as the end of a sentence.
         log: The kernel's log of that time.
-        untouched: What goes on as it was.
+        untouched: The part of the message that says what is not affected.
     """
     lines = [clean(line) for line in log]
     shown = "\n".join(lines)
@@ -206,20 +218,20 @@ def loss(lost_by: Event, during: str, log: Sequence[str], untouched: str = "") -
                 return GuestMemory(
                     f"The guest ran out of memory {during}, and its kernel killed the tests.",
                     untouched=untouched,
-                    hint="Give the VM more memory (--vm-memory), or the test less to do.",
+                    hint="Give the VM more memory (--vm-memory), or let the test use less.",
                     log=shown,
                 )
             return GuestEnded(
                 f"pytest in the VM ended with status {status} {during}.",
                 untouched=untouched,
-                hint="What it printed last is in the section of the console.",
+                hint="Its last output is in the section Console.",
                 log=shown,
             )
         case Late(seconds):
             return Hang(
                 f"Nothing came from the VM for {seconds:.0f} s {during}.",
                 untouched=untouched,
-                hint="It hangs, or it needs a longer deadline: "
+                hint="Either the VM hangs, or the test needs a longer time limit: "
                 "@pytest.mark.vm_deadline(seconds), or --vm-deadline.",
                 log=shown,
             )
@@ -227,7 +239,7 @@ def loss(lost_by: Event, during: str, log: Sequence[str], untouched: str = "") -
             return KernelPanic(
                 f"The kernel panicked {during}.",
                 untouched=untouched,
-                hint="The log of that time is in the section of the kernel's log.",
+                hint="The log of the panic is in the section Kernel log.",
                 log=panic_section(lines),
             )
         case Gone(error):
@@ -239,7 +251,7 @@ def loss(lost_by: Event, during: str, log: Sequence[str], untouched: str = "") -
             )
         case Said(frame):
             return GuestEnded(
-                f"pytest in the VM failed {during}, by itself and not by a test.",
+                f"pytest in the VM failed {during}, because of an error outside of the test.",
                 untouched=untouched,
                 hint=frame.get("text", str(frame)),
                 log=shown,

@@ -1,4 +1,4 @@
-"""A lost VM is not a failed assertion: it has a letter, a word, a count and a section of its own."""
+"""Report lost VMs separately from failed tests, with their own letter, word, count and section."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LOST = "lost"
 
 
 def loss_of(report: object) -> str | None:
-    """Give the kind of loss that a report is of, None if it is an ordinary one."""
+    """Return the type of the error by which the VM was lost, or None for an ordinary report."""
     kind: str | None = getattr(report, "vm_lost", None)
     return kind
 
@@ -22,14 +22,14 @@ def loss_of(report: object) -> str | None:
 def pytest_report_teststatus(
     report: pytest.CollectReport | pytest.TestReport,
 ) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
-    """Tell a lost VM apart from a failure."""
+    """Return the category, letter and word for the report of a lost VM."""
     if kind := loss_of(report):
         return LOST, "L", (f"LOST VM ({kind})", {"red": True, "bold": True})
     return None
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
-    """Show every loss with its log, then a line for each."""
+    """Show the report and the log of each lost VM, and then a list of them."""
     reports = terminalreporter.stats.get(LOST, [])
     if not reports:
         return
@@ -40,7 +40,7 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
         for title, content in report.sections:
             terminalreporter.section(title, "-")
             terminalreporter.write_line(content.rstrip())
-    terminalreporter.section("the VMs that were lost", red=True)
+    terminalreporter.section("lost VMs", red=True)
     for report in reports:
         first = report.longreprtext.splitlines()[0]
         terminalreporter.write_line(f"LOST {report.nodeid} - {first}")

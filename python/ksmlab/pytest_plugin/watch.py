@@ -1,6 +1,7 @@
-"""The guest's watch over its kernel: each test has a slice of the log of its own, and a complaint in it fails the test.
+"""Watch the kernel's log in the guest, and fail a test if the kernel reports an error during the test.
 
-However green its asserts, and also if it skips itself or is expected to fail; and also if the log could not be read.
+The test fails even if all its assertions hold, if it is skipped, or if it is expected to fail. A test also fails if the
+log cannot be read.
 """
 
 from __future__ import annotations
@@ -23,25 +24,25 @@ if TYPE_CHECKING:
 
 KMEMLEAK = Path("/sys/kernel/debug/kmemleak")
 CMDLINE = Path("/proc/cmdline")
-#: kmemleak reports what is older than this (mm/kmemleak.c, MSECS_MIN_AGE), in seconds.
+#: kmemleak reports only objects that are older than this, in seconds (MSECS_MIN_AGE in mm/kmemleak.c).
 LEAK_AGE = 5.0
-#: Two scans can take minutes under emulation, so a file that ends sooner than so many seconds after the last look for
-#: leaks waits for the next one.
+#: The least seconds between two checks for leaks, since the scans can take minutes under emulation. Test files that end
+#: earlier are covered by the next check.
 LEAK_INTERVAL = 300.0
-#: Each leak that kmemleak reports begins so.
+#: The beginning of each leak in the output of kmemleak.
 LEAK = re.compile(r"^(?=unreferenced object)", re.MULTILINE)
 
 
 def kmemleak_wanted() -> bool:
-    """Say whether this kernel was booted with kmemleak=on."""
+    """Return whether this kernel was booted with kmemleak=on."""
     return "kmemleak=on" in CMDLINE.read_text().split()
 
 
 def kmemleak_on() -> bool:
-    """Say whether this kernel has kmemleak and it is on; it then scans when it is told to, and not by itself.
+    """Return whether kmemleak is on. If it is, turn its automatic scans off.
 
     Raises:
-        OSError: It is off, though the kernel was booted with it.
+        OSError: kmemleak is off although the kernel was booted with kmemleak=on.
     """
     try:
         KMEMLEAK.write_text("scan=off")
@@ -53,42 +54,42 @@ def kmemleak_on() -> bool:
 
 
 class Watch:
-    """Check the kernel's log after each phase of each test.
+    """Checks the kernel's log after each phase of each test.
 
     Args:
-        setup: What the host sent.
+        setup: The setup frame from the host.
     """
 
     def __init__(self, setup: Frame) -> None:
-        """Open the log, and keep what the kernel complained about before the first test.
+        """Open the log, and read the reports from before the first test.
 
         Raises:
             OSError: /dev/kmsg cannot be opened.
-            ValueError: The allow-list is not one.
+            ValueError: The allow-list is not valid.
         """
         allow = setup["allow"]
         self._waivers: tuple[Waiver, ...] = load_waivers(Path(allow)) if allow else ()
         self._objects = {name: Path(path) for name, path in setup["objects"].items()}
         self._log = KernelLog()
-        # Complaints from before the first test belong to no test; its first report carries them.
+        # Reports from before the first test belong to no test. They fail the first test.
         self._before = self._log.take()
         if not complaints(self._before, self._waivers)[0]:
             self._before.clear()
-        # What is wrong and is in no report yet.
+        # Errors that have not been reported yet.
         self._wrong: list[str] = []
         self._leaks = False
         try:
             self._leaks = kmemleak_on()
         except OSError as error:
             self._wrong.append(
-                f"kmemleak=on, and yet kmemleak is off or not to be reached: {error}"
+                f"the kernel was booted with kmemleak=on, but kmemleak is off or cannot be used: {error}"
             )
         self._files: list[str] = []
         self._looked = time.monotonic()
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None]:
-        """Begin a slice."""
+        """Mark the start of the test in the log."""
         __tracebackhide__ = True
         self._log.mark(item.nodeid)
         return (yield)
@@ -97,7 +98,7 @@ class Watch:
     def pytest_runtest_teardown(
         self, item: pytest.Item, nextitem: pytest.Item | None
     ) -> Generator[None]:
-        """After the last test of a file, now and then, look for leaks."""
+        """Check for leaks after the last test of a file, if the last check was long ago or this is the last test."""
         __tracebackhide__ = True
         result = yield
         if nextitem is None or nextitem.path != item.path:
@@ -110,13 +111,13 @@ class Watch:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Check the log after each phase, however it ended, once every other plugin has settled the outcome."""
+        """Check the log after each phase, after all other plugins have determined the outcome."""
         complaint = self.look(item, call.when)
         report = yield
         if not complaint:
             return report
         if report.failed and call.excinfo is not None:
-            # Its own failure comes first.
+            # The failure of the test itself is shown first.
             report.sections.append(("Kernel", complaint))
             return report
         report.outcome = "failed"
@@ -129,11 +130,11 @@ class Watch:
         return report
 
     def look(self, item: pytest.Item | None = None, when: str = "teardown") -> str:
-        """Give what the kernel has complained about since the last look, as a text; nothing if it has not.
+        """Return the errors since the last call as text; an empty string if there are none.
 
         Args:
-            item: The test whose report shows the lines.
-            when: Its phase.
+            item: The test whose report shows the new lines of the log.
+            when: The phase of the test.
         """
         self._check(item, when, self._before + self._take())
         text = "\n\n".join(self._wrong)
@@ -142,7 +143,7 @@ class Watch:
         return text
 
     def _take(self) -> list[str]:
-        """Give the new lines of the log; that they cannot be read is a complaint."""
+        """Return the new lines of the log. If they cannot be read, record an error."""
         try:
             return self._log.take()
         except (OSError, RuntimeError) as error:
@@ -150,7 +151,7 @@ class Watch:
             return []
 
     def _check(self, item: pytest.Item | None, when: str, lines: list[str]) -> None:
-        """Record the reports in these lines; those that no waiver covers fail the test."""
+        """Record the kernel's reports in new lines of the log. Reports without a waiver fail the test."""
         if item is not None and lines:
             item.add_report_section(when, "kernel log", "\n".join(lines))
         counted, waived = complaints(lines, self._waivers)
@@ -159,7 +160,7 @@ class Watch:
         if counted:
             headlines = "; ".join(map(str, counted))
             shown = "\n\n".join(self._decoded(splat.lines) for splat in counted)
-            self._wrong.append(f"the kernel complained: {headlines}\n\n{shown}")
+            self._wrong.append(f"the kernel reported errors: {headlines}\n\n{shown}")
 
     @staticmethod
     def _show_waived(item: pytest.Item | None, when: str, what: str, waiver: Waiver) -> None:
@@ -168,7 +169,7 @@ class Watch:
             item.add_report_section(when, "kernel log, waived", text)
 
     def _check_leaks(self, item: pytest.Item) -> None:
-        """Have kmemleak look, if it is on, once it may see all that this test left."""
+        """Check for leaks with kmemleak, if it is on, after waiting until it reports the objects of this test."""
         if not self._leaks:
             return
         files = ", ".join(self._files)
@@ -176,7 +177,7 @@ class Watch:
         self._check(item, "teardown", self._take())
         end = time.monotonic() + LEAK_AGE
         try:
-            # What is found in one scan may only be a pointer on its way; what a later one finds is leaked.
+            # A single scan may miss a pointer that is moving between locations, so scan several times.
             KMEMLEAK.write_text("scan")
             while time.monotonic() < end:
                 KMEMLEAK.write_text("scan")
@@ -184,9 +185,11 @@ class Watch:
             found = KMEMLEAK.read_text()
             KMEMLEAK.write_text("clear")
         except PermissionError:
-            self._wrong.append("kmemleak has switched itself off: the log says why")
+            self._wrong.append(
+                "kmemleak has turned itself off; the kernel's log may have the reason"
+            )
             return
-        # That there is something to read there is all that the log has to say of it.
+        # Ignore kmemleak's lines in the log, which only say that there are leaks to read.
         said = self._take()
         self._looked = time.monotonic()
         self._check(item, "teardown", [line for line in said if "kmemleak: " not in line])
@@ -199,7 +202,7 @@ class Watch:
                 self._show_waived(item, "teardown", leak, waiver)
         if leaked:
             shown = "\n".join(leaked)
-            self._wrong.append(f"kmemleak found what {files} left behind:\n\n{shown}")
+            self._wrong.append(f"kmemleak found memory leaks after {files}:\n\n{shown}")
 
     def _decoded(self, lines: Iterable[str]) -> str:
         return "\n".join(decode(lines, self._objects))

@@ -1,4 +1,4 @@
-"""What goes over the virtio-serial port between the two pytests: one JSON object a line."""
+"""The connection between the two pytests, over a virtio-serial port: each frame is a JSON object on one line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ksmlab.vm.guest_shell import find_port
 if TYPE_CHECKING:
     from typing import BinaryIO
 
-#: The port that test reports come by, and the one that `ksmlab vm attach` talks to.
+#: The port for test reports, and the port for `ksmlab vm attach`.
 REPORTS = "reports"
 SHELL = "shell"
 
@@ -19,37 +19,41 @@ Frame = dict[str, Any]
 
 
 class Line:
-    """One end of the line.
+    """One end of the connection.
 
     Args:
-        stream: A binary stream, unbuffered on its writing side.
+        stream: A binary stream for reading and writing.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
-        """Keep the stream."""
+        """See the class."""
         self._stream = stream
 
     @classmethod
     def open_port(cls, name: str) -> Line:
-        """Open a port by name, in the guest."""
-        # A program that a test starts must not inherit it.
+        """Open a port by name, in the guest.
+
+        Raises:
+            FileNotFoundError: The VM has no such port.
+        """
+        # Programs that a test starts must not inherit the port.
         descriptor = os.open(find_port(name), os.O_RDWR | os.O_CLOEXEC)
         return cls(_Duplex(descriptor))  # type: ignore[arg-type]
 
     def send(self, frame: Frame) -> None:
-        """Send one frame; of a value that JSON does not know (a test's property, say) goes its text.
+        """Send a frame. Values that JSON does not support, such as properties of a test, are converted to strings.
 
         Raises:
-            OSError: The other end is gone.
-            TypeError: A key in the frame is none that JSON knows.
+            OSError: The other end has disconnected.
+            TypeError: JSON does not support the type of a key.
         """
         self._stream.write(json.dumps(frame, default=str).encode() + b"\n")
         self._stream.flush()
 
     def receive(self) -> Frame | None:
-        """Wait for a frame; None when the other end is gone."""
+        """Wait for a frame, and return it; return None if the other end has disconnected."""
         raw = self._stream.readline()
-        # What has no end was cut off.
+        # A line without a newline is incomplete.
         if not raw.endswith(b"\n"):
             return None
         frame: Frame = json.loads(raw)
@@ -61,7 +65,7 @@ class Line:
 
 
 class _Duplex:
-    """A device that is read by lines and written whole; io.BufferedRWPair wants two descriptors for that."""
+    """A buffered reader and unbuffered writer of one file descriptor; io.BufferedRWPair would need two."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -72,7 +76,7 @@ class _Duplex:
             data = data[os.write(self._descriptor, data) :]
 
     def flush(self) -> None:
-        """There is nothing held back."""
+        """Do nothing, since writes are not buffered."""
 
     def readline(self) -> bytes:
         return self._reader.readline()

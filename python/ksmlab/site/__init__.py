@@ -1,10 +1,21 @@
-"""The parts of the documentation that are made from sources, and what its site needs beyond Sphinx."""
+"""Generate parts of the documentation from sources, and extend Sphinx for its site."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ksmlab.site import comments, identifiers, meanings, outside
+from ksmlab.site import (
+    comments,
+    demo,
+    identifiers,
+    meanings,
+    metadata,
+    outside,
+    schemes,
+    search,
+    terms,
+    transcript,
+)
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -12,9 +23,16 @@ if TYPE_CHECKING:
 
 
 def setup(app: Sphinx) -> ExtensionMetadata:
-    """Connect the extension; Sphinx calls it."""
+    """Register the extension. Sphinx calls this function."""
     app.add_transform(outside.OutsideLinks)
     app.add_transform(meanings.MeaningTables)
     app.add_post_transform(identifiers.IdentifierLinks)
+    app.add_post_transform(schemes.SchemedDrawings)
+    app.add_post_transform(demo.DemoFrame)
+    app.add_post_transform(terms.TermLinks)
+    for name in transcript.TranscriptLexer.aliases:
+        app.add_lexer(name, transcript.TranscriptLexer)
     app.connect("source-read", comments.read)
+    app.connect("html-page-context", metadata.add)
+    app.connect("build-finished", search.write)
     return {"parallel_read_safe": True, "parallel_write_safe": True, "version": "1"}

@@ -1,4 +1,4 @@
-"""The command line, walked through: what each command takes, and what it says of itself."""
+"""Read the help texts, options and arguments of all commands, for the reference."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Option:
-    """An option or an argument, as it is typed, what it means, and what it is if it is not given."""
+    """The form of an option or an argument on the command line, its help text, and its default."""
 
     form: str
     meaning: str
@@ -25,7 +25,7 @@ class Option:
 
 @dataclass(frozen=True)
 class Command:
-    """A command with all names before it, what it does, and what it takes."""
+    """A command: its full name, its help text, and its options and arguments."""
 
     name: str
     meaning: str
@@ -33,11 +33,11 @@ class Command:
 
 
 def commands() -> list[Command]:
-    """Give every command that does something, in the order in which `--help` has them."""
+    """Return all commands, except groups of commands, in the order of `--help`."""
     return list(_walk("ksmlab", typer.main.get_command(app)))
 
 
-# typer brings a click of its own, whose types it does not give away.
+# typer contains its own copy of click, whose types are not public.
 def _walk(name: str, command: Any) -> Iterator[Command]:  # noqa: ANN401
     below = getattr(command, "commands", None)
     if below is not None:
@@ -53,15 +53,15 @@ def _walk(name: str, command: Any) -> Iterator[Command]:  # noqa: ANN401
 
 
 def _marked(text: str) -> str:
-    """Mark the options that a text names as code, or two dashes would be shown as one long one."""
-    # Every second piece is code already.
+    """Mark the options in a text as code, since Sphinx would show two hyphens as a dash."""
+    # Every second piece is already marked as code.
     pieces = re.split(r"(`[^`]*`)", text)
     pieces[::2] = [re.sub(r"(?<![\w-])--[\w-]*", r"`\g<0>`", piece) for piece in pieces[::2]]
     return "".join(pieces)
 
 
 def _default(parameter: Any) -> str:  # noqa: ANN401
-    # Nothing, an empty list, and a flag that is not set go without saying.
+    # Do not show defaults that are None, empty, or false.
     value = parameter.default
     if callable(value) or value in (None, False, "", (), []) or "UNSET" in repr(value):
         return ""

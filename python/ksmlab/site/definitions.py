@@ -1,4 +1,4 @@
-"""What userspace sees of the driver, read from the driver's sources: the one place where each thing is defined."""
+"""Read the driver's interface to user space from its sources, for the reference."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ATTRIBUTE = re.compile(r"&devksm_(\w+)_attr\.attr")
 SETTING = re.compile(r"^SETTING\((\w+), (\w+), (\w+)\);", re.MULTILINE)
 COUNTER = re.compile(r"^COUNTER\((\w+), (\w+)\);", re.MULTILINE)
 MACRO_MAXIMA = {"UINT_MAX": "2^32 - 1", "ULONG_MAX": "2^64 - 1", "KSM_MAX_SHARING": "511"}
-#: The limits of a setting that is not only stored.
+#: The limits of settings that have their own store function.
 PARSED = re.compile(r"parse\(buf, (\w+), \w+, &(\w+)\)")
 LEAST_SHARING = re.compile(r"^#define KSM_MIN_SHARING\s+(\d+)$", re.MULTILINE)
 INITIAL = re.compile(r"^\t\.(\w+) = (\w+),$", re.MULTILINE)
@@ -41,7 +41,7 @@ ERRNO = re.compile(r"^\s*-(E[A-Z0-9]+): (.*)$")
 
 
 class DefinitionError(Exception):
-    """A source does not say what it should; the text says which, and what is missing."""
+    """A definition in a source is missing or has an unexpected form; the text names the source."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,10 @@ class Attribute:
     Attributes:
         name: Its name.
         writable: Whether it can be written.
-        meaning: What its number is.
-        default: What it is when the driver is loaded; empty for a counter.
-        most: The largest number that is taken; empty for a counter.
-        least: The smallest.
+        meaning: The meaning of its number.
+        default: The value when the driver is loaded; empty for a counter.
+        most: The largest valid number; empty for a counter.
+        least: The smallest valid number.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Attribute:
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter of the module; no default where it is for reading only."""
+    """A parameter of the module. A read-only parameter has no default."""
 
     name: str
     meaning: str
@@ -79,12 +79,12 @@ class Ioctl:
     """An ioctl.
 
     Attributes:
-        name: Its macro.
-        macro: How the number is made.
-        number: It.
-        summary: What it does, in a phrase.
-        text: What else is said of it, as paragraphs.
-        errors: Errno and when it comes.
+        name: The name of its macro.
+        macro: The definition of its macro.
+        number: Its number.
+        summary: Its purpose, as a phrase.
+        text: The rest of its description, as paragraphs.
+        errors: Pairs of an errno and its condition.
     """
 
     name: str
@@ -101,9 +101,9 @@ class Tracepoint:
 
     Attributes:
         name: Its name.
-        meaning: When it is passed.
-        form: What a line of the trace looks like, values as the names of their fields.
-        fields: Each field and what it means.
+        meaning: The event that it reports.
+        form: The format of a line of the trace, with the names of fields instead of values.
+        fields: Pairs of a field and its meaning.
     """
 
     name: str
@@ -114,11 +114,11 @@ class Tracepoint:
 
 @dataclass(frozen=True)
 class Words:
-    """The words that a field of a tracepoint can be.
+    """The words that a field of a tracepoint may contain.
 
     Attributes:
-        field: Its name.
-        meanings: Each word and what it means.
+        field: The name of the field.
+        meanings: Pairs of a word and its meaning.
     """
 
     field: str
@@ -130,14 +130,14 @@ def _read(path: str) -> str:
 
 
 def comment_lines(comment: str) -> list[str]:
-    """Give the lines of a C comment without its marks."""
+    """Return the lines of a C comment without its delimiters."""
     inner = comment.strip().removeprefix("/**").removeprefix("/*").removesuffix("*/")
     lines = [re.sub(r"^\s*\* ?", "", line.rstrip()) for line in inner.splitlines()]
     return [line.strip() if number == 0 else line for number, line in enumerate(lines)]
 
 
 def members(path: str, name: str) -> dict[str, str]:
-    """Give the meaning of each member of a type, from the kernel-doc above it."""
+    """Return the meanings of the members of a type, from its kernel-doc."""
     return _meanings(comment_lines(excerpt.find(path, name).comment), MEMBER)
 
 
@@ -156,10 +156,11 @@ def _meanings(lines: list[str], pattern: re.Pattern[str]) -> dict[str, str]:
 
 
 def attributes() -> list[Attribute]:
-    """Give the files of /sys/kernel/mm/ksm.
+    """Return the files of /sys/kernel/mm/ksm.
 
     Raises:
-        DefinitionError: One has no meaning in kernel/ksm.h, nor in the comment above it.
+        DefinitionError: A file is described neither in kernel/ksm.h nor in the comment above its show function, or a
+            writable one has no default or no maximum.
     """
     text = _read("sysfs.c")
     settings = members("kernel/ksm.h", "struct ksm_settings")
@@ -174,10 +175,10 @@ def attributes() -> list[Attribute]:
         if meaning is None:
             comment = excerpt.find("kernel/sysfs.c", f"devksm_{name}_show").comment
             meaning = " ".join(comment_lines(comment)).strip().rstrip(".")
-            # As all the others begin.
+            # Begin with a lower-case letter, as the other meanings do.
             meaning = meaning[:1].lower() + meaning[1:]
         if not meaning:
-            raise DefinitionError(f"kernel/sysfs.c: nothing says what {name} means")
+            raise DefinitionError(f"kernel/sysfs.c: the attribute {name} has no description")
         if same := re.fullmatch(r"the same, of (the last complete pass)", meaning):
             before = counters[names[name].replace("_last", "_now")]
             meaning = before.replace("this pass", same[1]).replace("the last one", "the one before")
@@ -194,14 +195,16 @@ def attributes() -> list[Attribute]:
     if unknown := [
         each.name for each in result if each.writable and not (each.default and each.most)
     ]:
-        raise DefinitionError(f"kernel/sysfs.c: no default, or no most, of {', '.join(unknown)}")
+        raise DefinitionError(
+            f"kernel/sysfs.c: no default or no maximum was found for {', '.join(unknown)}"
+        )
     return result
 
 
 def _run_names() -> list[str]:
     found = LAST_RUN.search(_read("ksm.h"))
     if found is None:
-        raise DefinitionError("kernel/ksm.h has no enum of what run can be")
+        raise DefinitionError("kernel/ksm.h has no enum with the values of run")
     return found[1].split(", ")
 
 
@@ -230,28 +233,30 @@ def _maxima(text: str) -> dict[str, str]:
 
 
 def run_errors() -> tuple[tuple[str, str], ...]:
-    """Give the errnos of a write to run, and when each comes."""
+    """Return the errnos of a write to run, each with its condition."""
     return tuple(
         _errors(comment_lines(excerpt.find("kernel/sysfs.c", "devksm_run_store").comment))[1]
     )
 
 
 def fdinfo() -> list[tuple[str, str]]:
-    """Give the lines that an area adds to /proc/PID/fdinfo/FD, each with its meaning.
+    """Return the lines that an area adds to /proc/PID/fdinfo/FD, each with its meaning.
 
     Raises:
-        DefinitionError: One has none.
+        DefinitionError: The lines differ from those that the comment describes.
     """
     piece = excerpt.find("kernel/dev.c", "area_show_fdinfo")
     meanings = _meanings(comment_lines(piece.comment), FDINFO_MEANING)
     names = FDINFO.findall(piece.text)
     if list(meanings) != names:
-        raise DefinitionError(f"kernel/dev.c: fdinfo has {names}, and its comment {list(meanings)}")
+        raise DefinitionError(
+            f"kernel/dev.c: fdinfo has the lines {names}, but its comment describes {list(meanings)}"
+        )
     return list(meanings.items())
 
 
 def skip_reasons() -> list[Attribute]:
-    """Give the files of skipped/, each with its reason from enum ksm_skip."""
+    """Return the files of skipped/, each with its meaning from enum ksm_skip."""
     meanings = members("kernel/ksm.h", "enum ksm_skip")
     return [
         Attribute(f"skipped/{name}", writable=False, meaning=meanings[constant])
@@ -260,10 +265,10 @@ def skip_reasons() -> list[Attribute]:
 
 
 def parameters() -> list[Parameter]:
-    """Give the parameters of ksm.ko.
+    """Return the parameters of ksm.ko.
 
     Raises:
-        DefinitionError: One has no description.
+        DefinitionError: A parameter has no description.
     """
     result = []
     for path in sorted(KERNEL.glob("*.c")):
@@ -277,10 +282,10 @@ def parameters() -> list[Parameter]:
 
 
 def ioctls() -> list[Ioctl]:
-    """Give the ioctls of the interface header, with the numbers that Python computes for them.
+    """Return the ioctls of the interface header, with their numbers from ksmlab.abi.
 
     Raises:
-        DefinitionError: One has no comment, or Python does not know it.
+        DefinitionError: An ioctl has no comment, or ksmlab.abi does not define it.
     """
     result = []
     text = (excerpt.CHECKOUT / HEADER).read_text().replace("\\\n", " ")
@@ -289,7 +294,9 @@ def ioctls() -> list[Ioctl]:
         summary = " ".join(lines).partition(" - ")[2].split("  ")[0] if lines else ""
         number = getattr(abi, name, None)
         if not summary or number is None:
-            raise DefinitionError(f"{HEADER}: {name} has no comment, or ksmlab.abi has it not")
+            raise DefinitionError(
+                f"{HEADER}: {name} has no comment, or ksmlab.abi does not define it"
+            )
         body, errors = _errors(lines[2:] if not lines[0] else lines[1:])
         result.append(Ioctl(name, re.sub(r"\s+", " ", macro), number, summary, body, tuple(errors)))
     return result
@@ -298,7 +305,7 @@ def ioctls() -> list[Ioctl]:
 def _errors(lines: list[str]) -> tuple[str, list[tuple[str, str]]]:
     errors: list[tuple[str, str]] = []
     body: list[str] = []
-    # As kernel-doc names a member.
+    # Remove the marks with which kernel-doc refers to members.
     for line in (line.replace("@", "") for line in lines):
         if found := ERRNO.match(line):
             errors.append((found[1], found[2]))
@@ -310,10 +317,10 @@ def _errors(lines: list[str]) -> tuple[str, list[tuple[str, str]]]:
 
 
 def tracepoints() -> list[Tracepoint]:
-    """Give the tracepoints, each with the comment above it.
+    """Return the tracepoints, each with its comment.
 
     Raises:
-        DefinitionError: One has no comment, or no format.
+        DefinitionError: A tracepoint has no comment or no format, or a field is not described.
     """
     result = []
     text = _read("trace.h")
@@ -329,8 +336,10 @@ def tracepoints() -> list[Tracepoint]:
         by_word = [field for _, field in SHOWN_BY.findall(printed[2])]
         fields = [found[1] or by_word.pop(0) for found in FIELD.finditer(printed[1])]
         if unknown := set(fields) - explained.keys():
-            raise DefinitionError(f"kernel/trace.h: its head does not explain {unknown} of {name}")
-        # In the form, each value is the name of its field.
+            raise DefinitionError(
+                f"kernel/trace.h: the opening comment does not describe the fields {unknown} of {name}"
+            )
+        # Replace each value in the format by the name of its field.
         form = printed[1]
         for found, field in reversed(list(zip(FIELD.finditer(form), fields, strict=True))):
             key = f"{found[1]}={found[2] or ''}" if found[1] else ""
@@ -342,10 +351,10 @@ def tracepoints() -> list[Tracepoint]:
 
 
 def tracepoint_words() -> list[Words]:
-    """Give the words that stand for the values of enums in a trace, each with its meaning.
+    """Return the words for the values of enums in a trace, each with its meaning.
 
     Raises:
-        DefinitionError: A value has no word.
+        DefinitionError: The words do not match the values of an enum.
     """
     result = []
     for show, field, path, enum, silent in (
@@ -356,6 +365,8 @@ def tracepoint_words() -> list[Words]:
         meanings = members(path, enum)
         words = dict(NAMED.findall(excerpt.find("kernel/trace.h", show).text))
         if words.keys() != meanings.keys() - silent:
-            raise DefinitionError(f"kernel/trace.h: {show} has {list(words)}, {enum} is another")
+            raise DefinitionError(
+                f"kernel/trace.h: {show} has the values {list(words)}, which differ from {enum}"
+            )
         result.append(Words(field, tuple((word, meanings[name]) for name, word in words.items())))
     return result

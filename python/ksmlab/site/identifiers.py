@@ -1,4 +1,4 @@
-"""Link names of the driver's functions and types, wherever a page has them as code, to the reference."""
+"""Turn the names of the driver's functions and types in pages into links to the reference."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def targets() -> dict[str, tuple[str, str]]:
 
 
 class IdentifierLinks(SphinxPostTransform):
-    """Turn code that is the name of a documented function or type into a link, except in its own section."""
+    """Turns code that is the name of a documented function or type into a link, except in its own section."""
 
     default_priority = 400
 

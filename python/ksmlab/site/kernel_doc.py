@@ -1,8 +1,9 @@
-"""The driver's kernel-doc as Markdown: what stands above each function and type of kernel/.
+"""Convert the driver's kernel-doc comments to Markdown.
 
-Of the two extensions that do this, neither can here. linuxdoc (20260504) knows the width of a bit-field only as a
-number, and takes ``hash : KSM_HASH_BITS`` for a member of that name; and it makes two targets of one where a function
-and an enum, or the types of two indexes, share a name. hawkmoth wants the headers of a configured kernel.
+Neither of the two existing Sphinx extensions works for this driver. linuxdoc (20260504) accepts only numbers as the
+width of a bit-field, and takes ``hash : KSM_HASH_BITS`` for a member of this name. It also creates duplicate targets if
+a function and an enum, or the types of two indexes, have the same name. hawkmoth needs the headers of a configured
+kernel.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from textwrap import dedent
 from ksmlab.lessons import excerpt
 from ksmlab.site.definitions import KERNEL, MEMBER, DefinitionError, comment_lines
 
-# As kernel-doc writes names: a parameter, a constant, a type.
+# The notation of kernel-doc for parameters, constants and types.
 NAME = re.compile(r"\*?[@%][A-Za-z_]\w*|&(?:struct |enum )?[A-Za-z_][\w>.-]*\w")
 FUNCTION = re.compile(r"\b(\w+\(\))")
 HEAD = re.compile(r"(?P<name>(?:(?:struct|enum) )?\w+)(?:\(\))? - (?P<summary>.*)")
@@ -25,11 +26,11 @@ class Doc:
     """The kernel-doc of one function or type.
 
     Attributes:
-        name: What it is of, as kernel-doc has it.
-        prototype: The head of a function, or the definition of a type.
-        summary: One phrase.
-        members: Parameters or members, and what each means.
-        body: What else is said, as paragraphs of Markdown.
+        name: The name of the function or type.
+        prototype: The prototype of a function, or the definition of a type.
+        summary: Its summary.
+        members: Pairs of a parameter or member and its description.
+        body: The rest of the description, as Markdown.
     """
 
     name: str
@@ -40,14 +41,14 @@ class Doc:
 
 
 def markdown(text: str) -> str:
-    """Make Markdown of a sentence of kernel-doc."""
+    """Convert text of kernel-doc to Markdown."""
     text = text.replace("<", "\\<").replace("|", "\\|")
     text = NAME.sub(lambda found: f"`{re.sub('[@%&]', '', found[0])}`", text)
     return FUNCTION.sub(r"`\1`", text)
 
 
 def opening(file: str) -> str:
-    """Return the comment at the top of a file of kernel/ as Markdown; tables in it stay as they are."""
+    """Return the opening comment of a file of kernel/ as Markdown. Indented parts become code blocks."""
     comment = re.search(r"^/\*\n.*?\*/$", (KERNEL / file).read_text(), re.DOTALL | re.MULTILINE)
     if comment is None:
         return ""
@@ -59,10 +60,10 @@ def opening(file: str) -> str:
 
 
 def docs(file: str) -> list[Doc]:
-    """Give the kernel-doc of a file of kernel/, in its order.
+    """Return the kernel-doc of a file of kernel/, in its order.
 
     Raises:
-        DefinitionError: A comment that begins like kernel-doc has no head, or there is none at all.
+        DefinitionError: The file has no kernel-doc, or a comment does not begin with the name that it describes.
     """
     found = [
         _doc(file, piece)
@@ -80,7 +81,9 @@ def _doc(file: str, piece: excerpt.Excerpt) -> Doc:
         del lines[0]
     head = HEAD.fullmatch(lines[0].strip()) if lines else None
     if head is None or head["name"] != piece.name:
-        raise DefinitionError(f"kernel/{file}: the comment above {piece.name} is of another name")
+        raise DefinitionError(
+            f"kernel/{file}: the kernel-doc above {piece.name} does not begin with this name"
+        )
     members: list[tuple[str, str]] = []
     body: list[str] = []
     summary = head["summary"]

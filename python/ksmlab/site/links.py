@@ -12,12 +12,19 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-_LINKS = {"a": "href", "link": "href", "img": "src", "script": "src", "use": "href"}
+_LINKS = {
+    "a": "href",
+    "link": "href",
+    "img": "src",
+    "script": "src",
+    "iframe": "src",
+    "use": "href",
+}
 
 
 @dataclass
 class _Page(HTMLParser):
-    """What a page links to, and what of it can be linked to."""
+    """The links of a page, and the ids that links can refer to."""
 
     links: list[str] = field(default_factory=list)
     ids: set[str] = field(default_factory=set)
@@ -33,10 +40,10 @@ class _Page(HTMLParser):
 
 
 def broken(root: Path) -> list[str]:
-    """Give the links that lead nowhere, each with its page.
+    """Return the broken links, each with its page.
 
     Args:
-        root: Where the pages are, at any depth.
+        root: The directory of the pages, which is searched recursively.
     """
     pages = {path.resolve(): _parsed(path) for path in sorted(root.rglob("*.html"))}
     found = []
@@ -62,12 +69,12 @@ def _parsed(path: Path) -> _Page:
 
 
 def main() -> None:
-    """Check the pages below a directory; with a broken link, say which and fail."""
+    """Check the pages below the directory in the first argument; list the broken links, and exit with status 1."""
     root = Path(sys.argv[1])
     if not any(root.rglob("*.html")):
-        sys.exit(f"{root} has no pages. Make them: make docs")
+        sys.exit(f"{root} has no pages to check. Build them with:  make docs")
     if found := broken(root):
-        sys.exit("\n".join(["These links lead nowhere:", *found]))
+        sys.exit("\n".join(["These links are broken:", *found]))
 
 
 if __name__ == "__main__":

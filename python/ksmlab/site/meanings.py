@@ -1,4 +1,4 @@
-"""Let a phone show the meaning of a name below it: mark tables whose last column is headed `meaning`."""
+"""Mark tables whose last column has the heading `meaning`, so that narrow screens show the meaning below the name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from sphinx.transforms import SphinxTransform
 
 
 class MeaningTables(SphinxTransform):
-    """Give these tables a class, for which pages.css has the rules."""
+    """Adds a CSS class to these tables; pages.css has its rules."""
 
     default_priority = 400
 

@@ -1,4 +1,4 @@
-"""Let pages link to Markdown files outside docs/, such as README.md, as they would without the site."""
+"""Let pages of the site link to Markdown files outside of docs/, such as README.md."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from sphinx.transforms import SphinxTransform
 
 
 class OutsideLinks(SphinxTransform):
-    """Turn each link to a Markdown file outside docs/ into a download of that file.
+    """Turns each link to a Markdown file outside of docs/ into a download of that file.
 
-    MyST takes every Markdown file for a page of the site. A link to one outside docs/ it warns about.
+    MyST treats all Markdown files as pages of the site, and warns about links to files outside of docs/.
     """
 
-    # Before Sphinx collects the files to download.
+    # Run before Sphinx collects the files to download.
     default_priority = 400
 
     def apply(self, **_: object) -> None:

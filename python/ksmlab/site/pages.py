@@ -1,9 +1,9 @@
-"""Write the blocks of the pages that have a source: quoted code, tables, the heads of lessons.
+"""Update the blocks of pages that are generated from sources: quoted code, tables, and the heads of lessons.
 
     python -m ksmlab.site.pages [--check]
 
-With ``--check`` nothing is written, and a page that differs from its sources is an error. The ``run`` blocks of lessons
-are written by `make lessons-record` alone.
+With ``--check``, nothing is written, and a page that differs from its sources is an error. The ``run`` blocks of
+lessons are not changed; `make lessons-record` writes them.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ if TYPE_CHECKING:
     from ksmlab.lessons.blocks import Block
 
 DOCS = CHECKOUT / "docs"
-HINT = "Write the pages again: make pages"
-LANGUAGES = {".c": "c", ".h": "c", ".py": "python", ".sh": "sh", ".toml": "toml"}
+HINT = "Update the pages with:  make pages"
+LANGUAGES = {".c": "c", ".h": "c", ".py": "python", ".sh": "sh", ".toml": "toml", "Kbuild": "make"}
 ERRORS = (BlockError, DefinitionError, ExcerptError, LessonError, kept.KeptError)
 
 
 @dataclass(frozen=True)
 class Page:
-    """A page, and the writers of its blocks.
+    """A page with blocks.
 
     Attributes:
-        path: The page.
+        path: The path of the page.
     """
 
     path: Path
 
     def rewritten(self) -> str:
-        """Return the page with its blocks written again.
+        """Return the page with updated blocks.
 
         Raises:
-            BlockError: A block is not complete, or its source has changed so that it cannot be written.
+            BlockError: A block is not complete, or cannot be generated because its source has changed.
         """
         return blocks.rewrite(self.path.read_text(), self._write)
 
@@ -84,7 +84,8 @@ class Page:
         target = os.path.relpath(CHECKOUT / path, self.path.parent)
         caption = f"[`{path}:{line}`]({target}#L{line})"
         inside_comment = code.startswith(" *")
-        language = "text" if inside_comment else LANGUAGES[Path(path).suffix]
+        name = Path(path)
+        language = "text" if inside_comment else LANGUAGES[name.suffix or name.name]
         return f"{caption}\n\n{blocks.fence(code, language)}"
 
     def _lesson(self, block: Block) -> Block:
@@ -95,16 +96,16 @@ class Page:
 
 
 def all_pages(docs: Path = DOCS) -> list[Path]:
-    """Return the Markdown files that can have blocks."""
+    """Return the Markdown files that may have blocks."""
     return sorted(docs.rglob("*.md"))
 
 
 def write(paths: Iterable[Path], *, check: bool = False) -> list[str]:
-    """Write pages, or check them.
+    """Update or check pages, and print the paths of updated pages.
 
     Args:
-        paths: The pages.
-        check: Report a page that differs from its sources, and write nothing.
+        paths: The paths of the pages.
+        check: Report pages that differ from their sources instead of updating them.
 
     Returns:
         A line for each problem.
@@ -126,7 +127,7 @@ def write(paths: Iterable[Path], *, check: bool = False) -> list[str]:
 
 
 def main() -> None:
-    """Write or check all pages; exit with a message if there is a problem."""
+    """Update or check all pages. Exit with a message if there is a problem."""
     if problems := write(all_pages(), check="--check" in sys.argv[1:]):
         sys.exit("\n".join(problems))
 

@@ -1,4 +1,4 @@
-"""What the pytest plugin adds to pytest: the options and keys that its pytest_addoption() asks for."""
+"""Read the options and configuration keys of the pytest plugin, for the reference."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class _Asked:
-    """Takes the place of pytest's parser, and of a group of it: writes down what it is asked for."""
+    """Replaces pytest's parser and its groups, and records the options and keys that are added."""
 
     options: list[Option] = field(default_factory=list)
     keys: list[Option] = field(default_factory=list)
@@ -38,7 +38,7 @@ def _text(value: object) -> str:
 
 
 def asked() -> dict[str, list[Option]]:
-    """Give the options and the keys, in the order in which the plugin has them."""
+    """Return the options and the keys of the plugin, in its order."""
     parser = _Asked()
     pytest_plugin.pytest_addoption(cast("pytest.Parser", parser))
     return {"options": parser.options, "keys": parser.keys}

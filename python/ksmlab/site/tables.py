@@ -1,4 +1,4 @@
-"""Parts of the reference, made from the sources by templates: tables of sysfs files, ioctls, commands and so on."""
+"""Generate parts of the reference from sources and templates: tables of sysfs files, ioctls, commands and so on."""
 
 from __future__ import annotations
 
@@ -37,17 +37,19 @@ PARTS: Mapping[str, Callable[[str], Mapping[str, object]]] = {
 
 
 def render(part: str, of: str = "") -> str:
-    """Make a part of the reference, as Markdown.
+    """Return a part of the reference as Markdown.
 
     Args:
         part: One of PARTS.
-        of: Which file it is of, where there is one for each.
+        of: The name of the file that the part describes, if the part describes one.
 
     Raises:
-        DefinitionError: A source does not have what a table shows, or there is no such part.
+        DefinitionError: A definition is missing in a source, or there is no such part.
     """
     if part not in PARTS:
-        raise definitions.DefinitionError(f"no part {part!r}; there are: {', '.join(PARTS)}")
+        raise definitions.DefinitionError(
+            f"the reference has no part {part!r}: use one of {', '.join(PARTS)}"
+        )
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=False,

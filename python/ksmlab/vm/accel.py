@@ -1,8 +1,9 @@
-"""Whether this host's KVM is worth using.
+"""Decide whether to run VMs with KVM or by emulation.
 
-That /dev/kvm opens proves nothing: some hosts have it, and emulate what is behind it, too slowly or too badly to run a
-kernel. So a loop is run in a KVM guest, and its speed is the judge. Without KVM, QEMU emulates (TCG), in one thread:
-with more, a text patch of the guest's kernel can be missed by another CPU, and the kernel dies of a stale int3.
+A host may have a /dev/kvm that is itself emulated, and too slow or too incomplete to boot a kernel. So `probe` runs a
+loop in a KVM guest, and uses KVM only if the loop is fast. Otherwise QEMU emulates the CPUs (TCG) in a single thread.
+With one thread per CPU, a CPU may miss that the guest's kernel patched its own code, and the kernel crashes with an
+unexpected int3.
 """
 
 from __future__ import annotations
@@ -14,22 +15,22 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-# Limits of CPU time, which does not grow while a busy host runs another process. Hardware needs about a millisecond for
-# the loop, emulated KVM over a third of a second. The script has itself ended after LOOP_SECONDS.
+# Limits of CPU time, which is not affected by the host's load. The loop takes about 1 ms on hardware, and more than
+# 300 ms on emulated KVM. The script ends itself after LOOP_SECONDS of CPU time.
 FAST_SECONDS = 0.05
 LOOP_SECONDS = 0.1
-# Elapsed time after which a probe that uses no CPU time is ended; enough for Python to start on a busy host.
+# Limit of elapsed time, for a probe that hangs without using CPU time. Python can start in this time on a busy host.
 PROBE_SECONDS = 20.0
 OVERRIDE = "KSMLAB_ACCEL"
 
 
 @dataclass(frozen=True)
 class Accel:
-    """How guests are run.
+    """The way to run the CPUs of a VM.
 
     Attributes:
-        kvm: By KVM; if not, by emulation in one thread.
-        why: One line for a person.
+        kvm: True for KVM, False for emulation in one thread.
+        why: The decision and its reason, as one line to show to the user.
     """
 
     kvm: bool
@@ -37,7 +38,7 @@ class Accel:
 
     @property
     def virtme_options(self) -> list[str]:
-        """The options for virtme-run, apart from QEMU's own."""
+        """The options for virtme-run."""
         return [] if self.kvm else ["--disable-kvm"]
 
     @property
@@ -47,44 +48,46 @@ class Accel:
 
 
 def judge(returncode: int | None, output: str) -> Accel:
-    """Decide from what the probe did.
+    """Decide from the result of the script kvm_loop.py.
 
     Args:
-        returncode: Its exit status, -SIGPROF if the loop took too long, None if it did not end at all.
-        output: The loop's seconds of CPU time, or what went wrong.
+        returncode: Its exit status; -SIGPROF if the loop used too much CPU time, None if the script did not end.
+        output: The CPU time of the loop in seconds, or an error message.
     """
     if returncode is None:
         return Accel(
             kvm=False,
-            why=f"KVM opens but does not run (a short loop hung for {PROBE_SECONDS:.0f} s): using TCG, one thread",
+            why=f"using TCG with one thread, since KVM does not work (a short loop hung for {PROBE_SECONDS:.0f} s)",
         )
     if returncode == -signal.SIGPROF:
         return Accel(
             kvm=False,
-            why=f"KVM opens but is emulated (a short loop was not done in {LOOP_SECONDS} s): using TCG, one thread",
+            why=f"using TCG with one thread, since KVM is emulated (a short loop took more than {LOOP_SECONDS} s)",
         )
     if returncode:
         reason = output.strip().splitlines()[-1] if output.strip() else "the probe failed"
-        return Accel(kvm=False, why=f"no usable KVM ({reason}): using TCG, one thread")
+        return Accel(
+            kvm=False, why=f"using TCG with one thread, since KVM cannot be used ({reason})"
+        )
     seconds = float(output)
     if seconds > FAST_SECONDS:
         return Accel(
             kvm=False,
-            why=f"KVM works but is emulated (a short loop took {seconds:.2f} s): using TCG, one thread",
+            why=f"using TCG with one thread, since KVM is emulated (a short loop took {seconds:.2f} s)",
         )
     return Accel(kvm=True, why=f"using KVM (a short loop took {seconds * 1000:.1f} ms)")
 
 
 def probe() -> Accel:
-    """Find out, which takes half a second where KVM is emulated. Nothing is remembered from one call to the next.
+    """Test the host's KVM, and decide. Each call repeats the test, which takes half a second if KVM is emulated.
 
-    The environment variable KSMLAB_ACCEL, set to "kvm" or "tcg", decides instead.
+    If the environment variable KSMLAB_ACCEL is "kvm" or "tcg", it decides, and nothing is tested.
     """
     match os.environ.get(OVERRIDE):
         case "kvm":
-            return Accel(kvm=True, why=f"using KVM, as {OVERRIDE} says")
+            return Accel(kvm=True, why=f"using KVM, as set by {OVERRIDE}")
         case "tcg":
-            return Accel(kvm=False, why=f"using TCG, one thread, as {OVERRIDE} says")
+            return Accel(kvm=False, why=f"using TCG with one thread, as set by {OVERRIDE}")
     if not Path("/dev/kvm").exists():
         return judge(1, "there is no /dev/kvm")
     script = Path(__file__).with_name("kvm_loop.py")

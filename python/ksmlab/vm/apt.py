@@ -1,7 +1,7 @@
-"""A private apt: the host's archive, keys and network settings; its own lists and cache; no root.
+"""Use apt without root, with its own package lists and cache, and with the host's archive, keys and network settings.
 
-Nothing of the host's package state is read or written. apt itself checks the signatures, with the keys that the
-host's configuration names.
+The host's package state is neither read nor written. apt itself verifies the signatures, with the keys that the host's
+configuration names.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 UPDATE_SECONDS = 600
 DOWNLOAD_SECONDS = 1800
 QUERY_SECONDS = 120
-#: What apt-cache says of a package or a version that no list has.
+#: The message of apt-cache about a package or a version that is in no list.
 NOT_FOUND = "No packages found"
 POCKETS = ("", "-updates", "-security", "-backports")
 RELEASE_ALIASES = ("stable", "oldstable")
@@ -33,16 +33,16 @@ ONE_LINE = re.compile(
 
 
 def host_codename(os_release: Path = Path("/etc/os-release")) -> str:
-    """Give the host's release name, such as "bookworm" (from os-release's VERSION_CODENAME).
+    """Return the name of the host's release, such as "bookworm": VERSION_CODENAME in /etc/os-release.
 
     Raises:
-        FetchError: os-release cannot be read, or names no release.
+        FetchError: The file cannot be read, or does not name a release.
     """
     try:
         lines = os_release.read_text(errors="replace").splitlines()
     except OSError as error:
         raise FetchError(
-            f"The host's release is unknown: {reason(error)}.",
+            f"The release of this host is unknown: {reason(error)}.",
             untouched="Nothing was fetched.",
             hint=ELSEWHERE,
         ) from error
@@ -51,19 +51,21 @@ def host_codename(os_release: Path = Path("/etc/os-release")) -> str:
         if key == "VERSION_CODENAME" and value.strip("\"' "):
             return value.strip("\"' ")
     raise FetchError(
-        f"{os_release} does not name a release.", untouched="Nothing was fetched.", hint=ELSEWHERE
+        f"The release of this host is unknown: {os_release} has no VERSION_CODENAME.",
+        untouched="Nothing was fetched.",
+        hint=ELSEWHERE,
     )
 
 
 def wanted_suite(suite: str, codename: str) -> bool:
-    """Say whether `suite` is the distribution's own, and not some third party's."""
+    """Return whether a suite belongs to the distribution itself, rather than to a third party."""
     suite = suite.strip("/").removesuffix("/updates")
     names = (codename, *RELEASE_ALIASES)
     return any(suite == name + pocket for name in names for pocket in POCKETS)
 
 
 def debian_one_line(text: str, codename: str) -> list[str]:
-    """Pick the distribution's own entries from a file in the one-line format."""
+    """Return the distribution's own entries of a sources file in the one-line format, reduced to main."""
     kept = []
     for raw in text.splitlines():
         found = ONE_LINE.match(raw.split("#", 1)[0].strip())
@@ -75,7 +77,7 @@ def debian_one_line(text: str, codename: str) -> list[str]:
 
 
 def debian_deb822(text: str, codename: str) -> list[str]:
-    """Pick the distribution's own stanzas from a file in the deb822 format, cut down to binary packages of main."""
+    """Return the distribution's own stanzas of a file in the deb822 format, reduced to binary packages of main."""
     text = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
     kept = []
     for stanza in re.split(r"\n\s*\n", text.strip()):
@@ -98,7 +100,7 @@ def debian_deb822(text: str, codename: str) -> list[str]:
 
 
 def clean_acquire(dump: str) -> list[str]:
-    """Keep from `apt-config dump` what concerns the network (proxies, certificates, date checks)."""
+    """Return the lines of `apt-config dump` that concern the network: proxies, certificates, date checks."""
     return [
         line
         for line in dump.splitlines()
@@ -116,8 +118,8 @@ class Package:
     Attributes:
         name: The package's name.
         version: Its version.
-        depends: The names it depends on; the first of each group of alternatives.
-        size: Bytes to download.
+        depends: The names of the packages that it depends on; the first of each group of alternatives.
+        size: The size of the download, in bytes.
     """
 
     name: str
@@ -127,7 +129,7 @@ class Package:
 
 
 def parse_show(text: str) -> Package | None:
-    """Read the first stanza of `apt-cache show`, None if there is none."""
+    """Parse the first stanza of the output of `apt-cache show`; return None if there is none."""
     fields = dict(re.findall(r"^([\w-]+): (.*)$", text.split("\n\n", 1)[0], re.MULTILINE))
     if "Package" not in fields or "Version" not in fields:
         return None
@@ -141,28 +143,28 @@ def parse_show(text: str) -> Package | None:
 
 
 class PrivateApt:
-    """apt with a state of its own under `home`.
+    """An apt whose state is in a private directory.
 
-    Hold a lock on `home` while using it: apt's own locks fail at once instead of waiting.
+    Hold a lock on that directory while using it: apt's own locks fail immediately instead of waiting.
     """
 
     def __init__(self, home: Path, *, etc: Path = Path("/etc/apt")) -> None:
-        """Keep the paths; nothing is done before `update`.
+        """Set the paths. Call `update` before any other method.
 
         Args:
-            home: The directory for lists, cache and configuration, created if need be.
-            etc: The host's apt configuration directory, only read.
+            home: The directory for package lists, cache and configuration; created if it does not exist.
+            etc: The host's apt configuration directory, which is only read.
         """
         self.home = home
         self.etc = etc
 
     def _sources(self) -> tuple[list[str], list[str]]:
-        """Read the distribution's own sources: lines of the one-line format, and stanzas of deb822.
+        """Read the distribution's own sources: lines in the one-line format, and stanzas in the deb822 format.
 
-        A file that cannot be read is left out: hosts protect sources of third parties that name a password.
+        Files that cannot be read are skipped, since hosts protect third-party sources that contain a password.
 
         Raises:
-            FetchError: There are none.
+            FetchError: There is no such source.
         """
         codename = host_codename()
         more = self.etc / "sources.list.d"
@@ -184,7 +186,7 @@ class PrivateApt:
             raise FetchError(
                 f"No package source for {codename} was found in {self.etc}.",
                 untouched="Nothing was fetched.",
-                hint=f"Give this host a source of Debian's packages ({self.etc}/sources.list), then try again. "
+                hint=f"Add a source of Debian packages to {self.etc}/sources.list, then try again. "
                 + ELSEWHERE,
                 log="\n".join(unreadable),
             )
@@ -203,7 +205,7 @@ class PrivateApt:
             raise FetchError(
                 f"`apt-config dump` failed (status {dump.returncode}).",
                 untouched=UNTOUCHED,
-                hint=f"Mend the host's apt configuration ({self.etc}/apt.conf.d), then try again.",
+                hint=f"Correct the host's apt configuration in {self.etc}/apt.conf.d, then try again.",
                 log=dump.stderr,
             )
         settings = {
@@ -218,7 +220,7 @@ class PrivateApt:
             "Dir::Etc::preferencesparts": self.home / "parts",
             "Dir::Etc::sourcelist": self.home / "sources.list",
             "Dir::Etc::sourceparts": self.home / "sources.list.d",
-            # The archive's user cannot write under a home directory; without this, root's apt says so and goes on.
+            # The user _apt cannot write to a home directory. Without this setting, apt warns about that if run by root.
             "APT::Sandbox::User": "root",
             "Acquire::Languages": "none",
             "Acquire::Retries": 3,
@@ -238,6 +240,12 @@ class PrivateApt:
         env: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command with the private configuration.
+
+        Args:
+            argv: The command and its arguments.
+            timeout: The most seconds that it may take.
+            cwd: Its working directory.
+            env: Variables to add to its environment.
 
         Raises:
             FetchError: The command is not installed, cannot be run, or did not end in time.
@@ -264,13 +272,13 @@ class PrivateApt:
             raise FetchError(
                 f"`{' '.join(argv[:2])}` did not end within {timeout:.0f} s.",
                 untouched=UNTOUCHED,
-                hint="Look at the network and at the free space (df -h), then try again.",
+                hint="Check the network and the free space (df -h), then try again.",
             ) from error
         except OSError as error:
             raise FetchError(
                 f"`{argv[0]}` cannot be run: {reason(error)}.",
                 untouched=UNTOUCHED,
-                hint="make doctor lists what this host lacks.",
+                hint="`make doctor` lists what this host lacks.",
             ) from error
 
     @fetch_errors("Preparing a private apt")
@@ -278,21 +286,21 @@ class PrivateApt:
         """Fetch the package lists.
 
         Raises:
-            FetchError: The host names no source, or no list could be had.
+            FetchError: The host has no package source, or no list could be fetched.
         """
         self._configure()
         done = self._run(["apt-get", "update", "--quiet"], UPDATE_SECONDS)
-        # One broken source must not stand in the way of the others: `show` says what is missing in the end.
+        # Ignore a failure of some sources if others work. If a package is missing as a result, `show` reports it.
         if done.returncode and not any((self.home / "lists").glob("*_Packages*")):
             raise FetchError(
                 "The package lists could not be fetched.",
                 untouched=UNTOUCHED,
-                hint="Look at the network and at the host's apt configuration (apt-get update), then try again.",
+                hint="Check the network and the host's apt configuration (apt-get update), then try again.",
                 log=done.stdout + done.stderr,
             )
 
     def show(self, name: str, version: str | None = None) -> Package | None:
-        """Describe the newest version of a package, or `version` of it; None if the archive has none.
+        """Return the newest version of a package, or `version` of it; None if the archive does not have it.
 
         Raises:
             FetchError: apt-cache failed for another reason.
@@ -306,17 +314,17 @@ class PrivateApt:
         raise FetchError(
             f"`apt-cache show {spec}` failed (status {done.returncode}).",
             untouched=UNTOUCHED,
-            hint=f"apt's message is above. If its lists are damaged, remove {self.home} and try again.",
+            hint=f"The message of apt is above. If its lists are damaged, remove {self.home} and try again.",
             log=done.stderr,
         )
 
     @fetch_errors("Downloading a package")
     def download(self, package: Package, spool: Path) -> Path:
-        """Download a package, and let apt check it.
+        """Download a package. apt verifies it.
 
         Args:
-            package: What `show` gave.
-            spool: The directory to put it in, created if need be.
+            package: The package, as returned by `show`.
+            spool: The directory to download to; created if it does not exist.
 
         Returns:
             The .deb file.
@@ -330,19 +338,19 @@ class PrivateApt:
         files = list(spool.glob(f"{package.name}_*.deb"))
         if done.returncode or len(files) != 1:
             raise FetchError(
-                f"{spec} could not be downloaded, or failed its check.",
+                f"{spec} could not be downloaded, or apt could not verify it.",
                 untouched=UNTOUCHED,
-                hint="Try again; if it fails again, look at the network and the apt configuration.",
+                hint="Try again. If it fails again, check the network and the apt configuration.",
                 log=done.stdout + done.stderr,
             )
         return files[0]
 
     @fetch_errors("Unpacking a package")
     def unpack(self, package: Package, root: Path) -> None:
-        """Download a package and unpack it under `root`, as if that were the root directory.
+        """Download a package, and unpack it with `root` as the root directory.
 
         Raises:
-            FetchError: The download failed, or there is no room.
+            FetchError: The package could not be downloaded or unpacked.
         """
         root.mkdir(parents=True, exist_ok=True)
         deb = self.download(package, root.parent / "debs")
@@ -352,6 +360,6 @@ class PrivateApt:
             raise FetchError(
                 f"{package.name} could not be unpacked: dpkg ended with status {done.returncode}.",
                 untouched=UNTOUCHED,
-                hint="dpkg's message is above. Look at the free space (df -h), then try again.",
+                hint="The message of dpkg is above. Check the free space (df -h), then try again.",
                 log=done.stderr,
             )

@@ -1,4 +1,4 @@
-"""Connect a person's terminal to a VM that is kept."""
+"""Connect the user's terminal to a kept VM."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ SHELL = "shell"
 
 
 def attach(kept: Kept) -> None:
-    """Let a person use a shell in the VM, until they leave with Ctrl-], end their input, or the VM goes.
+    """Connect the terminal to a shell in a VM, until the user types Ctrl-], standard input ends, or the VM ends.
 
     Args:
-        kept: Which VM.
+        kept: The VM.
 
     Raises:
-        VmError: It does not answer.
+        VmError: The VM does not answer.
     """
     path = Path(kept.directory, f"{SHELL}.sock")
     with socket.socket(socket.AF_UNIX) as line:
@@ -35,9 +35,9 @@ def attach(kept: Kept) -> None:
             line.connect(str(path))
         except OSError as error:
             raise VmError(
-                f"The VM {kept.name} has no shell to attach to: {error.strerror}.",
-                untouched="It is as it was.",
-                hint=f"A debugger may still get in: {kept.gdb_command}",
+                f"Cannot attach to the VM {kept.name}: its shell does not answer ({error.strerror}).",
+                untouched="The VM was not changed.",
+                hint=f"A debugger may still be able to attach:  {kept.gdb_command}",
             ) from error
         size = shutil.get_terminal_size()
         term = os.environ.get("TERM", "dumb")
@@ -50,7 +50,7 @@ def attach(kept: Kept) -> None:
             return not data
 
         def send(data: bytes) -> None:
-            # If the VM has gone, the end of the line says so.
+            # Ignore that the VM has ended; the next read detects it.
             with contextlib.suppress(BrokenPipeError):
                 line.sendall(data)
 

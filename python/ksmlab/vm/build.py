@@ -1,7 +1,7 @@
-"""Build a directory of module sources for a kernel, outside of the sources.
+"""Build modules for a kernel, in a copy of their source directory.
 
-The sources are copied into a directory of the kernel's own first, so builds for two kernels never share an object, and
-nothing is ever written among the sources. Only files that changed are copied, so make rebuilds only what it must.
+Each kernel has its own copy, so builds for two kernels never share an object file, and the sources are only read. Only
+changed files are copied, so make rebuilds only what it must.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 BUILD_SECONDS = 900
-# The process that holds the lock may build for BUILD_SECONDS, and then needs some time to end.
+# The holder of the lock may build for BUILD_SECONDS, and then needs some time to end.
 LOCK_SECONDS = BUILD_SECONDS + 60
 DEFAULTS = {
-    # Type information for BPF tools wants pahole, and some headers' packages cannot make it: nowhere, then.
+    # Do not create type information for BPF. It needs pahole, and some packages of headers cannot create it.
     "CONFIG_DEBUG_INFO_BTF_MODULES": "",
-    # An oops in a module is told by its lines, also where the kernel has no debug information.
+    # Add line numbers to decode an oops in a module, even if the kernel has no debug information.
     "KCFLAGS": "-g",
 }
-# What a kernel build leaves among its sources: never copied, never deleted.
+# Files that kbuild writes. They are never copied or deleted.
 MADE_BY_KBUILD = (".o", ".ko", ".mod", ".mod.c", ".cmd", ".symvers", ".order", ".tmp", ".d")
 
 
 @dataclass(frozen=True)
 class BuiltModules:
-    """What a build gave.
+    """The result of a build.
 
     Attributes:
         directory: The build directory.
-        modules: Each .ko file, by path.
-        log: All that make and the compiler said.
+        modules: The .ko files, sorted by path.
+        log: The output of make and the compiler.
     """
 
     directory: Path
@@ -56,16 +56,16 @@ class BuiltModules:
     log: str
 
     def module(self, name: str) -> Path:
-        """Give the .ko file of a module by its name.
+        """Return the .ko file of a module.
 
         Raises:
-            BuildError: There is none of that name.
+            BuildError: The build has no module of this name.
         """
         for path in self.modules:
             if path.stem == name:
                 return path
         raise BuildError(
-            f"The build in {self.directory} made no module called {name}.", log=self.log
+            f"The build in {self.directory} did not create a module called {name}.", log=self.log
         )
 
 
@@ -74,7 +74,7 @@ def _made_by_kbuild(name: str) -> bool:
 
 
 def _same_file(one: Path, other: Path) -> bool:
-    """Say whether two files have the same content and the same permissions."""
+    """Return whether two files have the same content and the same permissions."""
     return (
         other.is_file()
         and one.stat().st_mode == other.stat().st_mode
@@ -83,9 +83,9 @@ def _same_file(one: Path, other: Path) -> bool:
 
 
 def mirror(source: Path, target: Path) -> list[Path]:
-    """Make `target` hold the same files as `source`, leaving alone what kbuild put there.
+    """Update `target` to contain the same files as `source`, except for the files that kbuild writes.
 
-    A file that is the same already keeps its time stamp, so that make does not rebuild it.
+    An unchanged file keeps its time stamp, so that make does not rebuild it.
 
     Returns:
         The paths, relative to `target`, that were written or removed.
@@ -115,11 +115,11 @@ def mirror(source: Path, target: Path) -> list[Path]:
 
 
 def find_modules(build_dir: Path, log: str = "") -> BuiltModules:
-    """Say what has been built in a directory.
+    """Return the modules in a build directory.
 
     Args:
-        build_dir: What `build_modules` was given.
-        log: What make said, if that is known.
+        build_dir: The build directory that was passed to `build_modules`.
+        log: The output of the build, if known.
     """
     return BuiltModules(build_dir, tuple(sorted(build_dir.rglob("*.ko"))), log)
 
@@ -137,14 +137,15 @@ def build_modules(
 
     Args:
         source: A directory with a Kbuild or Makefile; it is only read.
-        kernel_build_dir: The kernel's build directory or headers, what `make -C` takes.
-        build_dir: Where to build, a directory for this kernel alone; created if need be.
-        variables: More make variables, such as {"W": "1"}. Another set of them rebuilds everything.
-        jobs: How many compilers at once; as many as there are CPUs if not given.
+        kernel_build_dir: The kernel's build directory or headers, for `make -C`.
+        build_dir: The directory to build in, used for this kernel only; created if it does not exist.
+        variables: More make variables, such as {"W": "1"}. If they differ from those of the last build, everything is
+            rebuilt.
+        jobs: The number of parallel compilers; by default the number of CPUs.
         fresh: Rebuild everything.
 
     Raises:
-        BuildError: make failed; its `log` is what the compiler said.
+        BuildError: make failed or took too long; the error's `log` is its output.
         VmError: kbuild cannot handle one of the paths, or the build directory cannot be written to.
     """
     check_characters("build directory", build_dir)
@@ -155,7 +156,7 @@ def build_modules(
         raise BuildError(
             f"{kernel_build_dir} is not a kernel's build directory: it has no Makefile.",
             untouched="Nothing was built.",
-            hint="Give the directory that `make -C` takes, for example /lib/modules/$(uname -r)/build.",
+            hint="Use the directory that `make -C` takes, for example /lib/modules/$(uname -r)/build.",
         )
     with file_lock(build_dir.with_name(build_dir.name + ".lock"), timeout=LOCK_SECONDS) as lock:
         stamp = build_dir / ".built-with"
@@ -175,15 +176,16 @@ def build_modules(
             f"-j{jobs or os.cpu_count() or 1}",
         ]
         argv += [f"{key}={value}" for key, value in variables.items()]
-        # gcc writes where TMPDIR says, also if that is full; Python looks for one that is not.
+        # gcc uses TMPDIR even if its file system is full. Python has chosen a directory that can be written to.
         temporary = tempfile.gettempdir()
-        # A make above this one, or a language of the user's own, must not change what is built or said.
+        # The settings of an outer make and the user's locale must not change the build or its messages.
         env = {
             key: value
             for key, value in os.environ.items()
             if key not in {"MAKEFLAGS", "MFLAGS", "MAKELEVEL"}
         }
-        # When this process is killed, compilers go on for a while: until then the directory is theirs.
+        # If this process is killed, compilers run on for a while. They inherit the lock, so that no other process
+        # builds in this directory until they have ended.
         with started(
             [*argv, "modules"], env={**env, "LC_ALL": "C", "TMPDIR": temporary}, untouched="Nothing was built.",
             pass_fds=(lock,),
@@ -194,7 +196,7 @@ def build_modules(
                 raise BuildError(
                     f"The build in {build_dir} did not end within {BUILD_SECONDS} s.",
                     untouched="The sources were only read.",
-                    hint="This host is busy, or a rule of the modules' makefile hangs.",
+                    hint="The host is overloaded, or a command of the modules' makefile hangs.",
                     log=(error.output or b"").decode(errors="replace"),
                 ) from error
         log = output.decode(errors="replace")
@@ -203,7 +205,7 @@ def build_modules(
             raise BuildError(
                 f"The modules in {source} do not build for {kernel_build_dir.name}.",
                 untouched="The sources were only read.",
-                hint=f"The first error above is the one to look at; the build is in {build_dir}.",
+                hint=f"Begin with the first error above. The build directory is {build_dir}.",
                 log=log,
             )
         return find_modules(build_dir, log)

@@ -1,4 +1,7 @@
-"""Requests to the guest's end of the console (vm/guest/session.sh), and their output, within time limits."""
+"""Send requests to the guest over its console, and read their output within time limits.
+
+vm/guest/session.sh answers in the guest, and describes the protocol.
+"""
 
 from __future__ import annotations
 
@@ -19,31 +22,31 @@ if TYPE_CHECKING:
     from ksmlab.vm.errors import VmError
 
 READY = re.compile(b"\x1evm-session ready\x1e")
-# What a mark looks like before its second separator has come.
+# A mark whose second separator has not been read yet.
 PARTIAL_MARK = re.compile(rb"\x1e[0-9a-z -]{0,64}\Z")
 TICK_SECONDS = 0.25
-# When the log of a panicked kernel is silent for this long, its report is complete; longer where printing is slow. QEMU
-# ends then.
+# The report of a panic is complete when the log has been silent for this many seconds, multiplied by the slowness of
+# the VM. QEMU ends then.
 PANIC_SECONDS = 5.0
 # After this multiple of PANIC_SECONDS, do not wait for the end of the report even if the kernel still prints.
 PANIC_PATIENCE = 12
-# A command may print for days.
+# Keep only this many characters of output, since a command may print without end.
 KEPT_CHARACTERS = 16 << 20
 
 
 class ChannelClosed(Exception):
-    """The guest does not answer any more: its console has closed, or its kernel has panicked."""
+    """The guest will not answer any more, because its console has closed or its kernel has panicked."""
 
 
 class Overdue(Exception):
-    """A limit has passed.
+    """A time limit has passed.
 
     Args:
-        limit: Which one.
+        limit: The limit.
     """
 
     def __init__(self, limit: Limit) -> None:
-        """Keep the limit."""
+        """See the class."""
         super().__init__(limit.error.what)
         self.limit = limit
 
@@ -55,8 +58,8 @@ class Limit:
     Attributes:
         seconds: Its length in seconds.
         error: The error.
-        idle: Whether the limit starts again with each output.
-        start: Its start, by time.monotonic().
+        idle: Whether each output restarts the limit.
+        start: The time at which it started, as given by time.monotonic().
     """
 
     seconds: float
@@ -70,30 +73,30 @@ class Limit:
 
 
 class Request:
-    """A script that the guest has been given.
+    """A script that was sent to the guest.
 
     Args:
-        token: What its output is framed with.
+        token: The token in the marks before and after its output.
     """
 
     def __init__(self, token: str) -> None:
-        """Keep the token's marks."""
+        """See the class."""
         mark = b"\x1e" + token.encode()
         self.begin = re.compile(mark + b" begin\x1e")
         self.end = re.compile(mark + rb" end (\d+)\x1e")
 
 
 class Channel:
-    """The host's end.
+    """The host's side of the protocol.
 
     Args:
-        console: The terminal that the guest's console is on.
-        panicked: Set when the kernel's log says that it has panicked.
-        slowness: How many times as long as on a quick machine a report of its kernel takes.
+        console: The guest's console.
+        panicked: An event that is set when the log of the guest's kernel reports a panic.
+        slowness: The factor by which the VM is slower than one with KVM and an ordinary kernel.
     """
 
     def __init__(self, console: Console, panicked: threading.Event, slowness: float = 1) -> None:
-        """Keep the arguments."""
+        """See the class."""
         self.console = console
         self._panicked = panicked
         self._slowness = slowness
@@ -103,8 +106,11 @@ class Channel:
         """Send the guest a bash script to run.
 
         Args:
-            verb: "run" for a command, "shell" to have an interactive shell after it.
+            verb: "run" to run the script, "shell" to start an interactive shell after it.
             script: The script, of any length.
+
+        Returns:
+            The request, with the marks that enclose the output.
 
         Raises:
             ChannelClosed: The console has closed.
@@ -126,13 +132,16 @@ class Channel:
         """Read the console up to a mark.
 
         Args:
-            mark: A regular expression between two record separators.
-            limits: Which times to watch meanwhile.
-            on_bytes: Called with all that comes before the mark, as it comes.
+            mark: A regular expression that begins and ends with a record separator.
+            limits: The time limits.
+            on_bytes: Called with the bytes that precede the mark, as they arrive.
+
+        Returns:
+            The match of the mark.
 
         Raises:
             Overdue: A limit has passed.
-            ChannelClosed: The mark will never come.
+            ChannelClosed: The guest will not send the mark any more.
         """
         try:
             return self._read_to(mark, limits, on_bytes)
@@ -176,27 +185,27 @@ class Channel:
                         limit.start = now
 
     def take_pending(self) -> bytes:
-        """Give what has been read and not been passed on, and forget it."""
+        """Return the bytes that were read but not passed on, and clear them."""
         pending, self._pending = self._pending, b""
         return pending
 
 
 class Output:
-    """Decode output as it comes, pass it on, and keep it, or its end.
+    """Decode output as it arrives, pass it on, and store the last KEPT_CHARACTERS of it.
 
     Args:
-        on_output: Called with each piece, if given.
+        on_output: Called with each decoded piece, if given.
     """
 
     def __init__(self, on_output: Callable[[str], None] | None) -> None:
-        """Start with nothing."""
+        """See the class."""
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._on_output = on_output
         self._parts: deque[str] = deque()
         self._length = 0
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes, which may end in the middle of a character."""
+        """Decode more bytes, which may end in the middle of a character."""
         piece = self._decoder.decode(data)
         if piece:
             self._parts.append(piece)
@@ -208,11 +217,11 @@ class Output:
 
     @property
     def text(self) -> str:
-        """All of it so far; of what is longer than KEPT_CHARACTERS, the end."""
+        """The output so far; only its end if it is longer than KEPT_CHARACTERS."""
         return "".join(self._parts)
 
 
 def before_partial_mark(data: bytes) -> int:
-    """Give how many bytes of `data` cannot belong to a mark that has not come in whole."""
+    """Return the number of bytes before a possible incomplete mark at the end of `data`."""
     found = PARTIAL_MARK.search(data)
     return found.start() if found else len(data)

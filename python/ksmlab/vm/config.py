@@ -1,4 +1,4 @@
-"""What a machine is made of, and the command that boots one."""
+"""Configure a VM, and build the command that boots it."""
 
 from __future__ import annotations
 
@@ -30,23 +30,28 @@ DATA = Path(__file__).resolve().parents[3] / "vm"
 SESSION_SCRIPT = DATA / "guest/session.sh"
 EMULATION_FACTOR = 4
 USUAL_MEMORY = "2G"
-# The options of virtme-ng, except for the cache mode. The kernel uses the last of two such arguments.
+# The mount options that virtme-ng uses, with another cache mode. The kernel uses the last of several rootflags.
 REMEMBERED_ROOT = "rootflags=version=9p2000.L,trans=virtio,access=any,msize=524288,cache=loose"
 
 
 def slowness(accel: Accel, slow: float = 1) -> float:
-    """Say how many times as long as on hardware things take in a machine: see Deadlines.under."""
+    """Return the factor by which a VM is slower than one with KVM and an ordinary kernel.
+
+    Args:
+        accel: The way to run the VM's CPUs.
+        slow: The factor by which its kernel is slower than an ordinary one (`slow` in kernels.toml).
+    """
     return slow * (1 if accel.kvm else EMULATION_FACTOR)
 
 
 @dataclass(frozen=True)
 class Deadlines:
-    """How long things may take, in seconds.
+    """Time limits of a VM, in seconds.
 
     Attributes:
-        boot: From the start of QEMU to the first command.
-        command: One command.
-        session: Everything, from the start of QEMU.
+        boot: From the start of QEMU until the guest accepts commands.
+        command: For one command.
+        session: For the whole session, from the start of QEMU.
     """
 
     boot: float = 45
@@ -54,33 +59,28 @@ class Deadlines:
     session: float = 900
 
     def under(self, accel: Accel, slow: float = 1) -> Deadlines:
-        """Give the deadlines for an accelerator and a kernel: longer where the CPU is emulated, or checks itself.
-
-        Args:
-            accel: How the machine is run.
-            slow: How many times as long as on an ordinary kernel things take on this one.
-        """
+        """Return the deadlines multiplied by the slowness of a VM; see `slowness` for the arguments."""
         factor = slowness(accel, slow)
         return Deadlines(*(factor * value for value in (self.boot, self.command, self.session)))
 
 
 @dataclass(frozen=True)
 class MachineConfig:
-    """What a machine is made of.
+    """The configuration of a VM.
 
     Attributes:
-        cpus: Virtual CPUs.
-        memory: Its size, as QEMU takes it; what the kernel's table says, or else 2G, if it is not given.
+        cpus: The number of virtual CPUs.
+        memory: The size of its memory in QEMU's notation. The default is the value in the kernel's table, or 2G.
         boot_args: More arguments for the kernel's command line.
-        writable: Directories of the host's that the guest may write to; path_checks.MOUNTABLE has the characters that
-            their paths may contain.
+        writable: Directories of the host that the guest may write to. Their paths may only contain the characters in
+            path_checks.MOUNTABLE.
         qemu_options: More options for QEMU.
-        cwd: The directory that commands start in.
-        remember: Whether the guest keeps what it has read of the host's files. Python starts several times as fast in
-            a kernel that checks itself, but a file that is changed on the host later may look as it was.
-        hold: Whether the VM stays up, halted, when its kernel panics.
-        log_level: Kernel messages less urgent than this stay out of the log on the host (the kernel's loglevel=).
-        deadlines: On a host with KVM; they are stretched under emulation.
+        cwd: The directory in which commands start.
+        remember: Whether the guest caches the host's files. Python then starts several times faster on a debug kernel,
+            but the guest may not see later changes of a file.
+        hold: Whether the VM is halted instead of ended when its kernel panics.
+        log_level: The host's copy of the kernel log has only messages with a lower level (the kernel's loglevel=).
+        deadlines: The time limits with KVM and an ordinary kernel; `Machine` multiplies them by the VM's slowness.
     """
 
     cpus: int = 2
@@ -95,60 +95,61 @@ class MachineConfig:
     deadlines: Deadlines = field(default_factory=Deadlines)
 
 
-#: An emulated CPU that the host does not run for a while has not locked up: twice so many seconds are a soft lockup.
-#: Nor has it stalled RCU, which by default complains after 21 s: compaction on a debug kernel can take longer.
+#: Longer timeouts for emulated CPUs, since the host may not run such a CPU for a while. The kernel reports a soft
+#: lockup after twice watchdog_thresh. By default, it reports an RCU stall after 21 s, but compaction on a debug kernel
+#: may take longer.
 PATIENT_WATCHDOGS = ("watchdog_thresh=30", "rcupdate.rcu_cpu_stall_timeout=60")
 
 
-#: virtme-ng's own commands. Its front end, vng, joins their arguments to one string and gives that to a shell;
-#: virtme-run takes them one by one and executes QEMU directly.
+#: Run virtme-run rather than its front end vng: vng joins the arguments to a string for a shell, while virtme-run takes
+#: a list and executes QEMU directly.
 VIRTME_RUN = "import sys; from virtme.commands.run import main; sys.exit(main())"
 VIRTME_PACKAGE = "virtme"
-#: What vng makes writable in the guest, with a layer in memory.
+#: The directories that vng makes writable in the guest, with an overlay in memory.
 OVERLAYS = ("/etc", "/lib", "/home", "/opt", "/srv", "/usr", "/var", "/tmp")
 COMMAND_LINE_BYTES = 2047
-#: What virtme-ng 1.42 puts there beside paths: 560 bytes, and 60 for a writable directory.
+#: The space for the options that virtme-ng 1.42 adds, without paths: 560 bytes, and 60 for a writable directory.
 OWN_OPTIONS_BYTES = 700
-#: The initramfs that virtme-run makes takes 5 MiB.
+#: The space for the initramfs that virtme-run creates, which has 5 MiB.
 INITRAMFS_BYTES = 16 << 20
 
 
 def find_virtme() -> Path:
-    """Give the directory of virtme-ng's package virtme, which the guest starts its init from.
+    """Return the directory of the Python package virtme of virtme-ng, which contains the guest's init.
 
     Raises:
-        VmError: This Python does not have it.
+        VmError: The package is not installed for this Python.
     """
     found = importlib.util.find_spec(VIRTME_PACKAGE)
     if found is None or not found.submodule_search_locations:
         raise VmError(
-            "virtme-ng is not installed.",
+            "No VM can be booted, because virtme-ng is not installed for this Python.",
             untouched="No VM was started.",
-            hint=f"Install it for this Python:  {shlex.quote(sys.executable)} -m pip install virtme-ng",
+            hint=f"Install it:  {shlex.quote(sys.executable)} -m pip install virtme-ng",
         )
     return Path(found.submodule_search_locations[0])
 
 
 def check_installed() -> None:
-    """See whether this package has what stands beside it in its checkout.
+    """Check that this package is used from a checkout, which has the files that the guest needs.
 
     Raises:
-        VmError: It was installed without that.
+        VmError: The package was installed without them.
     """
     if not SESSION_SCRIPT.is_file():
         raise VmError(
-            f"{SESSION_SCRIPT} is not there: ksmlab boots VMs only out of its checkout.",
+            f"{SESSION_SCRIPT} does not exist. ksmlab can only be used from its checkout.",
             untouched="No VM was started.",
-            hint="Install the checkout itself:  pip install --editable CHECKOUT",
+            hint="Install the package from the checkout:  pip install --editable CHECKOUT",
         )
 
 
 def check_paths(kernel: Kernel, config: MachineConfig) -> None:
-    """Check every directory that a machine uses.
+    """Check the directories that a VM uses.
 
     Raises:
-        VmError: A path does not fit on the kernel's command line, the guest would not see a directory, or there is no
-            room for temporary files.
+        VmError: A path has a character that virtme-ng cannot handle, the guest would not see a directory, or there is
+            no space for temporary files.
     """
     check_installed()
     for what, path in (
@@ -158,7 +159,7 @@ def check_paths(kernel: Kernel, config: MachineConfig) -> None:
     ):
         check_characters(what, path)
         check_visible(what, path)
-    # Commands get it from a script that quotes it, so it may have any name.
+    # The path of the working directory may have any characters, since it is passed in a script that quotes it.
     check_visible("working directory", config.cwd)
     for path in config.writable:
         check_characters("writable directory", path, MOUNTABLE)
@@ -166,48 +167,49 @@ def check_paths(kernel: Kernel, config: MachineConfig) -> None:
 
 
 def check_command_line(kernel: Kernel, config: MachineConfig, boot: Sequence[str]) -> None:
-    """Check that paths and options fit on the kernel's command line, which x86 would cut off in silence.
+    """Check the length of the kernel's command line, since x86 silently truncates one that is too long.
 
     Raises:
-        VmError: They do not.
+        VmError: The paths and options do not fit.
     """
     paths = [kernel.modules_dir, SESSION_SCRIPT, find_virtme(), *config.writable]
     length = OWN_OPTIONS_BYTES + len(os.fsencode(" ".join([*map(str, paths), *boot])))
     if length > COMMAND_LINE_BYTES:
         raise VmError(
-            f"The kernel's command line would have {length} bytes, and it holds {COMMAND_LINE_BYTES}.",
+            f"The kernel's command line would have {length} bytes, but may have only {COMMAND_LINE_BYTES}.",
             untouched="No VM was started.",
-            hint="Use shorter paths or fewer boot arguments: " + ", ".join(map(str, paths)),
+            hint="Use fewer boot arguments, or shorter paths. The paths are: "
+            + ", ".join(map(str, paths)),
         )
 
 
 def temporary_directory() -> Path:
-    """Give the directory that Python, here and in virtme-run, makes temporary files in.
+    """Return the directory for temporary files, which virtme-run uses as well.
 
     Raises:
-        VmError: None of the usual ones can be written to.
+        VmError: None of the usual directories can be written to.
     """
     try:
         return Path(tempfile.gettempdir())
     except FileNotFoundError as error:
         raise VmError(
-            "No directory for temporary files can be written to: each is full, read-only or missing.",
+            "Temporary files cannot be written: each directory for them is full, read-only or missing.",
             untouched="No VM was started.",
             hint="Free some space in /tmp, or choose another directory:  export TMPDIR=DIRECTORY",
         ) from error
 
 
 def virtme_command(kernel: Kernel, config: MachineConfig, accel: Accel) -> list[str]:
-    """Put together the command that boots a machine; no shell is between it and QEMU.
+    """Return the command that boots a VM. The command does not start a shell in between.
 
     Raises:
-        VmError: The guest would not find what it needs.
+        VmError: A path or the length of the kernel's command line is not valid.
     """
     check_paths(kernel, config)
-    # A kernel that oopses stops, and one that stops ends its QEMU: a crash is known within seconds.
+    # An oops becomes a panic, and a panic ends QEMU, so that the host notices a crash within seconds.
     boot = [
         "oops=panic",
-        # A held kernel stops where it is; a debugger finds every address where vmlinux has it.
+        # A held VM halts instead, without a randomised address, so that a debugger can use the addresses in vmlinux.
         *(("panic=0", "nokaslr") if config.hold else ("panic=-1",)),
         f"loglevel={config.log_level}",
         *(() if accel.kvm else PATIENT_WATCHDOGS),
@@ -218,7 +220,7 @@ def virtme_command(kernel: Kernel, config: MachineConfig, accel: Accel) -> list[
     check_command_line(kernel, config, boot)
     qemu = ["-no-reboot", *accel.qemu_options, *config.qemu_options]
     memory = config.memory or kernel.spec.memory or USUAL_MEMORY
-    # -P: a file called virtme.py in the working directory is not what is meant.
+    # -P keeps Python from importing a file virtme.py of the working directory.
     argv = [
         sys.executable,
         "-P",
@@ -236,14 +238,21 @@ def virtme_command(kernel: Kernel, config: MachineConfig, accel: Accel) -> list[
     argv += [f"--overlay-rwdir={path}" for path in OVERLAYS]
     argv += [f"--kopt={argument}" for argument in boot]
     argv += [f"--rwdir={path}" for path in config.writable]
-    # It takes all that follows.
+    # --qemu-opts takes all remaining arguments, so it must be last.
     return [*argv, "--qemu-opts", *qemu]
 
 
 def guest_script(
     argv: Sequence[str], *, env: Mapping[str, str] | None, cwd: Path, size: tuple[int, int]
 ) -> str:
-    """Write the bash script that runs one command in the guest."""
+    """Return the bash script that runs a command in the guest.
+
+    Args:
+        argv: The command and its arguments.
+        env: Variables to add to its environment.
+        cwd: Its working directory.
+        size: The columns and rows of its terminal.
+    """
     columns, rows = size
     lines = [
         f"stty cols {columns} rows {rows} </dev/tty",

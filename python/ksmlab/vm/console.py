@@ -1,7 +1,8 @@
-"""A process on a terminal of its own, with its error output apart: what a VM's console and kernel log are read from.
+"""Run a process on its own terminal, and read its standard error separately.
 
-The process is the leader of a session whose terminal we hold. So all its descendants can be signalled together, and
-if we die without a word, the kernel hangs the terminal up and they end, too.
+A VM uses the terminal as its console, and writes its kernel log to standard error. The process leads a session whose
+terminal this process holds. So a signal reaches all its descendants, and if this process is killed, the kernel hangs
+up the terminal and thereby ends them.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ WRITE_BYTES = 1024
 
 
 def _pass_bytes(terminal: int) -> None:
-    """Make a terminal pass on every byte unchanged, even after QEMU has set it up again, which turns on OPOST."""
+    """Set a terminal to pass on each byte unchanged, even after QEMU has turned on OPOST."""
     tty.setraw(terminal)
     mode = termios.tcgetattr(terminal)
     mode[tty.OFLAG] &= ~(termios.ONLCR | termios.OCRNL)
@@ -41,24 +42,24 @@ def _pass_bytes(terminal: int) -> None:
 
 
 class LineReader(threading.Thread):
-    """Read a pipe to its end, line by line.
+    """A thread that reads a pipe line by line, and stores the last lines.
 
     Args:
-        descriptor: The pipe; closed at its end.
+        descriptor: The pipe, which is closed at its end.
         on_line: Called with each line, on this thread.
     """
 
     def __init__(self, descriptor: int, on_line: Callable[[str], None]) -> None:
-        """Keep the arguments; see the class."""
+        """See the class."""
         super().__init__(name="kernel-log", daemon=True)
         self.lines: deque[str] = deque(maxlen=KEEP_LINES)
-        #: When the last line came, by time.monotonic().
+        #: The time of the last line, as given by time.monotonic().
         self.last = 0.0
         self._descriptor = descriptor
         self._on_line = on_line
 
     def run(self) -> None:
-        """Read until every writer has closed its end."""
+        """Read until every writer has closed the pipe."""
         with os.fdopen(self._descriptor, "rb") as pipe:
             for raw in pipe:
                 line = raw.decode(errors="replace").rstrip("\r\n")
@@ -68,25 +69,25 @@ class LineReader(threading.Thread):
 
 
 class Console:
-    """Start a program on a new terminal, and end it with all that it started.
+    """A program on a new terminal.
 
     Args:
         argv: The program and its arguments.
         env: Its environment.
-        on_log: Called with each line of its error output, on another thread.
+        on_log: Called with each line of its standard error, on another thread.
     """
 
     def __init__(
         self, argv: Sequence[str], env: Mapping[str, str], on_log: Callable[[str], None]
     ) -> None:
-        """Start it; see the class."""
+        """Start the program; see the class."""
         self.terminal, slave = pty.openpty()
         _pass_bytes(slave)
         log_read, log_write = os.pipe()
         try:
-            # setsid makes the terminal that of its session; it is no group leader yet, so it does not fork. When this
-            # process is gone, the hangup of the terminal ends the VM. env restores the default action of SIGHUP, which
-            # nohup sets to ignore.
+            # setsid makes the terminal the controlling terminal of a new session. It does not fork, since it is not a
+            # process group leader. When this process ends, the hangup of the terminal ends the VM. env restores the
+            # default action of SIGHUP, which nohup may have set to ignore.
             self.process: subprocess.Popen[bytes] = subprocess.Popen(
                 ["env", "--default-signal=HUP", "setsid", "--ctty", *argv],
                 stdin=slave,
@@ -104,20 +105,19 @@ class Console:
         self._log_read = log_read
         self.log = LineReader(log_read, on_log)
         self.log.start()
-        # The terminal is ours to close.
-        # Ready to write means ready for some of it, not for all of it.
+        # A terminal that is ready for writing may not accept all bytes, so a blocking write could wait for ever.
         os.set_blocking(self.terminal, False)
         self.expect: Any = fdpexpect.fdspawn(self.terminal, timeout=None)
         self._closed = False
 
     def read(self, timeout: float) -> bytes | None:
-        """Read what the console printed.
+        """Read output of the console.
 
         Args:
-            timeout: Seconds to wait for something.
+            timeout: The most seconds to wait.
 
         Returns:
-            The bytes, b"" if there were none in time, None if the other side has closed.
+            The bytes, b"" if there were none in time, or None if the other side has closed.
         """
         try:
             data: bytes = self.expect.read_nonblocking(READ_BYTES, timeout)
@@ -128,20 +128,23 @@ class Console:
         return data
 
     def write(self, data: bytes) -> None:
-        """Type `data`, all of it.
+        """Write all of `data` as input to the console.
 
         Raises:
-            OSError: The other side has closed, or has not taken it for a long time.
+            OSError: The other side has closed, or has read nothing for WRITE_SECONDS.
         """
         while data:
             if not select.select([], [self.terminal], [], WRITE_SECONDS)[1]:
-                raise TimeoutError(f"the console took nothing for {WRITE_SECONDS:.0f} s")
+                raise TimeoutError(f"the console has read no input for {WRITE_SECONDS:.0f} s")
             data = data[os.write(self.terminal, data[:WRITE_BYTES]) :]
 
     def wait_gone(self, timeout: float) -> bool:
-        """Wait until the program and all that it started have ended.
+        """Wait until the program and all its descendants have ended, and return whether they have.
 
-        The last of them to end closes the pipe that the log is read from: that is what is waited for.
+        The last of them to end closes the pipe of the log, so this method waits for the end of the log.
+
+        Args:
+            timeout: The most seconds to wait.
         """
         deadline = time.monotonic() + timeout
         self.log.join(timeout)
@@ -150,22 +153,22 @@ class Console:
         return not self.log.is_alive() and self.process.returncode is not None
 
     def give_away(self) -> tuple[int, int]:
-        """Leave everything running, for another process to hold.
+        """Leave the program running, to pass it to another process.
 
         Returns:
-            The terminal and the log's pipe, for that process to read; to be closed here once it has them. Whatever
-            holds neither of them ends all that was started.
+            File descriptors of the terminal and of the log's pipe. Pass them to the other process, and then close
+            them. The program ends when no process holds the terminal.
         """
         self._closed = True
         return os.dup(self.terminal), os.dup(self._log_read)
 
     def close(self) -> None:
-        """End everything, kindly first; close what is open. May be called again."""
+        """End the program and its descendants, with SIGTERM and then SIGKILL. May be called again."""
         if self._closed:
             return
         self._closed = True
         for number in (signal.SIGTERM, signal.SIGKILL):
-            # Just after its start it may not lead a group yet.
+            # Signal the process itself as well: just after its start, it may not lead a process group yet.
             self.process.send_signal(number)
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.process.pid, number)

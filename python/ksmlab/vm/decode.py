@@ -1,7 +1,7 @@
-"""Put source lines beside the addresses of a kernel report: `ksm_merge+0x1a/0x40 [ksm]` becomes a file and a line.
+"""Add source lines to the addresses in a kernel report, such as `ksm_merge+0x1a/0x40 [ksm]`.
 
-Modules are looked up in the .ko files that were built, the kernel itself in a vmlinux if there is one with debug
-information. binutils does the work; what it does not know stays as the kernel wrote it.
+Addresses in modules are looked up in the .ko files that were built, and addresses in the kernel itself in a vmlinux
+with debug information, if there is one. binutils does the lookup; unknown addresses are left unchanged.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ SYMBOL = re.compile(
     r"^(?P<value>[0-9a-f]+) .{7} (?P<section>\S+)\t[0-9a-f]+ +(?:\.hidden )?(?P<name>\S+)$"
 )
 TOOL_SECONDS = 60
-#: The name under which the kernel's own file stands among the modules' ones.
+#: The key of the kernel's own file in a dictionary of files by module name.
 VMLINUX = "vmlinux"
 
 
 @dataclass(frozen=True)
 class Section:
-    """What addresses are looked up in.
+    """A section of an object file, in which addresses are looked up.
 
     Attributes:
         path: An object file with debug information.
-        name: The section that addresses count from; in the kernel itself they are whole.
+        name: The section to which addresses are relative; None for the kernel itself, whose addresses are absolute.
     """
 
     path: Path
@@ -41,11 +41,11 @@ class Section:
 
 
 def decode(lines: Iterable[str], objects: Mapping[str, Path]) -> list[str]:
-    """Add the source line to each line that names an address in one of `objects`.
+    """Append the source line to each line of a report that has an address in one of `objects`.
 
     Args:
-        lines: A kernel report.
-        objects: Files with debug information by module name; VMLINUX for the kernel itself.
+        lines: The lines of a kernel report.
+        objects: Files with debug information, by module name; the key of the kernel itself is VMLINUX.
     """
     found = [(line, _look_up(line, objects)) for line in lines]
     wanted: dict[Section, set[int]] = {}
@@ -65,9 +65,9 @@ def decode(lines: Iterable[str], objects: Mapping[str, Path]) -> list[str]:
 
 
 def source_lines(section: Section, addresses: Sequence[int]) -> dict[int, str]:
-    """Give "file.c:12", or "header.h:3 in file.c:12", for each address; those that are not known are left out.
+    """Return "file.c:12", or "header.h:3 in file.c:12", for each known address.
 
-    One run of the tool for all of them: it reads the whole file, which takes seconds in a VM.
+    addr2line is run once for all addresses, since it reads the whole file, which takes seconds in a VM.
     """
     inside = [] if section.name is None else ["-j", section.name]
     argv = ["addr2line", "-e", str(section.path), "-i", "-s", "-a", *inside, *map(hex, addresses)]
@@ -77,20 +77,20 @@ def source_lines(section: Section, addresses: Sequence[int]) -> dict[int, str]:
         if line.startswith("0x"):
             here = places.setdefault(int(line, 16), [])
         elif not (place := line.split(" (discriminator")[0]).endswith(("?", ":0")):
-            # An inlined function comes first, then where it was inlined.
+            # addr2line prints the line of an inlined function first, and then the line of the call.
             here.append(place)
     return {address: " in ".join(place) for address, place in places.items() if place}
 
 
 def _look_up(line: str, objects: Mapping[str, Path]) -> tuple[Section, int] | None:
-    """Give the address that a line names, None if it names none that is known."""
+    """Return the section and the address that a line names, or None if it names no known address."""
     found = ADDRESS.search(line)
     path = objects.get(found["module"] or VMLINUX) if found else None
     known = _symbols(path).get(found["symbol"]) if found and path else None
     if found is None or path is None or known is None:
         return None
     section, value = known
-    # In a module, which is linked when it is loaded, a symbol's value counts from the begin of its section.
+    # A module is linked when it is loaded, so the values of its symbols are relative to their sections.
     name = section if path.suffix == ".ko" else None
     return Section(path, name), value + int(found["offset"], 16)
 
@@ -102,7 +102,7 @@ def _symbols(path: Path) -> dict[str, tuple[str, int]]:
 
 
 def _run(argv: list[str]) -> str:
-    """Give what a tool prints; nothing if it is not there or does not know the file."""
+    """Return the output of a tool; an empty string if the tool is not installed or hangs."""
     try:
         done = subprocess.run(
             argv, capture_output=True, text=True, check=False, timeout=TOOL_SECONDS

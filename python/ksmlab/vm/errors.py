@@ -1,20 +1,21 @@
-"""What can go wrong between the host and a VM, each as its own type."""
+"""The exceptions of this package."""
 
 from __future__ import annotations
 
 
 class VmError(Exception):
-    """An expected failure: said to a person in full, never shown as a traceback.
+    """An expected failure, which commands report as a message instead of a traceback.
 
     Args:
-        what: What happened, as a sentence.
-        untouched: What was left as it was, if that is worth saying.
+        what: What failed, on which object, and why, as a sentence.
+        untouched: What was not changed, as a sentence.
         hint: What to do next.
-        log: The text that explains it (compiler output, kernel log), shown below the sentence.
+        log: A text that explains the failure, such as the output of a compiler or the log of a kernel. It is shown
+            before the message.
     """
 
     def __init__(self, what: str, *, untouched: str = "", hint: str = "", log: str = "") -> None:
-        """Keep the parts; see the class."""
+        """See the class."""
         super().__init__(what)
         self.what = what
         self.untouched = untouched
@@ -22,12 +23,12 @@ class VmError(Exception):
         self.log = log
 
     def with_log(self, log: str) -> VmError:
-        """Add the log, and give the error itself."""
+        """Set the log, and return this error."""
         self.log = log
         return self
 
     def __str__(self) -> str:
-        """Give every part, one a line, the log first."""
+        """Return all parts that are not empty, each on its own line, the log first."""
         parts = [self.log.rstrip(), self.what, self.untouched, self.hint]
         return "\n".join(part for part in parts if part)
 
@@ -37,40 +38,40 @@ class FetchError(VmError):
 
 
 class BuildError(VmError):
-    """A module did not build; `log` is the compiler's output."""
+    """A module or a kernel could not be built; `log` is the compiler's output."""
 
 
 class LockTimeout(VmError):
-    """Another process holds a lock for longer than anything should take."""
+    """Another process has held a lock for longer than any task should take."""
 
 
 class BootTimeout(VmError):
-    """The guest did not come up before its deadline."""
+    """The guest did not boot before its deadline."""
 
 
 class CommandTimeout(VmError):
-    """A command in the guest ran past its deadline; the VM has been ended."""
+    """A command in the guest exceeded its deadline; the VM has been ended."""
 
 
 class SessionTimeout(VmError):
-    """The whole session ran past its deadline; the VM has been ended."""
+    """The session exceeded its deadline; the VM has been ended."""
 
 
 class LostVM(VmError):
-    """The VM is gone, or of no more use: killed, or QEMU itself failed, or one of the kinds below."""
+    """The VM has ended or cannot be used any more, for example because QEMU was killed. See also the subclasses."""
 
 
 class KernelPanic(LostVM):
-    """The guest's kernel panicked; `log` is the cleaned section of its log."""
+    """The guest's kernel panicked; `log` is the section of its log that explains the panic."""
 
 
 class GuestMemory(LostVM):
-    """The guest ran out of memory, and its kernel killed what the host was talking to."""
+    """The guest ran out of memory, and its kernel killed the process that the host communicates with."""
 
 
 class GuestEnded(LostVM):
-    """What the host was talking to in the guest ended by itself, before its time."""
+    """The guest process that the host communicates with ended too early, by itself."""
 
 
 class Hang(LostVM):
-    """Nothing came from the guest before the deadline."""
+    """The guest sent nothing before the deadline."""

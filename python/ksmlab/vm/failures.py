@@ -1,4 +1,4 @@
-"""Turn what the system raises while the kernel cache is used into errors that a person can act on."""
+"""Turn operating-system errors about the kernel cache into messages that say what to do."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from ksmlab.vm.errors import FetchError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-UNTOUCHED = "What was fetched before is as it was."
+UNTOUCHED = "The kernels in the cache are unchanged."
 
 
 @contextlib.contextmanager
 def fetch_errors(action: str) -> Iterator[None]:
-    """Have the block, or the function that this decorates, raise FetchError instead of an error of the system's.
+    """Turn operating-system errors of the block, or of the decorated function, into FetchError.
 
     Args:
-        action: What the block does, such as "Fetching a kernel": the beginning of the message.
+        action: The beginning of the message, which says what the block does, such as "Fetching a kernel".
 
     Raises:
         FetchError: The block raised an OSError, an error of a subprocess, or text that is not UTF-8.
@@ -33,7 +33,7 @@ def fetch_errors(action: str) -> Iterator[None]:
 
 
 def reason(error: OSError | subprocess.SubprocessError | UnicodeError) -> str:
-    """Say what an error is about and why, on one line."""
+    """Return the object and the reason of an error, on one line."""
     if isinstance(error, subprocess.TimeoutExpired):
         return f"`{_name(error.cmd)}` did not end within {error.timeout:.0f} s"
     if isinstance(error, subprocess.CalledProcessError):
@@ -50,8 +50,8 @@ def _name(command: object) -> str:
 
 def _hint(error: Exception) -> str:
     if isinstance(error, subprocess.SubprocessError):
-        return "Try again; if it fails again, run that command by hand to see why."
+        return "Try again. If it fails again, run the command by hand to see why."
     return (
-        "Look at that file, at its mode and at the free space (df -h), then try again. "
-        "Kernels may be kept elsewhere:  export KSMLAB_CACHE=DIRECTORY"
+        "Check the file, its permissions and the free space (df -h), then try again. "
+        "Or choose another directory for kernels:  export KSMLAB_CACHE=DIRECTORY"
     )

@@ -1,4 +1,4 @@
-"""Make an entry of the kernel cache out of packages of the archive."""
+"""Create entries of the kernel cache from packages of the archive."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 ENTRY = "kernel.json"
 IMAGE = "linux-image-"
 TOOL_SECONDS = 300
-# Its arguments: a package, a packed tree in it, where to, and which files of the tree.
+# The arguments: a package, a compressed tar file in it, the target directory, and the files to unpack.
 UNPACK_INNER = """
 set -o pipefail
 dpkg --fsys-tarfile "$1" | tar -xO "$2" | tar -xJ -C "$3" --strip-components=2 "${@:4}"
@@ -35,7 +35,12 @@ dpkg --fsys-tarfile "$1" | tar -xO "$2" | tar -xJ -C "$3" --strip-components=2 "
 
 
 def find_image(apt: PrivateApt, spec: KernelSpec) -> Package | None:
-    """Find the newest image package of a spec, or None if the archive has none of that series and flavour."""
+    """Return the image package of a kernel, or None if the archive has none of its series and flavour.
+
+    Args:
+        apt: The archive.
+        spec: The description of the kernel. The first of its packages that leads to an image is used.
+    """
     for name in spec.packages:
         package = apt.show(name, spec.pin)
         if package is None:
@@ -50,17 +55,23 @@ def find_image(apt: PrivateApt, spec: KernelSpec) -> Package | None:
 
 
 def make_kernel(apt: PrivateApt, kernel: Kernel, image: Package, report: Report) -> None:
-    """Fetch the image and what is needed to build modules for it, and make the entry `kernel.root`.
+    """Fetch a kernel image and the packages to build modules for it, and create the cache entry `kernel.root`.
+
+    Args:
+        apt: The archive.
+        kernel: The kernel, with its release and its root.
+        image: The image package.
+        report: Called with a line for each step.
 
     Raises:
-        FetchError: The archive lacks one of the packages, or it cannot be fetched.
+        FetchError: The archive lacks one of the packages, or a package cannot be fetched.
     """
     headers = apt.show(f"linux-headers-{kernel.release}", image.version)
     if headers is None:
         raise FetchError(
             f"The archive has no headers for {kernel.release}, so no module can be built for it.",
             untouched=UNTOUCHED,
-            hint="An archive is incomplete while it is being updated: try again in an hour.",
+            hint="The archive may be in the middle of an update. Try again in an hour.",
         )
     # Since Linux 7, an image package is empty and depends on the packages of the binary and of the modules.
     others = dict.fromkeys(
@@ -84,10 +95,10 @@ def make_kernel(apt: PrivateApt, kernel: Kernel, image: Package, report: Report)
 
 
 def merge_usr(root: Path) -> None:
-    """Make lib/ and usr/lib/ of a new root one directory, as on a host with a merged /usr.
+    """Create usr/lib/ in a new root, with lib/ as a symbolic link to it, as on a host with a merged /usr.
 
-    Debian 12 packages a kernel's modules under lib/modules, Debian 13 under usr/lib/modules. In a merged root both
-    paths lead to both.
+    Debian 12 packages a kernel's modules in lib/modules, Debian 13 in usr/lib/modules. With the link, both paths work
+    for the packages of both releases.
     """
     (root / "usr/lib").mkdir(parents=True)
     (root / "lib").symlink_to("usr/lib")
@@ -96,7 +107,7 @@ def merge_usr(root: Path) -> None:
 def relocate_headers(makefile: Path) -> None:
     """Rewrite the absolute paths in the top Makefile of unpacked headers to be relative to that Makefile.
 
-    All of them are below /usr/src: the include of the common headers, and since Linux 7 KBUILD_OUTPUT.
+    The paths are below /usr/src: the include of the common headers and, since Linux 7, KBUILD_OUTPUT.
 
     Raises:
         FetchError: The Makefile does not include the common headers, or has another absolute path.
@@ -104,7 +115,7 @@ def relocate_headers(makefile: Path) -> None:
     here = "$(dir $(lastword $(MAKEFILE_LIST)))"
     text, outputs = re.subn(
         r"^KBUILD_OUTPUT\s*:?=\s*/usr/src/(\S+)$",
-        # Evaluated at once: later, the last of the makefiles is another one.
+        # Use := to expand the path immediately. Later, the last entry of MAKEFILE_LIST is another makefile.
         rf"KBUILD_OUTPUT := $(abspath {here}../\1)",
         makefile.read_text(),
         flags=re.MULTILINE,
@@ -117,18 +128,18 @@ def relocate_headers(makefile: Path) -> None:
     )
     if includes != 1 or outputs > 1 or "/usr/src" in text:
         raise FetchError(
-            f"The headers in {makefile.parent.name} have an unknown form, and cannot be relocated.",
+            f"{makefile.parent.name} cannot be used outside of /usr/src: its Makefile has unexpected paths.",
             untouched=UNTOUCHED,
-            hint="The distribution changed its packages: see python/ksmlab/vm/fetch.py.",
+            hint="The distribution has changed its packages: adapt python/ksmlab/vm/fetch.py.",
         )
     makefile.write_text(text)
 
 
 def prepare(kernel: Kernel) -> None:
-    """Make unpacked packages usable where they are: boot files, headers, module index.
+    """Make unpacked packages usable in their directory: link boot files, relocate headers, and index modules.
 
     Raises:
-        FetchError: The packages do not make a whole kernel.
+        FetchError: The packages do not contain a complete kernel.
     """
     link_boot_files(kernel)
     relocate_headers(kernel.build_dir / "Makefile")
@@ -136,10 +147,10 @@ def prepare(kernel: Kernel) -> None:
 
 
 def link_boot_files(kernel: Kernel) -> None:
-    """Make boot/ lead to files that the packages keep beside the modules.
+    """Link the image, the configuration and System.map into boot/ if the packages have them next to the modules.
 
-    Up to Linux 6 they are boot/vmlinuz-RELEASE, boot/config-RELEASE and so on; since Linux 7 they are vmlinuz and
-    config in the directory of the modules.
+    Up to Linux 6, the packages contain boot/vmlinuz-RELEASE, boot/config-RELEASE and so on. Since Linux 7, the files
+    are called vmlinuz, config and so on, and are in the directory of the modules.
     """
     for link in (kernel.image, kernel.config, kernel.system_map):
         file = kernel.modules_dir / link.name.removesuffix(f"-{kernel.release}")
@@ -149,29 +160,33 @@ def link_boot_files(kernel: Kernel) -> None:
 
 
 def relative(path: Path, directory: Path) -> str:
-    """Give the target of a symbolic link in `directory` to `path`; the directories may be links themselves."""
+    """Return the target of a symbolic link in `directory` to `path`. Both paths may contain symbolic links."""
     return os.path.relpath(path.resolve(), directory.resolve())
 
 
 def index_modules(kernel: Kernel) -> None:
-    """Make a kernel's modules usable where they are: their link to the headers, and modprobe's index.
+    """Link a kernel's modules to its headers, and create the index of the modules for modprobe.
 
     Raises:
-        FetchError: This is not a whole kernel, or depmod is not here.
+        FetchError: The image or the modules are missing, or depmod is not installed or failed.
     """
-    # The links that came with the modules point out of the entry.
+    # The links in the package lead out of the cache entry.
     for link in ("build", "source"):
         (kernel.modules_dir / link).unlink(missing_ok=True)
     if not kernel.modules_dir.is_dir() or not kernel.image.is_file():
         raise FetchError(
-            f"The packages of {kernel.release} have no image or no modules where they are expected.",
+            f"The packages of {kernel.release} do not have an image and modules at the expected paths.",
             untouched=UNTOUCHED,
-            hint="The distribution changed its packages: see python/ksmlab/vm/fetch.py.",
+            hint="The distribution has changed its packages: adapt python/ksmlab/vm/fetch.py.",
         )
     (kernel.modules_dir / "build").symlink_to(relative(kernel.build_dir, kernel.modules_dir))
     depmod = shutil.which("depmod", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     if depmod is None:
-        raise FetchError("depmod is not here.", untouched=UNTOUCHED, hint="apt-get install kmod")
+        raise FetchError(
+            "The kernel's modules cannot be indexed, because depmod is not installed.",
+            untouched=UNTOUCHED,
+            hint="Install it as root:  apt-get install kmod",
+        )
     done = subprocess.run(
         [depmod, "-b", str(kernel.root), kernel.release],
         capture_output=True,
@@ -183,7 +198,7 @@ def index_modules(kernel: Kernel) -> None:
         raise FetchError(
             f"depmod failed on the modules of {kernel.release} (status {done.returncode}).",
             untouched=UNTOUCHED,
-            hint="depmod's output is above.",
+            hint="The output of depmod is above. Remove its cause, then try again.",
             log=done.stderr,
         )
 
@@ -194,10 +209,10 @@ def fetch_scripts(
     """Fetch files of the kernel sources' scripts/ directory into `place`.
 
     Args:
-        apt: Where from.
+        apt: The archive.
         meta: The package that depends on the newest source package.
-        members: The files' names.
-        place: The directory to make; it appears when it is whole.
+        members: The names of the files.
+        place: The directory to create. It is created only when it is complete.
         report: Called with a line for each step.
 
     Raises:
@@ -228,7 +243,7 @@ def fetch_scripts(
             raise FetchError(
                 f"{source.name} could not be unpacked (status {done.returncode}).",
                 untouched=UNTOUCHED,
-                hint="tar's message is above. Look at the free space (df -h), then try again.",
+                hint="The message of tar is above. Check the free space (df -h), then try again.",
                 log=done.stderr,
             )
         put(root, place)

@@ -1,8 +1,8 @@
-"""The guest's end of `ksmlab vm attach`: a shell on a terminal of its own, over a virtio-serial port.
+"""Serve shells to `ksmlab vm attach`, in the guest, over a virtio-serial port.
 
     python -m ksmlab.vm.guest_shell PORT
 
-It outlives the tests, and serves again when a shell has ended.
+The program runs until the VM ends, and serves a new shell after each one that has ended.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SYSFS = Path("/sys/class/virtio-ports")
 
 
 def find_port(name: str, sysfs: Path = SYSFS, dev: Path = Path("/dev")) -> Path:
-    """Give a virtio-serial port's device in the guest; udev need not have run.
+    """Return the device of a virtio-serial port in the guest. This does not rely on udev.
 
     Raises:
         FileNotFoundError: The VM has no such port.
@@ -39,7 +39,7 @@ def find_port(name: str, sysfs: Path = SYSFS, dev: Path = Path("/dev")) -> Path:
 
 
 def read(port: int) -> bytes:
-    """Wait for the next bytes from the host; none when it has hung up."""
+    """Wait for the next bytes from the host; return b"" if the host has disconnected."""
     poll = select.poll()
     poll.register(port, select.POLLIN)
     poll.poll()
@@ -47,9 +47,9 @@ def read(port: int) -> bytes:
 
 
 def greeting(port: int) -> dict[str, str | int]:
-    """Wait until a person's terminal connects, and return the description that it sends first.
+    """Wait until the host connects, and return the description of its terminal.
 
-    The description is one line of JSON.
+    The host sends it first, as one line of JSON.
     """
     line = b""
     while not line.endswith(b"\n"):
@@ -63,7 +63,7 @@ def greeting(port: int) -> dict[str, str | int]:
 
 
 def serve(port: int) -> None:
-    """Give one person a shell, to its end or until they hang up."""
+    """Serve one shell, until it ends or the host disconnects."""
     said = greeting(port)
     pid, terminal = pty.fork()
     if not pid:
@@ -81,13 +81,13 @@ def serve(port: int) -> None:
 
 
 def copy(port: int, terminal: int) -> None:
-    """Copy both ways until one side ends."""
+    """Copy bytes in both directions until one side ends."""
     while True:
         for descriptor in select.select([port, terminal], [], [])[0]:
             try:
                 data = os.read(descriptor, READ_BYTES)
             except OSError:
-                # A terminal whose shell has ended reads as an error.
+                # read() fails for a terminal whose shell has ended.
                 data = b""
             if not data:
                 return
@@ -97,11 +97,11 @@ def copy(port: int, terminal: int) -> None:
 
 
 def main() -> None:
-    """Serve for as long as the VM lives."""
+    """Serve shells until the VM ends."""
     port = os.open(find_port(sys.argv[1]), os.O_RDWR | os.O_CLOEXEC)
     while True:
         serve(port)
-        # greeting() discards the bytes that the person types from here until they hang up.
+        # greeting() discards the bytes that the user types from now on until the host disconnects.
         os.write(port, b"\r\n[the shell has ended; Ctrl-] leaves the VM]\r\n")
 
 

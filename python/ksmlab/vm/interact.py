@@ -1,4 +1,4 @@
-"""Connect a person's terminal to a machine's interactive shell."""
+"""Connect the user's terminal to an interactive shell in a VM."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
     from ksmlab.vm.machine import Machine
 
-# Ends the VM when the guest does not listen any more, as in telnet: Ctrl-].
+# Ctrl-], as in telnet. It works even if the guest hangs.
 ESCAPE = b"\x1d"
 END_OF_INPUT = b"\x04"
 READ_BYTES = 4096
-# What a shell's status is if it was left, as if by Ctrl-C.
+# The status that is returned for a shell that the user left; the same as after Ctrl-C.
 LEFT = 130
 
 
 @contextlib.contextmanager
 def raw_terminal(descriptor: int) -> Iterator[None]:
-    """Have every key passed on as it is, if `descriptor` is a terminal; put it back afterwards."""
+    """Set a terminal to raw mode during the block. Do nothing if `descriptor` is not a terminal."""
     if not os.isatty(descriptor):
         yield
         return
@@ -48,19 +48,19 @@ def connect(
     *,
     at_end: bytes | None = END_OF_INPUT,
 ) -> bool:
-    """Connect this process's keyboard to something, until it ends or the person leaves it with Ctrl-].
+    """Connect standard input to another end, until that ends or the user types Ctrl-].
 
     Args:
-        far: A descriptor that can be read when something comes from there.
-        take: Called then, to read it and show it; it says whether that was the end.
-        send: Called with what is typed.
-        at_end: What is typed when standard input, a file perhaps, has come to its end; None leaves then.
+        far: A file descriptor that is ready for reading when the other end has output.
+        take: Called when it is ready, to read and show the output; returns whether the other end has ended.
+        send: Called with the user's input.
+        at_end: The bytes to send when standard input ends; None to return then.
 
     Returns:
-        Whether the person left.
+        Whether the user left with Ctrl-], or standard input ended while `at_end` was None.
     """
     keyboard = sys.stdin.fileno()
-    # Not epoll, which takes no files.
+    # Standard input may be a file, which epoll does not support.
     with raw_terminal(keyboard), selectors.SelectSelector() as selector:
         selector.register(far, selectors.EVENT_READ)
         selector.register(keyboard, selectors.EVENT_READ)
@@ -81,18 +81,18 @@ def connect(
 
 
 def interact(machine: Machine, script: str) -> int:
-    """Let a person use a shell in the guest, until it ends.
+    """Connect the terminal to a new shell in the guest, until the shell ends or the user types Ctrl-].
 
     Args:
-        machine: A booted one.
-        script: bash, run before the shell starts.
+        machine: A booted VM.
+        script: A bash script to run before the shell.
 
     Returns:
-        The shell's exit status; LEFT if the person ended the VM with Ctrl-].
+        The exit status of the shell, or LEFT if the user left it with Ctrl-].
 
     Raises:
-        KernelPanic: The kernel panicked meanwhile.
-        LostVM: QEMU ended meanwhile.
+        KernelPanic: The kernel panicked.
+        LostVM: QEMU ended.
     """
     size = shutil.get_terminal_size()
     request = machine.start_shell(script, size=(size.columns, size.lines))
@@ -119,10 +119,10 @@ def interact(machine: Machine, script: str) -> int:
 
 
 def read_from(machine: Machine) -> bytes:
-    """Give what a machine's console has to say now.
+    """Return the output of a VM's console that can be read without waiting.
 
     Raises:
-        LostVM: The machine has ended.
+        LostVM: The VM has ended.
     """
     data = machine.channel.console.read(0)
     if data is None:
@@ -131,10 +131,10 @@ def read_from(machine: Machine) -> bytes:
 
 
 def type_into(machine: Machine, data: bytes) -> None:
-    """Type at a machine's console.
+    """Write input to a VM's console.
 
     Raises:
-        LostVM: The machine has ended.
+        LostVM: The VM has ended.
     """
     try:
         machine.channel.console.write(data)
@@ -143,6 +143,6 @@ def type_into(machine: Machine, data: bytes) -> None:
 
 
 def show(descriptor: int, data: bytes) -> None:
-    """Write all of it."""
+    """Write all of `data` to a file descriptor."""
     while data:
         data = data[os.write(descriptor, data) :]

@@ -1,7 +1,7 @@
-"""Kconfig fragments: what a kernel that we build must have, grouped by the reason why, and what of it survived.
+"""Read Kconfig fragments, and check that a finished configuration has the options that they set.
 
-Kconfig drops a wish without a word when something that it depends on is missing, so the finished configuration is
-compared with the wishes.
+A fragment is a file in vm/kconfig. It begins with a comment that says why a kernel needs its options. Kconfig silently
+ignores an option whose dependencies are not met, so the finished configuration has to be compared with the fragments.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _NOT_SET = re.compile(r"^# CONFIG_(\w+) is not set$")
 
 @dataclass(frozen=True)
 class Fragment:
-    """A file of wishes.
+    """A Kconfig fragment.
 
     Attributes:
         name: The file's name, without .config.
-        reason: The comment that it begins with: why these options are wanted.
-        wants: Value by option, without CONFIG_; "n" for one that must be off.
+        reason: The comment at the beginning of the file, which says why a kernel needs these options.
+        wants: The values by option, without the prefix CONFIG_. The value is "n" for an option that must be off.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Fragment:
 
 @dataclass(frozen=True)
 class Lost:
-    """A wish that the finished configuration does not meet."""
+    """An option that has another value in the finished configuration than in a fragment."""
 
     fragment: str
     option: str
@@ -46,12 +46,12 @@ class Lost:
     got: str
 
     def __str__(self) -> str:
-        """Name all of it."""
-        return f"{self.fragment}: CONFIG_{self.option}={self.wanted} was wanted, it is {self.got}"
+        """Describe the option and both values."""
+        return f"{self.fragment}: CONFIG_{self.option} is {self.got} instead of {self.wanted}"
 
 
 def options(text: str) -> dict[str, str]:
-    """Read a configuration, or a part of one: value by option, "n" for one that is said to be off."""
+    """Return the options of a configuration or a part of one, as values by name; "n" for "is not set"."""
     found = {}
     for line in text.splitlines():
         if match := _SET.match(line):
@@ -65,7 +65,8 @@ def read_fragment(path: Path) -> Fragment:
     """Read a fragment.
 
     Raises:
-        VmError: It cannot be read, does not begin with its reason, or has a line that is no wish and no comment.
+        VmError: The file cannot be read, does not begin with a comment, or has a line that is neither an option nor a
+            comment.
     """
     try:
         lines = path.read_text().splitlines()
@@ -73,7 +74,7 @@ def read_fragment(path: Path) -> Fragment:
         raise VmError(
             f"The Kconfig fragment {path.stem} cannot be read: {error}.",
             untouched="Nothing was built.",
-            hint="vm/kernels.toml names it; it must be in vm/kconfig.",
+            hint="A kernel in vm/kernels.toml uses it, so it must be in vm/kconfig. Correct the name, or add the file.",
         ) from error
     first = next((at for at, line in enumerate(lines) if not line.startswith("#")), len(lines))
     reason = " ".join(line.removeprefix("#").strip() for line in lines[:first])
@@ -82,18 +83,24 @@ def read_fragment(path: Path) -> Fragment:
     ]
     if strange or not reason:
         raise VmError(
-            f"{path} {'has a line that is no option: ' + strange[0] if strange else 'does not say why it is there'}.",
+            f"{path} "
+            + (
+                f"has a line that is not an option: {strange[0]}."
+                if strange
+                else "does not begin with a comment."
+            ),
             untouched="Nothing was built.",
-            hint="A fragment begins with a comment that says why, then come lines CONFIG_NAME=value (n: off).",
+            hint="Begin the file with a comment that gives the reason for its options. "
+            "Write each option as CONFIG_NAME=value; the value n turns it off.",
         )
     return Fragment(path.stem, reason, options("\n".join(lines)))
 
 
 def merged(fragments: Iterable[Fragment]) -> str:
-    """Make one text of several fragments, for KCONFIG_ALLCONFIG.
+    """Combine fragments into the text of one file, for KCONFIG_ALLCONFIG.
 
     Raises:
-        VmError: Two of them want different values of one option.
+        VmError: Two fragments set an option to different values.
     """
     values: dict[str, tuple[str, str]] = {}
     for fragment in fragments:
@@ -101,21 +108,23 @@ def merged(fragments: Iterable[Fragment]) -> str:
             before, owner = values.setdefault(option, (value, fragment.name))
             if before != value:
                 raise VmError(
-                    f"{owner} wants CONFIG_{option}={before}, {fragment.name} wants {value}: they cannot be together.",
+                    f"The Kconfig fragments {owner} and {fragment.name} cannot be combined: "
+                    f"they set CONFIG_{option} to {before} and to {value}.",
                     untouched="Nothing was built.",
+                    hint="Remove one of them from the kernel's table in vm/kernels.toml.",
                 )
     return "".join(f"CONFIG_{option}={value}\n" for option, (value, _) in values.items())
 
 
 def lost(fragments: Sequence[Fragment], config: str) -> list[Lost]:
-    """Compare wishes with a finished configuration.
+    """Find the options of fragments that have another value in a finished configuration.
 
     Args:
-        fragments: The wishes.
+        fragments: The fragments.
         config: The text of the kernel's .config.
 
     Returns:
-        What did not survive, in the order of the fragments.
+        The options that differ, in the order of the fragments.
     """
     got = options(config)
     return [

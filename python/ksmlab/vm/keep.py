@@ -1,6 +1,7 @@
-"""Keep VMs after their tests, so that a person can examine them; list the kept VMs, and end them.
+"""Keep VMs running after their tests, so that the user can examine them; list the kept VMs, and end them.
 
-A VM ends when no process holds its console. So a separate process takes the console over, and drains it.
+A VM ends when no process holds its console. So this module starts a separate process that takes the console over and
+reads its output:
 
     python -m ksmlab.vm.keep CONSOLE LOG DIRECTORY
 """
@@ -39,17 +40,17 @@ GOES_ON: list[subprocess.Popen[bytes]] = []
 
 @dataclass(frozen=True)
 class Kept:
-    """A VM that was kept.
+    """A kept VM.
 
     Attributes:
-        name: What a person calls it by.
+        name: The name of the VM.
         kernel: The name of its kernel.
-        pid: The process that leads its process group.
-        started: When that process started: another one may have its number by now. See `start_time`.
-        directory: Where its sockets are.
-        why: What happened before it was kept.
+        pid: The leader of its process group.
+        started: The start time of that process (see `start_time`), since its PID may be reused.
+        directory: The directory of its sockets.
+        why: The reason why it was kept.
         objects: Files with debug information, by module name.
-        sections: For each module the addresses of its sections, by their names.
+        sections: The addresses of each module's sections, by module and section name.
     """
 
     name: str
@@ -63,7 +64,7 @@ class Kept:
 
     @property
     def gdb_command(self) -> str:
-        """What a person types on the host to debug its kernel."""
+        """The shell command that debugs its kernel, to be run on the host."""
         parts = ["gdb"]
         if vmlinux := self.objects.get("vmlinux"):
             parts.append(vmlinux)
@@ -81,12 +82,12 @@ class Kept:
 
     @property
     def alive(self) -> bool:
-        """Whether its process is still there."""
+        """Whether its process still runs."""
         return start_time(self.pid) == self.started
 
     @classmethod
     def load(cls, path: Path) -> Self | None:
-        """Read what was written about it; None if it is not of this user's, or not what `save` writes."""
+        """Read the description that `save` wrote; return None if the file is damaged or belongs to another user."""
         try:
             if {path.lstat().st_uid, path.parent.lstat().st_uid} != {os.geteuid()}:
                 return None
@@ -95,19 +96,19 @@ class Kept:
             return None
 
     def save(self) -> None:
-        """Write it where `kept` finds it."""
+        """Write the description of this VM to its directory, where `kept` finds it."""
         Path(self.directory, FACTS).write_text(json.dumps(asdict(self), indent=1) + "\n")
 
     def end(self) -> None:
-        """End the VM, and wait until it is gone.
+        """End the VM, and wait until it has ended.
 
         Raises:
-            VmError: It does not go.
+            VmError: The VM did not end.
         """
         if not self.alive:
             shutil.rmtree(self.directory, ignore_errors=True)
             return
-        # The kernel does not reuse the group's number while one of its processes is left.
+        # The kernel does not reuse the number of a process group while one of its processes exists.
         for number in (signal.SIGTERM, signal.SIGKILL):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, number)
@@ -117,19 +118,19 @@ class Kept:
                     return
                 time.sleep(LOOK_SECONDS)
         raise VmError(
-            f"The VM {self.name} (process group {self.pid}) does not end.",
-            untouched=f"What belongs to it is still in {self.directory}.",
-            hint=f"See what is left of it:  ps -o pid,stat,cmd -g {self.pid}",
+            f"The VM {self.name} (process group {self.pid}) did not end, even after SIGKILL.",
+            untouched=f"Its files are still in {self.directory}.",
+            hint=f"List its remaining processes with:  ps -o pid,stat,cmd -g {self.pid}",
         )
 
 
 def start_time(pid: int) -> int | None:
-    """Say when a process started, in clock ticks after the host's boot (proc(5), /proc/PID/stat, field 22).
+    """Return the start time of a process, in clock ticks since the host's boot (field 22 of /proc/PID/stat).
 
-    None if there is none of that number, or it has ended and is only not yet waited for.
+    Return None if there is no process with this PID, or if it is a zombie.
     """
     try:
-        # The second field is a name that may have anything in it.
+        # The second field is the process's name in parentheses, which may contain spaces and parentheses.
         state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None
@@ -149,7 +150,7 @@ def kept(directory: Path | None = None) -> list[Kept]:
         made = Kept.load(path)
         if made is None:
             continue
-        # It may end while it is looked at.
+        # The VM may end, and its directory be removed, in the meantime.
         with contextlib.suppress(FileNotFoundError):
             if made.alive:
                 there.append((path.stat().st_mtime, made))
@@ -159,20 +160,20 @@ def kept(directory: Path | None = None) -> list[Kept]:
 
 
 def find(name: str | None) -> Kept:
-    """Give a kept VM, the newest if no name is given.
+    """Return the kept VM of that name, or the newest one if the name is None.
 
     Raises:
-        VmError: There is none.
+        VmError: There is no such VM.
     """
     every = kept()
     for each in reversed(every):
         if name in (None, each.name):
             return each
-    there = f"There are: {', '.join(each.name for each in every)}." if every else ""
+    there = f"Use one of these: {', '.join(each.name for each in every)}." if every else ""
     raise VmError(
-        f"No VM called {name} is kept." if name else "No VM is kept.",
-        untouched="Every VM is as it was.",
-        hint=there or "pytest --vm-keep keeps one when a test has failed.",
+        f"There is no kept VM called {name}." if name else "There is no kept VM.",
+        untouched="No VM was changed.",
+        hint=there or "To keep the VM of a failed test, run `pytest --vm-keep`.",
     )
 
 
@@ -180,14 +181,14 @@ def keep(
     machine: Machine, ports: Ports, why: str,
     objects: dict[str, str], sections: dict[str, dict[str, str]],
 ) -> Kept:  # fmt: skip
-    """Hand a VM over to a process that keeps it when this one ends.
+    """Pass a VM to a separate process, which keeps it running when this process ends.
 
     Args:
-        machine: It; of no more use here afterwards.
-        ports: Its sockets, which stay.
-        why: What a person is told about it.
+        machine: The VM. This process cannot use it afterwards.
+        ports: Its sockets. They must not be closed.
+        why: The reason, for the user.
         objects: Files with debug information, by module name.
-        sections: Addresses of the modules' sections.
+        sections: The addresses of the modules' sections, by module and section name.
     """
     name = ports.directory.name.removeprefix(PREFIX)
     made = Kept(
@@ -211,7 +212,13 @@ def keep(
 
 
 def drain(console: int, log: int, directory: Path) -> None:
-    """Read a VM's console and log until both have ended, then remove its directory."""
+    """Read a VM's console and log until both have ended, and store the log; then remove the VM's directory.
+
+    Args:
+        console: The file descriptor of the console, whose output is discarded.
+        log: The file descriptor of the kernel log.
+        directory: The directory of the VM.
+    """
     waiting = {console, log}
     with (directory / LOG).open("ab", buffering=0) as kernel_log:
         while waiting:

@@ -1,9 +1,9 @@
-"""Build a kernel out of a source package and Kconfig fragments, and make an entry of the kernel cache of it.
+"""Build a kernel from a source package and Kconfig fragments, and add it to the kernel cache.
 
-The sources are unpacked, built and thrown away beside the entry's place. What is kept has the layout of the
-distribution's packages: boot/ (image, configuration, System.map, vmlinux with its symbols), lib/modules/, and under
-usr/src/ the few thousand files that modules are built against: a whole tree would be many times as large. The entry is
-renamed into its place when all of that is there and every wish of the fragments came true.
+The sources are unpacked and built in a temporary directory next to the new cache entry. The entry has the layout of
+the distribution's packages: boot/ (image, configuration, System.map, and vmlinux with its symbols), lib/modules/, and
+in usr/src/ the few thousand files that a module build needs. (A complete source tree would be many times larger.) The
+entry is renamed to its final path only when it is complete and has all options of the fragments.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ if TYPE_CHECKING:
 
     Report = Callable[[str], None]
 
-# To be raised when something below changes what comes out.
+# Increase this number when a change of this module changes the result of a build.
 RECIPE = "1"
 CONFIGURE_SECONDS = 600
-# The estimate is for an idle machine; a build that takes this many times as long hangs.
+# A build is ended after this multiple of the estimate, which is for an idle machine.
 PATIENCE = 10
 LEAST_SECONDS = 3600
-# Durations from here on are said in minutes.
+# Durations of at least this many seconds are shown in minutes.
 MINUTES_FROM = 90
-UNTOUCHED = "No kernel was added to the cache; those that were there are as they were."
+UNTOUCHED = "The kernel cache is unchanged."
 TOOLS = ("gcc", "make", "flex", "bison", "bc", "tar", "xz")
-# What a module's build reads, beside the files at the top of the tree.
+# The parts of the source tree that a module build needs, in addition to the files at its top.
 KEPT_DIRECTORIES = ("include", "arch/x86/include", "scripts")
 KEPT_FILES = ("tools/objtool/objtool",)
 KEPT_AT_TOP = ("Makefile", "Kbuild", ".config", "Module.symvers")
@@ -52,7 +52,7 @@ KEPT_NAMES = ("Makefile", "Kbuild")
 
 
 def compiler() -> str:
-    """Give the first line of what the compiler says of itself; "none" if there is none."""
+    """Return the first line of `gcc --version`, or "none" if there is no compiler."""
     try:
         done = subprocess.run(["gcc", "--version"], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
@@ -61,13 +61,13 @@ def compiler() -> str:
 
 
 def fragments_of(spec: KernelSpec) -> list[Fragment]:
-    """Read all that the table wants of a configuration: its fragments, and the name that its release ends with."""
+    """Read the fragments of a kernel, and add one that sets the end of its release (CONFIG_LOCALVERSION)."""
     release = Fragment("kernels.toml", "the flavour", {"LOCALVERSION": f'"-{spec.flavour}"'})
     return [release, *map(read_fragment, spec.fragments)]
 
 
 def recipe(spec: KernelSpec) -> str:
-    """Hash what a build depends on, apart from the version of the sources."""
+    """Return a hash of everything that a build depends on, except the version of the sources."""
     inputs = {
         "recipe": RECIPE,
         "source": spec.source,
@@ -78,25 +78,25 @@ def recipe(spec: KernelSpec) -> str:
 
 
 def estimate(spec: KernelSpec, cpus: int) -> float:
-    """Give the seconds that a build takes on an idle machine of so many CPUs."""
+    """Return the estimated seconds of a build on an idle machine with `cpus` CPUs."""
     return 60 * spec.cpu_minutes / max(cpus, 1)
 
 
 def say_seconds(seconds: float) -> str:
-    """Write a duration for a person."""
+    """Format a duration in minutes or seconds."""
     return f"{seconds / 60:.0f} min" if seconds >= MINUTES_FROM else f"{seconds:.0f} s"
 
 
 def children_cpu() -> float:
-    """Give the CPU seconds that the children of this process have used which have ended."""
+    """Return the CPU seconds used by the child processes that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 def make_environment() -> dict[str, str]:
-    """Give the environment for make: without a make above this one, the user's language, and this host's name.
+    """Return the environment for make, without the settings of an outer make, of the user's locale, and of this host.
 
-    TMPDIR is a directory that Python found to be writable: gcc would use one that is full.
+    TMPDIR is set to a directory that Python has found to be writable, since gcc does not check that.
     """
     env = {
         key: value
@@ -114,26 +114,26 @@ def make_environment() -> dict[str, str]:
 
 
 def build_kernel(kernel: Kernel, source: Source, made_by: str, report: Report) -> Kernel:
-    """Build a kernel and make the entry `kernel.root`.
+    """Build a kernel, and create its cache entry `kernel.root`.
 
     Args:
-        kernel: What to build; its release is not known yet.
-        source: What to build it from.
-        made_by: What `recipe` gave when its place was chosen.
-        report: Called with a line for each step, and now and then in between.
+        kernel: The kernel to build; its release is not known yet.
+        source: The sources to build it from.
+        made_by: The result of `recipe` that is part of the name of the entry.
+        report: Called with a line for each step, and about once a minute while the kernel compiles.
 
     Returns:
         The kernel, with its release.
 
     Raises:
-        BuildError: It does not build, or an option that is wanted did not survive.
+        BuildError: A tool is missing, the build failed, or an option of a fragment is not set in the result.
     """
     lacking = [tool for tool in TOOLS if shutil.which(tool) is None]
     if lacking:
         raise BuildError(
-            f"{kernel.name} cannot be built here: {', '.join(lacking)} is missing.",
+            f"{kernel.name} cannot be built, because this host lacks {', '.join(lacking)}.",
             untouched=UNTOUCHED,
-            hint="make doctor says what this host lacks, and how to install it.",
+            hint="`make doctor` lists what this host lacks, and how to install it.",
         )
     spec = kernel.spec
     fragments = fragments_of(spec)
@@ -166,7 +166,7 @@ def build_kernel(kernel: Kernel, source: Source, made_by: str, report: Report) -
             timeout=CONFIGURE_SECONDS,
             untouched=UNTOUCHED,
         )
-        # Line numbers for oopses and for gdb: types as well would cost a fifth of the time more.
+        # -g1 adds line numbers, for decoded oopses and gdb. Full debug information would take 20% more time.
         flags = f"-g1 -fdebug-prefix-map={tree}=/usr/src/{source.name}"
         report(f"{kernel.name}: configuring")
         wishes = tree / ".wishes"
@@ -202,28 +202,29 @@ def build_kernel(kernel: Kernel, source: Source, made_by: str, report: Report) -
 
 
 def check_config(name: str, fragments: Sequence[Fragment], config: Path) -> None:
-    """Compare a finished configuration with the wishes.
+    """Check that a finished configuration has the options of the fragments.
 
     Raises:
-        BuildError: A wish did not survive; each is named, with its fragment.
+        BuildError: An option has another value; the log lists all such options, with their fragments.
     """
     missing = lost(fragments, config.read_text())
     if missing:
         raise BuildError(
-            f"{name}: {len(missing)} of the wanted options did not survive Kconfig.",
+            f"{name} cannot be built: Kconfig did not accept the options of its fragments that are listed above.",
             untouched=UNTOUCHED,
-            hint="Each lacks something that it depends on, in this version of the kernel: see vm/kconfig.",
+            hint="This kernel version lacks these options, or they depend on options that are off. "
+            "Change the fragments in vm/kconfig.",
             log="\n".join(map(str, missing)),
         )
 
 
 def install(kernel: Kernel, tree: Path, make: Callable[[Sequence[str], float], None]) -> None:
-    """Copy out of a built tree what an entry keeps, in the layout of the distribution's packages.
+    """Copy the files of a cache entry from a built tree, in the layout of the distribution's packages.
 
     Args:
-        kernel: What was built; its root is where the copies go.
+        kernel: The built kernel; the files are copied to its root.
         tree: The built tree.
-        make: Runs make in it.
+        make: Runs make in the tree, with arguments and a timeout in seconds.
     """
     kernel.image.parent.mkdir(parents=True)
     shutil.copy(tree / "arch/x86/boot/bzImage", kernel.image)

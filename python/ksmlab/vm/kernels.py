@@ -1,6 +1,6 @@
-"""Kernels by name: found in a private cache, or fetched or built into it out of the host's own archive.
+"""Find kernels by name in a private cache; fetch them from the host's archive, or build them from its sources.
 
-An entry of the cache is never changed once it is there, so a VM never sees its kernel change.
+An entry of the cache is never modified, so the kernel of a running VM does not change.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 __all__ = ["Kernel", "KernelSpec", "KernelStore", "cache_root", "load_specs"]
 
 FETCH_LOCK = "fetch.lock"
-WAITING = "another process is fetching: waiting for it"
-BUILDING = "another process is building it: waiting for it"
+WAITING = "waiting for another process that is fetching"
+BUILDING = "waiting for another process that is building this kernel"
 # Longer than any build takes.
 BUILD_LOCK_SECONDS = 4 * 3600
-#: The package lists take 90 MiB, unpacked kernel packages 490 MiB, a linux-source package 130 MiB as it comes and as
-#: much unpacked, the tree of a kernel that is built here 2 GiB.
+#: The package lists need 90 MiB, the unpacked packages of a kernel 490 MiB, a linux-source package 130 MiB and the tar
+#: file in it the same again, and the tree of a kernel that is built from source 2 GiB.
 LISTS_BYTES = 150 * MEBIBYTE
 FETCH_BYTES = LISTS_BYTES + 600 * MEBIBYTE
 SOURCE_BYTES = LISTS_BYTES + 300 * MEBIBYTE
@@ -46,10 +46,7 @@ BUILD_BYTES = SOURCE_BYTES + 3072 * MEBIBYTE
 
 
 def cache_root() -> Path:
-    """Give the directory that everything fetched goes to.
-
-    It is $KSMLAB_CACHE, or else ksmlab under $XDG_CACHE_HOME, or else under ~/.cache.
-    """
+    """Return the root of the cache: $KSMLAB_CACHE if that is set, or ksmlab in $XDG_CACHE_HOME or ~/.cache."""
     if own := os.environ.get("KSMLAB_CACHE"):
         return Path(own).absolute()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ksmlab"
@@ -62,21 +59,21 @@ class KernelStore:
     """
 
     def __init__(self, specs: dict[str, KernelSpec], cache: Path) -> None:
-        """Keep both; nothing is read or fetched yet.
+        """Use a cache for these kernels. Nothing is read or fetched yet.
 
         Args:
-            specs: What `load_specs` gave.
-            cache: What `cache_root` gave.
+            specs: The result of `load_specs`.
+            cache: The root of the cache, as returned by `cache_root`.
         """
         self.specs = specs
         self.cache = cache
         self._lists_are_new = False
 
     def spec(self, name: str) -> KernelSpec:
-        """Give the table of that name.
+        """Return the description of a kernel.
 
         Raises:
-            VmError: There is none.
+            VmError: There is no kernel of this name.
         """
         try:
             return self.specs[name]
@@ -84,19 +81,19 @@ class KernelStore:
             raise VmError(
                 f"There is no kernel called {name}.",
                 untouched="Nothing was fetched, built, or booted.",
-                hint=f"There are: {', '.join(sorted(self.specs))}.",
+                hint=f"Use one of these: {', '.join(sorted(self.specs))}.",
             ) from None
 
     def find(self, name: str) -> Kernel | None:
-        """Give the newest entry of that name, None if there is none here.
+        """Return the newest cache entry of a kernel that may be used, or None if there is none.
 
-        It is the pinned one, if the name is pinned. Of a kernel that is built here it is one that was made with today's
-        fragments and compiler.
+        If the version is pinned, only that version may be used. A kernel that was built from source may be used only if
+        it was built with the current fragments and compiler.
         """
         return self._find(self.spec(name), self.spec(name).pin)
 
     def _find(self, spec: KernelSpec, version: str | None) -> Kernel | None:
-        """Give the newest entry of a table, or the one of that version, as `find` does."""
+        """Return the newest entry of a kernel that may be used, of a certain version unless `version` is None."""
         wanted = recipe(spec) if spec.built else None
         entries = self._entries(spec)
         found = (
@@ -107,7 +104,11 @@ class KernelStore:
         return next(found, None)
 
     def get(self, name: str, report: Report = print) -> Kernel:
-        """Give the kernel of that name, fetching or building it if it is not here."""
+        """Return the kernel of that name; fetch or build it if it is not cached.
+
+        Raises:
+            VmError: The kernel cannot be fetched or built.
+        """
         found = self.find(name)
         if found is not None:
             return found
@@ -117,19 +118,19 @@ class KernelStore:
 
     @property
     def tested(self) -> list[str]:
-        """Names of the distribution's kernels that the tests pass on, the newest first."""
+        """The names of the distribution's kernels that the tests pass on, the newest first."""
         specs = [spec for spec in self.specs.values() if spec.tested and not spec.built]
         return [spec.name for spec in sorted(specs, key=lambda each: each.series_key, reverse=True)]
 
     def choose(self, names: Sequence[str], report: Report = print) -> str:
         """Return the first of these kernels that is cached or that the archive has.
 
-        A kernel that would have to be built counts only if none of the others is available. The archive is asked only
-        about names before the first cached one.
+        A kernel that would have to be built is chosen only if none of the others is available. The archive is queried
+        only for names that precede the first cached one.
 
         Args:
-            names: In the order of preference; not empty.
-            report: Called if the archive is asked, or cannot be asked and an older kernel is cached.
+            names: The names in the order of preference; not empty.
+            report: Called when the archive is queried, or if it cannot be queried and a cached kernel is used instead.
 
         Raises:
             VmError: None of them is available.
@@ -155,19 +156,19 @@ class KernelStore:
             raise self._missing(apt, *map(self.spec, names))
 
     def offers(self, name: str, report: Report = print) -> bool:
-        """Ask the archive whether it has a kernel, or the sources of one that is built here.
+        """Return whether the archive has a kernel, or the sources of one that is built from source.
 
         Raises:
-            FetchError: The archive cannot be asked.
+            FetchError: The archive cannot be queried.
         """
         with self._archive(report) as apt:
             return self._offers(apt, self.spec(name))
 
     def available(self, names: Sequence[str], report: Report = print) -> list[str]:
-        """Give those of these kernels that are cached or that the archive has, and report each that is left out.
+        """Return the kernels in `names` that are cached or that the archive has, and report each of the others.
 
         Raises:
-            VmError: None of them is, or the archive cannot be asked about one that is not cached.
+            VmError: None of them is available, or one is not cached and the archive cannot be queried.
         """
         found = []
         for name in names:
@@ -183,7 +184,7 @@ class KernelStore:
 
     @contextlib.contextmanager
     def _archive(self, report: Report) -> Iterator[PrivateApt]:
-        """Give an apt with package lists that this process has brought up to date; the fetch lock is held meanwhile."""
+        """Hold the fetch lock during the block, with an apt whose package lists this process has updated."""
         with (
             fetch_errors("Asking the archive"),
             file_lock(self.cache / FETCH_LOCK, on_wait=lambda: report(WAITING)),
@@ -205,7 +206,7 @@ class KernelStore:
         return find_image(apt, spec) is not None
 
     def _missing(self, apt: PrivateApt, *wanted: KernelSpec) -> FetchError:
-        """Make the error for kernels that the archive lacks: it names what the archive has, and a kernel to take."""
+        """Return the error for kernels that the archive lacks. It names the kernels that the archive has."""
         first = wanted[0]
         names = ", ".join(spec.name for spec in wanted)
         packages = dict.fromkeys(
@@ -238,14 +239,14 @@ class KernelStore:
         return FetchError(f"{names} not in this archive {where}. {hint}")
 
     def entries(self, name: str) -> list[Kernel]:
-        """Give all entries of that name, also those that are no longer used, the newest first."""
+        """Return all cache entries of a kernel, including those that are no longer used, the newest first."""
         return [kernel for kernel, _ in self._entries(self.spec(name))]
 
     @fetch_errors("Removing a kernel")
     def remove(self, name: str, report: Report = print, *, unused: bool = False) -> int:
-        """Remove the entries of a kernel from the cache, and packed sources that no remaining entry was built from.
+        """Remove the entries of a kernel from the cache, and source tar files that no remaining entry was built from.
 
-        A VM that runs one of them loses its modules.
+        A running VM loses its modules if its kernel is removed.
 
         Args:
             name: The table in kernels.toml.
@@ -258,11 +259,11 @@ class KernelStore:
         with file_lock(self._lock(self.spec(name)), on_wait=lambda: report(WAITING)):
             kept = self.find(name) if unused else None
             shelf = self._shelf(self.spec(name))
-            # Also those that cannot be read.
+            # Include entries that cannot be read.
             roots = [path for path in shelf.glob("[!.]*") if path.is_dir()]
             gone = [root for root in roots if kept is None or root != kept.root]
             for root in gone:
-                # At once, so that no process sees half of an entry.
+                # Rename the entry first, so that no process sees a part of it.
                 with scratch(shelf) as away:
                     root.rename(away / "root")
         if not unused:
@@ -270,7 +271,7 @@ class KernelStore:
         return len(gone)
 
     def _drop_sources(self, source: str | None) -> None:
-        """Remove packed sources that no kernel in the cache was built from."""
+        """Remove the tar files of sources that no kernel in the cache was built from."""
         users = [spec.name for spec in self.specs.values() if spec.source == source]
         if source is not None and not any(map(self.entries, users)):
             with file_lock(self.cache / FETCH_LOCK):
@@ -278,21 +279,22 @@ class KernelStore:
 
     @fetch_errors("Building a kernel")
     def build(self, name: str, report: Report = print, *, refresh: bool = True) -> Kernel:
-        """Build a kernel of the newest revision of its sources, unless that is here.
+        """Build a kernel from the newest revision of its sources, unless it is cached.
 
         Args:
             name: The table in kernels.toml.
-            report: Called with a line for each step; one of them says how long it takes.
-            refresh: Ask the archive for the newest sources even if some are here already.
+            report: Called with a line for each step; one of the lines is the expected time.
+            refresh: Look for newer sources in the archive even if some are cached.
 
         Raises:
             FetchError: The archive lacks the sources, or they cannot be fetched; the cache is unchanged.
-            BuildError: It does not build, or an option did not survive; the cache is unchanged.
+            BuildError: The build failed, or an option of a fragment is not set in the result; the cache is unchanged.
         """
         spec = self.spec(name)
         if spec.source is None:
             raise VmError(
-                f"{name} is the distribution's own build.", hint=f"ksmlab kernels fetch {name}"
+                f"{name} is a kernel of the distribution, and is not built from source.",
+                hint=f"Fetch it with:  ksmlab kernels fetch {name}",
             )
         self._check_room(name, BUILD_BYTES, refresh=refresh)
         with file_lock(
@@ -310,13 +312,13 @@ class KernelStore:
                     raise self._missing(apt, spec)
             if not spec.of_series(source.version):
                 raise FetchError(
-                    f"{source.name} {source.version} is not of the series {spec.series}.",
+                    f"{name} cannot be built: {source.name} {source.version} is not Linux {spec.series}.",
                     untouched=UNTOUCHED,
-                    hint=f"See the table {name} in vm/kernels.toml.",
+                    hint=f"Correct the series or the source in the table {name} of vm/kernels.toml.",
                 )
             kernel = self._find(spec, source.version)
             if kernel is not None:
-                report(f"{name}: {source.version} is here already")
+                report(f"{name}: {source.version} is in the cache")
                 return kernel
             cpus = os.cpu_count() or 1
             report(
@@ -333,14 +335,17 @@ class KernelStore:
         Args:
             name: The table in kernels.toml.
             report: Called with a line for each step.
-            refresh: Ask the archive even if an entry is here already.
+            refresh: Look for a newer revision in the archive even if one is cached.
 
         Raises:
             FetchError: The archive lacks the kernel, or it cannot be fetched; the cache is unchanged.
         """
         spec = self.spec(name)
         if spec.built:
-            raise VmError(f"{name} is built here.", hint=f"ksmlab kernels build {name}")
+            raise VmError(
+                f"{name} cannot be fetched, since it is built from source.",
+                hint=f"Build it with:  ksmlab kernels build {name}",
+            )
         self._check_room(name, FETCH_BYTES, refresh=refresh)
         with file_lock(
             self._lock(spec),
@@ -355,7 +360,7 @@ class KernelStore:
                 raise self._missing(apt, spec)
             kernel = self._find(spec, image.version)
             if kernel is not None:
-                report(f"{name}: {image.version} is here already")
+                report(f"{name}: {image.version} is in the cache")
                 return kernel
             place = self._shelf(spec) / image.version
             release = image.name.removeprefix("linux-image-")
@@ -368,16 +373,16 @@ class KernelStore:
     def tool(
         self, name: str, meta_package: str, members: Sequence[str], report: Report = print
     ) -> Path:
-        """Fetch a few files out of the kernel's source package, once.
+        """Fetch files of the kernel sources' scripts/ directory, unless they are cached.
 
         Args:
-            name: What they are kept as.
+            name: The name of their directory in the cache.
             meta_package: The package that depends on the newest source package.
-            members: Their names in the sources' directory scripts/; others of scripts/ come with them.
+            members: The names of the files.
             report: Called with a line for each step.
 
         Returns:
-            The directory that holds them.
+            The directory that contains them.
 
         Raises:
             FetchError: The archive lacks the source package, or it cannot be fetched; the cache is unchanged.
@@ -391,7 +396,7 @@ class KernelStore:
 
     @fetch_errors("Reading the kernel cache")
     def _entries(self, spec: KernelSpec) -> list[tuple[Kernel, str | None]]:
-        """Give all entries of a table, the newest version first, and the hash of what each was made by."""
+        """Return all entries of a kernel, the newest version first, each with the hash of its recipe if it has one."""
         found = []
         for entry in self._shelf(spec).glob(f"[!.]*/{ENTRY}"):
             try:
@@ -400,17 +405,17 @@ class KernelStore:
                 key = (version_key(kernel.version), entry.stat().st_mtime)
                 found.append((key, kernel, facts.get("recipe")))
             except (ValueError, KeyError, TypeError, AttributeError, FileNotFoundError):
-                # Damaged, or removed meanwhile: as if it were not there. Fetching or building it again replaces it.
+                # Ignore an entry that is damaged or was just removed. Fetching or building it again replaces it.
                 continue
         found.sort(key=lambda each: each[0], reverse=True)
         return [(kernel, made_by) for _, kernel, made_by in found]
 
     def _lock(self, spec: KernelSpec) -> Path:
-        """Give the lock for changing the shelf: the archive's one, or one of the shelf's own for builds."""
+        """Return the lock for changes to a kernel's entries: the fetch lock, or the kernel's own lock for builds."""
         return self.cache / (f"build-{spec.name}.lock" if spec.built else FETCH_LOCK)
 
     def _check_room(self, name: str, needed: int, *, refresh: bool) -> None:
-        """Check that a kernel can be put into the cache; if it is there already, that the archive can be asked.
+        """Check that the cache has space for a kernel, or, if the kernel is cached, for the package lists.
 
         Raises:
             VmError: The cache cannot be written to, or has too little space.

@@ -1,10 +1,10 @@
-"""Run a million-iteration loop in a KVM guest, and print how many seconds of CPU time it took.
+"""Run a loop of a million iterations in a KVM guest, and print the CPU time that it took, in seconds.
 
     python kvm_loop.py SECONDS
 
-SIGPROF ends the script if the loop takes more CPU time than that. A KVM that hangs uses no CPU time, so the loop is a
-script of its own, which the caller can end. It uses only the standard library, and imports nothing of its own package.
-The numbers are those of <linux/kvm.h> for x86-64.
+If the loop takes more CPU time than SECONDS, SIGPROF ends the script. If KVM hangs, it uses no CPU time; so this is a
+separate script, which the caller can kill. It uses only the standard library, and nothing of its own package. The
+constants are those of <linux/kvm.h> for x86-64.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ PROGRAM = b"\xb9" + struct.pack("<I", ITERATIONS) + b"\x49" + b"\x75\xfd" + b"\x
 
 
 def loop_seconds(most: float) -> float:
-    """Run the loop and give its seconds of CPU time.
+    """Run the loop, and return its CPU time in seconds.
 
     Args:
-        most: After so many seconds of CPU time this process gets a SIGPROF, which ends it.
+        most: The CPU time, in seconds, after which SIGPROF ends this process.
 
     Raises:
-        OSError: KVM is not there, or refused a step.
-        RuntimeError: The guest did not come to the end of the loop.
+        OSError: There is no KVM, or one of its ioctls failed.
+        RuntimeError: The guest did not reach the end of the loop.
     """
     kvm = os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC)
     vm = fcntl.ioctl(kvm, KVM_CREATE_VM, 0)

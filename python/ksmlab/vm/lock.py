@@ -1,4 +1,4 @@
-"""Files as locks between processes."""
+"""Use a file as a lock between processes."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ POLL_SECONDS = 0.1
 def file_lock(
     path: Path, *, timeout: float = 1800, on_wait: Callable[[], None] | None = None
 ) -> Iterator[int]:
-    """Hold an exclusive lock on `path`, which is created if need be.
+    """Hold an exclusive lock on a file during the block.
 
-    The kernel gives the lock back when the holder dies, so no stale lock is ever left. A process that inherits the
-    descriptor, which is what the block is given, is a holder, too.
+    The kernel releases the lock when its holder dies, so there are no stale locks. The value of the context manager is
+    the file descriptor; a process that inherits it holds the lock as well.
 
     Args:
-        path: The lock file. It stays there when the lock is given back.
-        timeout: Seconds to wait for another holder.
+        path: The lock file. It is created if it does not exist, and is not removed afterwards.
+        timeout: The most seconds to wait for another holder.
         on_wait: Called once if there is another holder.
 
     Raises:
         LockTimeout: Another process still holds the lock after `timeout`.
-        VmError: The file cannot be written to.
+        VmError: The file cannot be written to or locked.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,7 +42,7 @@ def file_lock(
         raise VmError(
             f"{path} cannot be written to: {error.strerror}.",
             untouched="Nothing was changed.",
-            hint="It has to be writable. Kernels may be kept elsewhere:  export KSMLAB_CACHE=DIRECTORY",
+            hint="Make it writable, or choose another directory for kernels:  export KSMLAB_CACHE=DIRECTORY",
         ) from error
     try:
         deadline = time.monotonic() + timeout
@@ -59,13 +59,14 @@ def file_lock(
                 raise VmError(
                     f"{path} cannot be locked: {error.strerror}.",
                     untouched="Nothing was changed.",
-                    hint="Its file system has no locks. Kernels may be kept elsewhere:  export KSMLAB_CACHE=DIRECTORY",
+                    hint="Its file system may not support locks. "
+                    "Choose another directory for kernels:  export KSMLAB_CACHE=DIRECTORY",
                 ) from error
             if time.monotonic() > deadline:
                 raise LockTimeout(
                     f"Another process has held {path} for {timeout:.0f} s.",
                     untouched="Nothing was changed.",
-                    hint=f"See who holds it with: fuser -v {path}",
+                    hint=f"See which process holds it with:  fuser -v {path}",
                 )
             time.sleep(POLL_SECONDS)
         yield descriptor

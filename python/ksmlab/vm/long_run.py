@@ -1,4 +1,4 @@
-"""Run a command that may take many minutes: its output in a log, a deadline, and a sign of life now and then."""
+"""Run commands that may take many minutes, with a log, a deadline, and reports of progress."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TAIL_BYTES = 6000
 
 
 def tail(log: Path) -> str:
-    """Give the last lines of a log."""
+    """Return the last lines of a log."""
     text = log.read_text(errors="replace")[-TAIL_BYTES:]
     return text.partition("\n")[2] if len(text) == TAIL_BYTES else text
 
@@ -32,16 +32,16 @@ def tail(log: Path) -> str:
 def started(
     argv: Sequence[str], *, env: Mapping[str, str], untouched: str, pass_fds: Sequence[int] = ()
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a command with its output in a pipe; if it still runs at the end of the block, kill all that it started.
+    """Start a command with its output in a pipe. If it still runs at the end of the block, kill its process group.
 
     Args:
-        argv: The command.
-        env: Its whole environment.
-        untouched: What an error says of what was left as it was.
-        pass_fds: Descriptors that it inherits.
+        argv: The command and its arguments.
+        env: Its complete environment.
+        untouched: The part of an error message that says what was not changed.
+        pass_fds: File descriptors that the command inherits.
 
     Raises:
-        BuildError: It is not here.
+        BuildError: The command is not installed.
     """
     try:
         process = subprocess.Popen(
@@ -50,16 +50,15 @@ def started(
         )  # fmt: skip
     except FileNotFoundError as error:
         raise BuildError(
-            f"{argv[0]} is not here.",
+            f"{argv[0]} is not installed.",
             untouched=untouched,
-            hint="make doctor says how to install it.",
+            hint="`make doctor` shows how to install it.",
         ) from error
     assert process.stdout is not None
     try:
         yield process
     finally:
         if process.poll() is None:
-            # Whatever it started goes with it.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
@@ -75,24 +74,24 @@ def run_logged(
     untouched: str,
     on_tick: Callable[[float], None] | None = None,
 ) -> None:
-    """Run a command to its end.
+    """Run a command, and append its output to a log.
 
-    Its output comes through a pipe of ours. So when this process dies without a word the pipe breaks, and the command
-    ends at the next line that it prints.
+    The output passes through a pipe that this process reads. If this process is killed, the pipe breaks, and the
+    command ends when it prints its next line.
 
     Args:
-        argv: The command.
-        log: Where its output is added.
-        env: Its whole environment.
-        timeout: Seconds that it may take.
-        untouched: What an error says of what was left as it was.
+        argv: The command and its arguments.
+        log: The log file.
+        env: The complete environment of the command.
+        timeout: The most seconds that the command may take.
+        untouched: The part of an error message that says what was not changed.
         on_tick: Called once a minute with the seconds since the start.
 
     Raises:
-        BuildError: It failed, ran past its deadline, or is not here.
+        BuildError: The command failed, exceeded its deadline, or is not installed.
     """
     start = last = time.monotonic()
-    hint = f"All that was said is in {log}."
+    hint = f"The end of its output is above; all of it is in {log}."
     with started(argv, env=env, untouched=untouched) as process:
         assert process.stdout is not None
         with log.open("ab") as file:

@@ -1,7 +1,8 @@
-"""A virtual machine: boot a kernel over the host's own files, run commands in it, and always end it.
+"""Boot a kernel in a virtual machine that uses the host's files, run commands in it, and end it.
 
-virtme-ng boots the kernel. The guest sees the host's file system (read-only, with a writable layer in memory), so what
-is installed here is installed there. Commands go over the console; the kernel's log comes by a channel of its own.
+virtme-ng boots the kernel. The guest sees the host's file system, read-only and with a writable overlay in memory, so
+all programs of the host are available in the guest. Commands are sent over the console; the kernel's log has a
+separate channel.
 
     with Machine(kernel) as vm:
         done = vm.run(["uname", "-r"])
@@ -50,18 +51,19 @@ if TYPE_CHECKING:
     from ksmlab.vm.kernels import Kernel
 
 PANIC = "Kernel panic - not syncing"
-ENDED = "The VM has been ended; nothing on the host was changed."
+ENDED = "The VM has been ended, and nothing on the host was changed."
 TAIL_LINES = 40
 
 
 @dataclass(frozen=True)
 class Completed:
-    """A command that ended by itself.
+    """The result of a command that ended by itself.
 
     Attributes:
-        status: Its exit status, 128 and more for a signal.
-        output: What it printed, standard output and error output as they came; its last 16 MiB, if it is more.
-        seconds: How long it took, as the host saw it.
+        status: Its exit status, or 128 plus the number of the signal that ended it.
+        output: Its standard output and standard error, interleaved; only the end if it printed more than 16 million
+            characters.
+        seconds: The elapsed time in seconds, measured on the host.
     """
 
     status: int
@@ -70,12 +72,12 @@ class Completed:
 
 
 class Machine(Closing):
-    """A VM, from boot to end; use it with `with`.
+    """A VM. Use it as a context manager: it is booted at the start of the block, and ended at its end.
 
     Args:
-        kernel: What to boot.
-        config: What it is made of.
-        accel: How to run it; the host is asked if it is not given.
+        kernel: The kernel to boot.
+        config: The configuration of the VM.
+        accel: The way to run its CPUs; by default, `accel.probe` decides.
         on_log: Called with each line of the kernel's log, on another thread.
     """
 
@@ -87,7 +89,7 @@ class Machine(Closing):
         accel: Accel | None = None,
         on_log: Callable[[str], None] | None = None,
     ) -> None:
-        """Keep the arguments; see the class."""
+        """See the class."""
         self.kernel = kernel
         self.accel = accel or accel_module.probe()
         config = config or MachineConfig()
@@ -101,27 +103,30 @@ class Machine(Closing):
         self._session = Limit(
             seconds,
             SessionTimeout(
-                f"The session with {kernel.name} ran past its {seconds:.0f} s.", untouched=ENDED
+                f"The session with {kernel.name} exceeded its time limit of {seconds:.0f} s.",
+                untouched=ENDED,
             ),
         )
 
     def __enter__(self) -> Self:
-        """Boot, and wait until the guest takes commands.
+        """Boot the VM, and wait until the guest accepts commands.
 
         Raises:
-            BootTimeout: It did not, in time.
-            KernelPanic: Its kernel panicked instead.
-            LostVM: QEMU ended instead.
-            VmError: virtme-ng is not installed, a directory that the VM uses is not fit for it, or this machine has
-                been booted before.
+            BootTimeout: The guest did not accept commands in time.
+            KernelPanic: Its kernel panicked.
+            LostVM: QEMU ended.
+            VmError: virtme-ng is not installed, a directory cannot be used by a VM, or this object has been used to
+                boot a VM before.
         """
         if self._channel is not None:
-            raise VmError("This VM has been booted already: make another one to boot again.")
-        # Some of the tools are where only root's PATH looks.
+            raise VmError(
+                "This Machine object has already booted a VM. Create another object to boot again."
+            )
+        # Some of the tools are in directories that only root has in its PATH.
         env = {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"}
         seconds = self.config.deadlines.boot
         late = BootTimeout(
-            f"{self.kernel.name} did not come up within {seconds:.0f} s.", untouched=ENDED
+            f"{self.kernel.name} did not boot within {seconds:.0f} s.", untouched=ENDED
         )
         self._session.start = time.monotonic()
         console = Console(virtme_command(self.kernel, self.config, self.accel), env, self._log_line)
@@ -134,29 +139,29 @@ class Machine(Closing):
         return self
 
     def close(self) -> None:
-        """End the VM and every process of it. May be called again, and from another thread."""
+        """End the VM with all its processes. May be called again, and from another thread."""
         if self._channel is not None:
             self._channel.console.close()
 
     @property
     def channel(self) -> Channel:
-        """The line to the guest.
+        """The channel to the guest.
 
         Raises:
             VmError: The VM has not been booted.
         """
         if self._channel is None:
-            raise VmError("The VM has not been booted: use it with `with`.")
+            raise VmError("The VM has not been booted. Use the Machine object in a with statement.")
         return self._channel
 
     @property
     def slowness(self) -> float:
-        """How many times as long as on hardware, and on an ordinary kernel, things take in it."""
+        """The factor by which it is slower than a VM with KVM and an ordinary kernel."""
         return slowness(self.accel, self.kernel.spec.slow)
 
     @property
     def pid(self) -> int:
-        """The process that leads the VM's process group."""
+        """The PID of the leader of the VM's process group."""
         return self.channel.console.process.pid
 
     @property
@@ -166,7 +171,7 @@ class Machine(Closing):
 
     @property
     def log(self) -> list[str]:
-        """The kernel's log so far, one line each, at config.log_level."""
+        """The lines of the kernel's log so far, up to config.log_level."""
         return list(self.channel.console.log.lines)
 
     def run(
@@ -180,26 +185,28 @@ class Machine(Closing):
         on_output: Callable[[str], None] | None = None,
         size: tuple[int, int] = (120, 40),
     ) -> Completed:
-        """Run a command in the guest, as root, to its end.
+        """Run a command in the guest, as root, and wait for its end.
 
         Args:
-            argv: The command and its arguments, passed on exactly. It gets a terminal as its output, and no input.
+            argv: The command and its arguments, which are passed on exactly. Its output is a terminal, and its input
+                is empty.
             env: Variables to add to its environment.
-            cwd: Where to start it, instead of config.cwd.
-            timeout: Seconds, instead of config.deadlines.command; not stretched under emulation.
-            idle_timeout: Seconds that it may go without printing anything; no such limit if it is not given.
+            cwd: Its working directory, instead of config.cwd.
+            timeout: The time limit in seconds, instead of config.deadlines.command. It is not multiplied by the
+                slowness of the VM.
+            idle_timeout: The most seconds without output; unlimited by default.
             on_output: Called with each piece of output as it arrives.
-            size: Columns and rows of the terminal.
+            size: The columns and rows of the terminal.
 
         Raises:
-            CommandTimeout: It ran past its deadline; the VM has been ended.
-            SessionTimeout: The session did; the VM has been ended.
-            KernelPanic: The kernel panicked meanwhile.
-            LostVM: QEMU ended meanwhile.
+            CommandTimeout: The command exceeded its time limit; the VM has been ended.
+            SessionTimeout: The session exceeded its time limit; the VM has been ended.
+            KernelPanic: The kernel panicked.
+            LostVM: QEMU ended.
         """
         start = time.monotonic()
         name = f"`{shlex.join(argv)}`"
-        hint = "It hangs, or it needs a longer deadline."
+        hint = "Either the command hangs, or it needs a longer time limit."
         seconds = self.config.deadlines.command if timeout is None else timeout
         late = CommandTimeout(
             f"{name} was still running after {seconds:.0f} s.", untouched=ENDED, hint=hint
@@ -219,14 +226,17 @@ class Machine(Closing):
         return Completed(int(end[1]), output.text, time.monotonic() - start)
 
     def start_shell(self, script: str, *, size: tuple[int, int]) -> Request:
-        """Turn the console into an interactive shell; `interact` then connects a person to it.
+        """Start an interactive shell on the console; `interact` then connects the user's terminal to it.
 
         Args:
-            script: bash, run before the shell starts.
-            size: Columns and rows of the person's terminal.
+            script: A bash script to run before the shell.
+            size: The columns and rows of the user's terminal.
 
         Returns:
-            The request, whose end mark comes when the shell ends.
+            The request. The guest sends its end mark when the shell ends.
+
+        Raises:
+            VmError: The shell did not start, or the VM has ended.
         """
         columns, rows = size
         request = self._request("shell", f"stty cols {columns} rows {rows}\n{script}")
@@ -236,7 +246,10 @@ class Machine(Closing):
         return request
 
     def lost(self) -> VmError:
-        """Say why the VM is gone. Call it when its console has closed or its kernel has panicked."""
+        """Return the error that says why the VM ended.
+
+        Call this only when the VM's console has closed or its kernel has panicked.
+        """
         console = self.channel.console
         if not (self.config.hold and self._panicked.is_set()):
             console.wait_gone(PANIC_SECONDS)
@@ -246,13 +259,13 @@ class Machine(Closing):
             return KernelPanic(
                 f"The guest's kernel ({self.kernel.name}) panicked.",
                 untouched=ENDED,
-                hint="The panic is above, from its first report on.",
+                hint="The log of the panic is above, from the first report on.",
                 log=panic_section(log),
             )
         return LostVM(
-            f"The VM ({self.kernel.name}) went away without a panic (status {console.process.returncode}).",
+            f"The VM ({self.kernel.name}) ended without a panic (QEMU's status is {console.process.returncode}).",
             untouched="Nothing on the host was changed.",
-            hint="It was ended from outside, or QEMU could not run it; the end of its log is above.",
+            hint="Another process ended it, or QEMU could not run it. The end of its log is above.",
             log=self._tail(),
         )
 

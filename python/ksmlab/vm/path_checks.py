@@ -1,9 +1,9 @@
-"""Check the directories that a build or a VM uses before either starts: names, visibility, write access, free space.
+"""Check the directories of a build or a VM before either starts: names, visibility, write access, free space.
 
-kbuild passes its paths to a shell unquoted, and virtme-ng puts some on the kernel's command line. Quoting here
-cannot change that, so a path with a character that either of them cannot handle is rejected.
+kbuild passes paths to a shell without quoting them, and virtme-ng puts some on the kernel's command line. Quoting them
+here would not help, so a path with a character that one of them cannot handle is rejected.
 
-The Makefile runs this before there is a virtual environment, so it needs only the standard library:
+The Makefile runs this module before it creates the virtual environment, so the module needs only the standard library:
 
     PYTHONPATH=python python3 -m ksmlab.vm.path_checks
 """
@@ -26,29 +26,29 @@ from ksmlab.vm.errors import VmError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-#: What virtme-ng 1.42 can mount in a guest. kbuild of Linux 6.1 takes all of it, too.
+#: The characters in the path of a directory that virtme-ng 1.42 can mount in a guest. kbuild of Linux 6.1 accepts them.
 MOUNTABLE = frozenset(string.ascii_letters + string.digits + "/_+.-")
-#: The versions of packages, which name the entries of the cache, have "~" as well; kbuild takes it.
+#: The characters that kbuild accepts. Versions of packages, which are part of the paths in the cache, may contain "~".
 BUILDABLE = MOUNTABLE | {"~"}
-#: x86 cuts the kernel's command line off after 2047 bytes. Paths below the checkout (two or three) and below the cache
-#: share it with the options of virtme-ng and ours.
+#: x86 truncates the kernel's command line after 2047 bytes. It contains two or three paths below the checkout, one
+#: below the cache, and the options of virtme-ng and of this package.
 LONGEST_PATH = 200
-#: File systems that a guest of virtme-ng 1.42 has of its own, as its /proc/mounts says.
+#: The mount points at which a guest of virtme-ng 1.42 has its own file systems, according to its /proc/mounts.
 HIDDEN = tuple(
     map(Path, ("/dev", "/proc", "/run", "/sys", "/var/cache", "/var/lib/private", "/var/log", "/var/tmp"))
 )  # fmt: skip
 UNTOUCHED = "Nothing was built, and no VM was started."
 MEBIBYTE = 1 << 20
-#: Both modules with debug information for one kernel take 18 MiB.
+#: The space for both modules for one kernel, which take 18 MiB with debug information.
 MODULES_BYTES = 40 * MEBIBYTE
-#: A virtual environment with all that the checkout uses takes 310 MiB.
+#: The space for the virtual environment of a checkout, which takes 310 MiB.
 VENV_BYTES = 400 * MEBIBYTE
 CHECKOUT = Path(__file__).resolve().parents[3]
 STORAGE_ERRORS = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM))
 FULL = (errno.ENOSPC, errno.EDQUOT)
-#: Of several file systems, one with less than this is the one that is full.
+#: A file system with less free space than this is considered full, when an error does not say which one is.
 LITTLE_BYTES = 16 * MEBIBYTE
-#: What messages call TMPDIR, or where Python found room instead.
+#: The name of the directory for temporary files in messages. It is TMPDIR, or another one if that cannot be used.
 TEMPORARY = "directory for temporary files"
 
 
@@ -56,7 +56,7 @@ def check_characters(what: str, path: Path, allowed: frozenset[str] = BUILDABLE)
     """Reject a path with a character that kbuild or virtme-ng cannot handle.
 
     Args:
-        what: Which directory this is, for the message: "checkout", "kernel cache".
+        what: The name of the directory in messages, such as "checkout" or "kernel cache".
         path: The directory; it need not exist.
         allowed: The characters that may be in the path.
 
@@ -72,13 +72,13 @@ def check_characters(what: str, path: Path, allowed: frozenset[str] = BUILDABLE)
         raise VmError(
             f"The path of the {what} contains {named}: {text!r}. kbuild or virtme-ng cannot handle it.",
             untouched=UNTOUCHED,
-            hint="Use a directory whose path has only ASCII letters, digits, and _ + . - in it."
+            hint="Use a directory whose path contains only ASCII letters, digits, and _ + . -"
             + _advice(what),
         )
 
 
 def _advice(what: str) -> str:
-    """Say how a person moves a directory, as a sentence after another one."""
+    """Return a sentence that says how to use another directory, to be appended to a hint."""
     return {
         "checkout": " Clone the repository there, or move the checkout and remove its .venv and build/.",
         "kernel cache": " Choose another cache with:  export KSMLAB_CACHE=DIRECTORY",
@@ -87,26 +87,26 @@ def _advice(what: str) -> str:
 
 
 def check_visible(what: str, path: Path) -> None:
-    """Reject a path where a guest has a file system of its own, so that it cannot see the host's files.
+    """Reject a path below a mount point where the guest has its own file system, and so cannot see the host's files.
 
     Args:
-        what: Which directory this is, for the message.
+        what: The name of the directory in messages.
         path: The directory; it need not exist.
 
     Raises:
-        VmError: The guest mounts something over it.
+        VmError: The guest mounts its own file system over the path.
     """
     for hidden in HIDDEN:
         if path.resolve().is_relative_to(hidden):
             raise VmError(
-                f"A VM cannot see the {what}, {path}: it has a {hidden} of its own.",
+                f"A VM cannot see the {what}, {path}, because it has its own {hidden}.",
                 untouched=UNTOUCHED,
                 hint=f"Use a directory outside of {hidden}.{_advice(what)}",
             )
 
 
 def check_directory(what: str, path: Path) -> None:
-    """Reject a checkout, a project or a cache that cannot be built in, mounted or seen in a VM.
+    """Reject a checkout, a project or a cache whose path a build or a VM cannot use.
 
     Raises:
         VmError: See `check_characters` and `check_visible`; or the path is too long.
@@ -115,8 +115,8 @@ def check_directory(what: str, path: Path) -> None:
     length = len(str(path.absolute()))
     if length > LONGEST_PATH:
         raise VmError(
-            f"The path of the {what} has {length} characters, and the kernel's command line holds {LONGEST_PATH}: "
-            f"{path}",
+            f"The path of the {what} has {length} characters, but the kernel's command line has space for "
+            f"{LONGEST_PATH}: {path}",
             untouched=UNTOUCHED,
             hint="Use a shorter path." + _advice(what),
         )
@@ -127,9 +127,9 @@ def check_writable(what: str, directory: Path, needed: int = 0) -> None:
     """Check that a directory, which need not exist yet, can be written to and has enough free space.
 
     Args:
-        what: Which directory this is, for the message.
+        what: The name of the directory in messages.
         directory: The directory.
-        needed: Bytes that are about to be written.
+        needed: The number of bytes that are about to be written.
 
     Raises:
         VmError: It cannot be written to, or its file system has too little space.
@@ -138,7 +138,7 @@ def check_writable(what: str, directory: Path, needed: int = 0) -> None:
     while not os.path.lexists(there):
         there = there.parent
     try:
-        # access() tells neither of a full file system nor of a quota.
+        # access() does not detect a full file system or an exceeded quota.
         with tempfile.TemporaryFile(dir=there) as probe:
             probe.write(bytes(4096))
     except OSError as error:
@@ -154,7 +154,7 @@ def check_writable(what: str, directory: Path, needed: int = 0) -> None:
 
 
 def unusable(what: str, directory: Path, error: OSError) -> VmError:
-    """Describe why a directory cannot be written to."""
+    """Return the error for a directory that cannot be written to, with the reason and a hint."""
     if error.errno in FULL:
         reason = f"the file system mounted at {mount_point(directory)} is full ({error.strerror})"
         hint = _more_space(what)
@@ -163,7 +163,7 @@ def unusable(what: str, directory: Path, error: OSError) -> VmError:
         hint = f"Remount it writable, or use another directory.{_advice(what)}"
     else:
         reason = (error.strerror or str(error)).lower()
-        hint = f"Change its owner or its mode, or use another directory.{_advice(what)}"
+        hint = f"Change its owner or its permissions, or use another directory.{_advice(what)}"
     return VmError(
         f"The {what}, {directory}, cannot be written to: {reason}.",
         untouched="Nothing was changed.",
@@ -172,16 +172,16 @@ def unusable(what: str, directory: Path, error: OSError) -> VmError:
 
 
 def _more_space(what: str) -> str:
-    """Say how a person makes room."""
-    return f"Free some space (df -h says how much there is).{_advice(what)}"
+    """Return a hint that says how to get more free space."""
+    return f"Free some space (df -h shows the free space).{_advice(what)}"
 
 
 def mount_point(path: Path) -> Path:
-    """Give the mount point of the file system that a path, or its nearest existing parent, is on."""
+    """Return the mount point of the file system that contains a path, or its nearest existing parent."""
     there = path.absolute()
     while not there.exists():
         there = there.parent
-    # is_mount() does not see a directory that is mounted elsewhere on its own file system.
+    # is_mount() does not detect a bind mount of a directory on its own file system.
     text = Path("/proc/self/mounts").read_text(errors="surrogateescape")
     mounted = {
         re.sub(r"\\(\d{3})", lambda code: chr(int(code[1], 8)), line.split()[1])
@@ -197,11 +197,11 @@ def explain(error: OSError, directories: Sequence[Path] = ()) -> VmError | None:
     """Turn an error of a file system into a message that names the path.
 
     Args:
-        error: What was raised.
-        directories: Where it was writing, if known; the error itself often names no file.
+        error: The error that was raised.
+        directories: The directories that were being written to, if known; the error itself often does not name a file.
 
     Returns:
-        The message, or None if the error is not one of a full or read-only file system or of a missing permission.
+        The message, or None if the error is not about a full or read-only file system or a missing permission.
     """
     number = error.errno
     path = error.filename2 or error.filename
@@ -221,27 +221,27 @@ def explain(error: OSError, directories: Sequence[Path] = ()) -> VmError | None:
         )
         return VmError(
             f"A file system is full: writing failed in {places}: {reason}.",
-            untouched="What was being written is incomplete; all else is as it was.",
-            hint="Free some space (df -h says how much there is), then try again.",
+            untouched="The files that were being written are incomplete; nothing else was changed.",
+            hint="Free some space (df -h shows the free space), then try again.",
         )
     return VmError(
         f"{' or '.join(map(str, where))} cannot be used: {reason}.",
         untouched="Nothing else was changed.",
-        hint="Change its owner or its mode, remount it writable, or use another directory.",
+        hint="Change its owner or its permissions, remount it writable, or use another directory.",
     )
 
 
 def _free(path: Path) -> int:
-    """Give the free space of a path's file system, in MiB."""
+    """Return the free space of a path's file system, in MiB."""
     return shutil.disk_usage(mount_point(path)).free // MEBIBYTE
 
 
 @contextlib.contextmanager
 def storage_errors(*directories: Path) -> Iterator[None]:
-    """Have the block raise a VmError for a full or read-only file system or a missing permission.
+    """Turn errors of the block about a full or read-only file system or a missing permission into VmError.
 
     Args:
-        directories: Where the block writes; named if the error names no file.
+        directories: The directories that the block writes to; the message names them if the error names no file.
 
     Raises:
         VmError: See `explain`.
@@ -257,10 +257,10 @@ def storage_errors(*directories: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def tool_errors(*directories: Path) -> Iterator[None]:
-    """Do as `storage_errors` does, also if a tool that the block ran on the host complained of the file system.
+    """Do the same as `storage_errors`, also for errors that a tool reports in the log of a VmError.
 
     Args:
-        directories: Where the block and its tools write.
+        directories: The directories that the block and its tools write to.
 
     Raises:
         VmError: See `explain`.
@@ -274,14 +274,14 @@ def tool_errors(*directories: Path) -> Iterator[None]:
 
 
 def check_log(log: str, directories: Sequence[Path]) -> None:
-    """Look in the output of a program that failed for a full or read-only file system.
+    """Search the output of a failed program for messages about a full or read-only file system.
 
     Args:
         log: The program's output.
-        directories: Where it was writing.
+        directories: The directories that the program was writing to.
 
     Raises:
-        VmError: There is such a complaint.
+        VmError: The output has such a message.
     """
     for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
         for line in log.splitlines():
@@ -292,24 +292,24 @@ def check_log(log: str, directories: Sequence[Path]) -> None:
 
 
 def check_checkout(checkout: Path, needed: int = MODULES_BYTES) -> None:
-    """Check that modules can be built in a checkout and that a VM sees it.
+    """Check that modules can be built in a checkout, and that a VM can see it.
 
     Args:
-        checkout: Its top directory.
-        needed: Bytes that are about to be written below it.
+        checkout: The top directory of the checkout.
+        needed: The number of bytes that are about to be written below it.
 
     Raises:
-        VmError: Its path, its file system or its permissions rule that out.
+        VmError: The path, the file system or the permissions of the checkout do not allow it.
     """
     check_directory("checkout", checkout)
     check_writable("checkout", checkout / "build", needed)
 
 
 def main() -> int:
-    """Check the checkout that this file is in, and say what is wrong.
+    """Check the checkout that contains this file, and print the first problem.
 
     Returns:
-        0 if nothing is, 1 otherwise.
+        0 if there is no problem, 1 otherwise.
     """
     venv = CHECKOUT / ".venv"
     try:

@@ -1,4 +1,4 @@
-"""Lines to a VM beside its console: virtio-serial ports, QEMU's monitor, its gdb stub, each a socket on the host."""
+"""Connect to a VM over sockets on the host: its virtio-serial ports, QEMU's monitor, and QEMU's gdb stub."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from ksmlab.vm.errors import VmError
 from ksmlab.vm.path_checks import storage_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-#: Of the names of the directories that VMs have their sockets in.
+#: The prefix of the names of the directories that contain the sockets of a VM.
 PREFIX = "ksmlab-vm-"
-#: Not TMPDIR: the path of a socket has at most 107 bytes, and QEMU ends it at a comma.
+#: The parent of these directories. It is not TMPDIR, since the path of a socket may have at most 107 bytes and, for
+#: QEMU, no comma.
 SOCKETS = Path("/tmp")
 QMP = "qmp"
 GDB = "gdb"
@@ -26,18 +27,18 @@ MONITOR_SECONDS = 10.0
 
 
 class Ports:
-    """The sockets of one VM, in a directory of their own.
+    """The sockets of one VM, in their own directory.
 
     Args:
-        names: The virtio-serial ports; a guest finds each by its name (/sys/class/virtio-ports/*/name).
+        names: The names of the virtio-serial ports, by which the guest finds them (/sys/class/virtio-ports/*/name).
         gdb: Whether a debugger may attach to the VM.
     """
 
     def __init__(self, names: Sequence[str], *, gdb: bool = False) -> None:
-        """Make the directory; QEMU makes the sockets.
+        """Create the directory. QEMU creates the sockets.
 
         Raises:
-            VmError: No directory can be made.
+            VmError: The directory cannot be created.
         """
         with storage_errors(SOCKETS):
             self.directory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=SOCKETS))
@@ -45,12 +46,12 @@ class Ports:
         self._gdb = gdb
 
     def path(self, name: str) -> Path:
-        """Give the socket of a port, of QMP, or of GDB."""
+        """Return the path of a socket: `name` is the name of a port, QMP, or GDB."""
         return self.directory / f"{name}.sock"
 
     @property
     def qemu_options(self) -> tuple[str, ...]:
-        """What QEMU is told to make them."""
+        """The QEMU options that create the sockets."""
         options = ["-qmp", f"unix:{self.path(QMP)},server=on,wait=off"]
         if self._gdb:
             options += ["-gdb", f"unix:{self.path(GDB)},server=on,wait=off"]
@@ -66,46 +67,75 @@ class Ports:
         Raises:
             VmError: The VM does not answer.
         """
-        line = socket.socket(socket.AF_UNIX)
-        line.settimeout(CONNECT_SECONDS)
-        try:
-            line.connect(str(self.path(name)))
-        except OSError as error:
-            line.close()
-            raise VmError(
-                f"{self.path(name)} does not answer: {error.strerror}.",
-                untouched="Nothing was changed.",
-                hint="The VM has ended.",
-            ) from error
-        line.settimeout(None)
-        return line
+        return connect(self.path(name))
 
     def inject_nmi(self) -> None:
-        """Have the VM's CPUs take a non-maskable interrupt, also where interrupts are off.
+        """Send a non-maskable interrupt to the VM's CPUs, which works even while interrupts are disabled.
 
         Raises:
-            VmError: QEMU does not answer, or refused.
+            VmError: QEMU does not answer, or refused the command.
         """
-        with self.connect(QMP) as line, line.makefile("rw") as stream:
-            line.settimeout(MONITOR_SECONDS)
-            try:
-                stream.readline()
-                for command in ("qmp_capabilities", "inject-nmi"):
-                    stream.write(json.dumps({"execute": command}) + "\n")
-                    stream.flush()
-                    answer = _answer(stream)
-                    if "error" in answer:
-                        raise VmError(f"QEMU refused {command}: {answer['error']['desc']}.")
-            except (OSError, ValueError) as error:
-                raise VmError(f"QEMU's monitor does not answer: {error}.") from error
+        execute(self.path(QMP), "inject-nmi")
 
     def close(self) -> None:
         """Remove the directory. May be called again."""
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
+def connect(path: Path) -> socket.socket:
+    """Connect to a socket of a running VM.
+
+    Raises:
+        VmError: The VM does not answer.
+    """
+    line = socket.socket(socket.AF_UNIX)
+    line.settimeout(CONNECT_SECONDS)
+    try:
+        line.connect(str(path))
+    except OSError as error:
+        line.close()
+        raise VmError(
+            f"The VM does not answer on {path}: {error.strerror}.",
+            untouched="Nothing was changed.",
+            hint="The VM has ended.",
+        ) from error
+    line.settimeout(None)
+    return line
+
+
+def execute(
+    path: Path,
+    command: str,
+    arguments: Mapping[str, object] | None = None,
+    seconds: float = MONITOR_SECONDS,
+) -> None:
+    """Have QEMU execute a command of its monitor protocol (QMP), and wait for the answer.
+
+    Args:
+        path: The socket of the protocol.
+        command: The name of the command.
+        arguments: Its arguments.
+        seconds: How long the answer may take.
+
+    Raises:
+        VmError: QEMU does not answer, or refused.
+    """
+    with connect(path) as line, line.makefile("rw") as stream:
+        line.settimeout(seconds)
+        try:
+            stream.readline()
+            for name, given in (("qmp_capabilities", {}), (command, arguments or {})):
+                stream.write(json.dumps({"execute": name, "arguments": given}) + "\n")
+                stream.flush()
+                answer = _answer(stream)
+                if "error" in answer:
+                    raise VmError(f"QEMU refused {name}: {answer['error']['desc']}.")
+        except (OSError, ValueError) as error:
+            raise VmError(f"QEMU's monitor does not answer: {error}.") from error
+
+
 def _answer(stream: IO[str]) -> dict[str, Any]:
-    """Read up to the answer to a command; events come in between."""
+    """Read QEMU's answer to a command, and skip the events before it."""
     while True:
         answer: dict[str, Any] = json.loads(stream.readline())
         if "event" not in answer:

@@ -1,6 +1,7 @@
-"""How an entry of the cache is made: beside its place, and renamed into it when it is whole.
+"""Create entries of the cache in a temporary directory, and rename them to their final path when they are complete.
 
-So a broken download, or a build that was killed, never becomes an entry. The caller holds the lock of the shelf.
+An interrupted download or build therefore never becomes an entry. The shelf is the directory that contains the entries;
+the caller must hold its lock.
 """
 
 from __future__ import annotations
@@ -16,18 +17,19 @@ from ksmlab.vm.path_checks import tool_errors
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: What no entry's name begins with.
+#: Temporary directories begin with this prefix; entries do not.
 PREFIX = ".tmp-"
 
 
 @contextlib.contextmanager
 def scratch(shelf: Path) -> Iterator[Path]:
-    """Give a directory on the shelf to make an entry in; it goes with all that is left in it.
+    """Create a temporary directory on the shelf for the block, and remove it afterwards.
 
-    What others left there goes, too: since the caller holds the lock, they were killed.
+    Temporary directories of earlier processes are removed first. Since the caller holds the lock, these processes have
+    been killed.
 
     Raises:
-        VmError: The file system is full or read-only, as an error of the block or the log of one says.
+        VmError: The block failed because the file system is full or read-only.
     """
     shelf.mkdir(parents=True, exist_ok=True)
     for left in shelf.glob(f"{PREFIX}*"):
@@ -40,7 +42,12 @@ def scratch(shelf: Path) -> Iterator[Path]:
 
 
 def put(made: Path, place: Path) -> None:
-    """Rename what was made in a scratch directory into its place; what stood there goes with the scratch directory."""
+    """Rename a new entry to its final path. An old entry there is moved to the scratch directory, to be removed.
+
+    Args:
+        made: The new entry, in a directory made by `scratch`.
+        place: Its final path.
+    """
     if place.exists():
         place.rename(made.with_name("replaced"))
     made.rename(place)

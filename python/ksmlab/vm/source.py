@@ -1,4 +1,4 @@
-"""Kernel sources out of the archive's linux-source packages, kept in the cache as the package has them: packed."""
+"""Fetch kernel sources from linux-source packages of the archive; the cache keeps them as compressed tar files."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Source:
     """A kernel's sources.
 
     Attributes:
-        name: The package, such as linux-source-6.1, and the directory in the tar file.
-        version: The package's version.
-        tar: The packed tree.
+        name: The name of the package, such as linux-source-6.1, and of the directory in the tar file.
+        version: The version of the package.
+        tar: The compressed tar file.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Source:
 
 
 def find_source(cache: Path, name: str, pin: str | None = None) -> Source | None:
-    """Give the newest sources (or the pinned ones), None if there are none here."""
+    """Return the newest cached sources of a package, or those of version `pin`; None if there are none."""
     tars = [
         tar
         for tar in (cache / "sources" / name).glob(f"[!.]*/{name}.tar.xz")
@@ -51,21 +51,21 @@ def find_source(cache: Path, name: str, pin: str | None = None) -> Source | None
 def fetch_source(
     cache: Path, apt: PrivateApt, name: str, pin: str | None, report: Report, *, on_wait: Callable[[], None]
 ) -> Source | None:  # fmt: skip
-    """Fetch the newest revision of a source package, unless that one is here.
+    """Fetch the newest revision of a source package, unless it is cached.
 
     Args:
-        cache: The directory of everything fetched.
-        apt: Where from.
-        name: The package.
-        pin: The exact version, instead of the newest.
+        cache: The root of the cache.
+        apt: The apt to fetch with.
+        name: The name of the package.
+        pin: The exact version to fetch, instead of the newest.
         report: Called with a line for each step.
-        on_wait: Called if another process is fetching.
+        on_wait: Called once if another process is fetching.
 
     Returns:
         The sources, or None if the archive has no such package.
 
     Raises:
-        FetchError: They cannot be fetched; the cache is as it was.
+        FetchError: The sources cannot be fetched; the cache is unchanged.
     """
     shelf = cache / "sources" / name
     with file_lock(cache / "fetch.lock", on_wait=on_wait):
@@ -84,9 +84,9 @@ def fetch_source(
             packed = root / "usr/src" / f"{name}.tar.xz"
             if not packed.is_file():
                 raise FetchError(
-                    f"{name} {package.version} has an unknown form: there is no {packed.name} in it.",
+                    f"The package {name} {package.version} does not contain {packed.name}.",
                     untouched=UNTOUCHED,
-                    hint="The distribution changed its packages: see python/ksmlab/vm/source.py.",
+                    hint="The distribution has changed its packages: adapt python/ksmlab/vm/source.py.",
                 )
             place = root.parent / package.version
             place.mkdir()

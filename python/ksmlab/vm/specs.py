@@ -1,4 +1,4 @@
-"""What kernels.toml says of a kernel, and where the parts of one are that is here."""
+"""Read the descriptions of kernels in kernels.toml, and locate the files of a cached kernel."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class KernelSpec:
-    """One table of kernels.toml; the file itself explains the fields. `fragments` are the files."""
+    """The description of a kernel: one table of kernels.toml, whose opening comment explains the fields.
+
+    `fragments` are the paths of the files.
+    """
 
     name: str
     series: str
@@ -32,32 +35,32 @@ class KernelSpec:
 
     @property
     def series_key(self) -> tuple[int, ...]:
-        """The series as numbers: of two specs, the greater key is the newer kernel."""
+        """The series as numbers, for comparison: the newer kernel has the greater key."""
         return tuple(map(int, re.findall(r"\d+", self.series)))
 
     @property
     def built(self) -> bool:
-        """Whether it is built here, and not fetched."""
+        """Whether the kernel is built from source, rather than fetched as a package."""
         return self.source is not None
 
     def matches(self, release: str) -> bool:
-        """Say whether a kernel release such as 6.12.117+deb12-amd64 is one that this table stands for."""
+        """Return whether a kernel release, such as 6.12.117+deb12-amd64, has this series and flavour."""
         return self.of_series(release) and release.endswith(f"-{self.flavour}")
 
     def of_series(self, version: str) -> bool:
-        """Say whether a version is one of the series."""
+        """Return whether a version belongs to the series."""
         return re.match(rf"{re.escape(self.series)}(?!\d)", version) is not None
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """A kernel that is here, ready to boot and to build for.
+    """A kernel in the cache, ready to be booted and to build modules for.
 
     Attributes:
-        spec: The table that it was fetched for.
-        release: What `uname -r` says in the guest.
+        spec: Its description in kernels.toml.
+        release: Its release, as printed by `uname -r`.
         version: The version of the package that it comes from.
-        root: The directory that holds it, laid out as the distribution's packages are.
+        root: Its directory in the cache, which has the layout of the distribution's packages.
     """
 
     spec: KernelSpec
@@ -77,45 +80,48 @@ class Kernel:
 
     @property
     def config(self) -> Path:
-        """The configuration that it was built with."""
+        """The configuration file that it was built with."""
         return self.root / "boot" / f"config-{self.release}"
 
     @property
     def system_map(self) -> Path:
-        """The addresses of its symbols."""
+        """The System.map file, with the addresses of the kernel's symbols."""
         return self.root / "boot" / f"System.map-{self.release}"
 
     @property
     def vmlinux(self) -> Path:
-        """The image as gdb wants it; only kernels that are built here have one."""
+        """The image with symbols, for gdb; only kernels built from source have one."""
         return self.root / "boot" / f"vmlinux-{self.release}"
 
     @property
     def modules_dir(self) -> Path:
-        """The kernel's own modules, as modprobe wants them."""
+        """The directory of the kernel's own modules, in the layout that modprobe expects."""
         return self.root / "lib/modules" / self.release
 
     @property
     def build_dir(self) -> Path:
-        """The directory to build modules against, what `make -C` takes."""
+        """The directory to build modules against, for `make -C`."""
         return self.root / "usr/src" / f"linux-headers-{self.release}"
 
 
 def load_specs(path: Path) -> dict[str, KernelSpec]:
-    """Read kernels.toml.
+    """Read the descriptions of kernels, by name.
+
+    Args:
+        path: The file kernels.toml.
 
     Raises:
-        VmError: It is not there or no TOML; a table lacks a field, or has one that is not known.
+        VmError: The file cannot be read or is not valid TOML, or a table lacks a field or has an unknown one.
     """
-    hint = "The file's own head says what a table has."
+    hint = "Correct the table. The comment at the top of vm/kernels.toml describes the fields."
     try:
         tables = tomllib.loads(path.read_text())
     except (OSError, ValueError) as error:
         what = error.strerror if isinstance(error, OSError) else error
         raise VmError(
-            f"{path}, which describes kernels, cannot be read: {what}.",
-            untouched="Every kernel is as it was.",
-            hint="It has a table for each kernel: give the file that does.",
+            f"The descriptions of the kernels cannot be read from {path}: {what}.",
+            untouched="No kernel was changed.",
+            hint="Use a file that has a table for each kernel, as vm/kernels.toml has.",
         ) from error
     specs = {}
     for name, table in tables.items():
@@ -124,8 +130,10 @@ def load_specs(path: Path) -> dict[str, KernelSpec]:
         try:
             spec = KernelSpec(**{"name": name, **table, **lists, "fragments": tuple(files)})
         except TypeError as error:
-            raise VmError(f"{path}: table {name}: {error}.", hint=hint) from error
+            raise VmError(f"{path}: the table {name} is not valid: {error}.", hint=hint) from error
         if bool(spec.packages) == bool(spec.source):
-            raise VmError(f"{path}: table {name}: it needs packages, or a source.", hint=hint)
+            raise VmError(
+                f"{path}: the table {name} must have either packages or a source.", hint=hint
+            )
         specs[name] = spec
     return specs

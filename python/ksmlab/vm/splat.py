@@ -139,7 +139,7 @@ class Splat:
     lines: tuple[str, ...]
 
     def __str__(self) -> str:
-        """Give kind and headline."""
+        """Return the kind and the headline."""
         return f"{self.kind}: {self.headline}"
 
 
@@ -150,7 +150,7 @@ class KmsgRecord:
     Attributes:
         level: The log level, 0 to 7.
         sequence: Its number; it has no gap unless the kernel overwrote records.
-        microseconds: When, since boot.
+        microseconds: The time of the record, in microseconds since boot.
         text: The message, without the device properties after it.
     """
 
@@ -268,17 +268,17 @@ def _report(lines: list[str], start: int, stop: int) -> list[str]:
 
 
 def panic_section(lines: Iterable[str], *, before: int = 5) -> str:
-    """Cut from a log what explains a panic: from its first splat on, cleaned.
+    """Return the section of a log that explains a panic, from the first related splat on, cleaned.
 
     Args:
         lines: The log of a kernel that panicked.
-        before: How many lines before the first splat to keep with it.
+        before: The number of lines before the first splat to include.
 
     Returns:
-        The section, or the whole log's end if there is no splat in it.
+        The section, or the end of the log if there is no splat in it.
     """
     cleaned = [clean(line) for line in lines]
-    # A warning long before has nothing to do with it: go back from the panic only as far as reports follow one another.
+    # Reports long before the panic are unrelated. Go back from the panic while the distance of reports is small.
     starts = [index for index, line in enumerate(cleaned) if classify(line)]
     if not starts:
         return "\n".join(cleaned[-MAX_LINES:])

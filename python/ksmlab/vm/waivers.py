@@ -1,4 +1,4 @@
-"""Waivers: reports of the kernel that are known and fail no test, each with a reason and a date."""
+"""Read waivers, which list kernel reports that do not fail a test, each with a reason and a date."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ class Waiver:
     """An entry of an allow-list.
 
     Attributes:
-        pattern: A regular expression; ^ and $ match at each line. The list's reader says what it is searched in.
-        reason: Why the report is no failure.
+        pattern: A regular expression that is searched in a report or its headline, depending on the list; ^ and $
+            match at the start and end of each line.
+        reason: Why the report is not a failure.
         since: The day on which the report was examined.
     """
 
@@ -37,12 +38,18 @@ def load_waivers(path: Path) -> tuple[Waiver, ...]:
     for number, table in enumerate(tomllib.loads(path.read_text()).get("allow", []), 1):
         where = f"{path}: entry {number}"
         if set(table) != {"pattern", "reason", "since"}:
-            raise ValueError(f"{where}: needs pattern, reason and since, but has {[*table]}")
+            raise ValueError(
+                f"{where} must have the keys pattern, reason and since, but has {[*table]}"
+            )
         if not isinstance(table["since"], date) or not str(table["reason"]).strip():
-            raise ValueError(f"{where}: since is a date (2026-01-31), and reason is not empty")
+            raise ValueError(
+                f"{where}: since must be a date, such as 2026-01-31, and reason must not be empty"
+            )
         try:
             pattern = re.compile(table["pattern"], re.MULTILINE)
         except re.error as error:
-            raise ValueError(f"{where}: pattern: {error}") from error
+            raise ValueError(
+                f"{where}: pattern is not a valid regular expression: {error}"
+            ) from error
         waivers.append(Waiver(pattern, table["reason"], table["since"]))
     return tuple(waivers)

@@ -1,19 +1,30 @@
-"""What is left of some pages."""
+"""The number of frames after a merge, for several sets of pages."""
 
 import pytest
 from after_merge import frames_left, pages_shared
 
+CASES = [
+    ([], 0, 0),
+    ([b"a"], 1, 0),
+    ([b"a", b"a", b"a", b"a"], 1, 3),
+    ([b"a", b"b", b"a", b"c", b"b"], 3, 2),
+    ([bytes([number % 3]) for number in range(12)], 3, 9),
+]
 
-@pytest.mark.parametrize(
-    ("contents", "frames", "shared"),
-    [
-        ([], 0, 0),
-        ([b"a"], 1, 0),
-        ([b"a", b"a", b"a", b"a"], 1, 3),
-        ([b"a", b"b", b"a", b"c", b"b"], 3, 2),
-        ([bytes([number % 3]) for number in range(12)], 3, 9),
-    ],
-)
-def test_after_a_merge(contents: list[bytes], frames: int, shared: int) -> None:
-    assert frames_left(contents) == frames
-    assert pages_shared(contents) == shared
+
+@pytest.mark.parametrize(("contents", "frames"), [case[:2] for case in CASES])
+def test_frames_left(contents: list[bytes], frames: int) -> None:
+    got = frames_left(contents)
+    assert got == frames, (
+        f"{len(contents)} pages with {frames} different contents need {frames} frames; frames_left() returned {got}. "
+        "See 'A worked answer' to the first part of the exercise."
+    )
+
+
+@pytest.mark.parametrize(("contents", "frames", "shared"), CASES)
+def test_pages_shared(contents: list[bytes], frames: int, shared: int) -> None:
+    got = pages_shared(contents)
+    assert got == shared, (
+        f"Before the merge, {len(contents)} pages have {len(contents)} frames; after it they have {frames}. So "
+        f"{shared} frames are saved; pages_shared() returned {got}. See 'One command'."
+    )

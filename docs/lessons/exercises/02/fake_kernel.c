@@ -1,6 +1,7 @@
 /*
- * What /dev/ksm would answer, for a machine without it (LD_PRELOAD): each ioctl is a line of the
- * file that FAKE_LOG names. FAKE_VERSION is what the version is, FAKE_ERRNO what REGISTER gives.
+ * Answer for /dev/ksm on a machine without the driver. The tests load this
+ * library with LD_PRELOAD. Each ioctl becomes a line of the file FAKE_LOG.
+ * FAKE_VERSION is the version to return, and FAKE_ERRNO the error of REGISTER.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -14,7 +15,7 @@
 
 static int device = -1, area = -1;
 
-static int of_environment(const char *name, int otherwise)
+static int from_environment(const char *name, int otherwise)
 {
 	return getenv(name) ? atoi(getenv(name)) : otherwise;
 }
@@ -40,7 +41,7 @@ int ioctl(int fd, unsigned long request, ...)
 	argument = va_arg(rest, void *);
 	va_end(rest);
 	fprintf(log, "%s %#lx ", fd == device ? "device" : fd == area ? "area" : "other", request);
-	/* The kernel copies as many bytes as the number says. */
+	/* The kernel copies the number of bytes that the ioctl number contains. */
 	for (i = 0; request >> 30 & 1 && i < (request >> 16 & 0x3fff); i++)
 		fprintf(log, "%02x", argument[i]);
 	if (request == 0x4018ab20)
@@ -49,12 +50,12 @@ int ioctl(int fd, unsigned long request, ...)
 	fclose(log);
 	switch (request) {
 	case 0xab00:
-		return of_environment("FAKE_VERSION", 1);
+		return from_environment("FAKE_VERSION", 1);
 	case 0xab01:
 		area = memfd_create("ksm-area", 0);
 		return area;
 	case 0x4018ab20:
-		errno = of_environment("FAKE_ERRNO", 0);
+		errno = from_environment("FAKE_ERRNO", 0);
 		return errno ? -1 : 0;
 	}
 	errno = ENOTTY;

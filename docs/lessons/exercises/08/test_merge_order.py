@@ -1,4 +1,4 @@
-"""Every order in which a merge, a device and another CPU can take their steps: no write may be lost."""
+"""Every order in which a merge, a device and another CPU can run: no write may be lost."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ import pytest
 from merge_order import Memory, merge
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    Actor = Callable[[Memory], Iterator[None]]
 
 
 def device(memory: Memory) -> Iterator[None]:
-    """get_user_pages_fast(), and a transfer into the page that it got."""
+    """get_user_pages_fast(), and a transfer into the page."""
     seen = memory.entry
     yield
     if seen != "page":
-        return  # the slow way: it waits for the lock that the merge holds
+        return  # The slow path: it waits for the lock that the merge holds.
     memory.refs += 1
     yield
     if memory.entry != seen:
@@ -37,16 +39,16 @@ def cpu(memory: Memory) -> Iterator[None]:
         memory.written = True
 
 
-def orders(actors: list) -> Iterator[list[int]]:
-    """Give every order of steps, as which actor takes each."""
+def orders(actors: list[Actor]) -> Iterator[tuple[list[int], Memory]]:
+    """Yield every order of steps, as a list of actor numbers, and the memory after it."""
 
     def play(order: list[int]) -> tuple[Memory, list[bool]]:
         memory = Memory()
         memory.written = False
         running = [actor(memory) for actor in actors]
         alive = [True] * len(actors)
-        for who in order:
-            alive[who] = next(running[who], running) is not running
+        for number in order:
+            alive[number] = next(running[number], running) is not running
         return memory, alive
 
     waiting: list[list[int]] = [[]]
@@ -55,27 +57,45 @@ def orders(actors: list) -> Iterator[list[int]]:
         memory, alive = play(order)
         if not any(alive):
             yield order, memory
-        waiting += [[*order, who] for who, more in enumerate(alive) if more]
+        waiting += [[*order, number] for number, more in enumerate(alive) if more]
 
 
 @pytest.mark.parametrize("other", [device, cpu])
-def test_no_write_is_lost(other) -> None:
-    names = ("merge", other.__name__)
+def test_no_write_is_lost(other: Actor) -> None:
+    names = ("merge", {device: "device", cpu: "other CPU"}[other])
     for order, memory in orders([merge, other]):
-        seen = memory.content.get(memory.entry)
-        lost = memory.written and seen == "old"
-        assert not lost, "a write is lost in this order: " + ", ".join(names[who] for who in order)
-        assert memory.entry is not None, "the entry is left empty"
+        steps = ", ".join(names[number] for number in order)
+        assert memory.entry is not None, (
+            f"After these steps the entry is empty: {steps}. A check that fails must restore it: `memory.entry = "
+            '"page"`.'
+        )
+        lost = memory.written and memory.content.get(memory.entry) == "old"
+        assert not lost, (
+            f"The write of the {names[1]} is lost in this order of steps: {steps}. The process maps the "
+            f"{memory.entry}, which has the old content. "
+            + (
+                "Count the references only after no new one can be taken. See 'The helper'."
+                if other is device
+                else "Compare the pages only after the entry and the TLB are empty. See 'Three ways to write to "
+                "a page'."
+            )
+        )
 
 
-def test_merge_alone_maps_the_kernel_page() -> None:
+def test_a_merge_alone_maps_the_kernel_page() -> None:
     ((_, memory),) = orders([merge])
-    assert memory.entry == "kernel page"
+    assert memory.entry == "kernel page", (
+        f"Nothing else runs and the pages are equal, so the entry must map the kernel page; it is {memory.entry!r}."
+    )
 
 
-def test_with_a_reference_everything_stays() -> None:
+def test_a_held_page_stays_mapped() -> None:
     memory = Memory()
     memory.refs = 1
     for _ in merge(memory):
         pass
-    assert memory.entry == "page"
+    assert memory.entry == "page", (
+        "A device holds a reference, so the merge must fail and the entry must map the page; it is "
+        f"{memory.entry!r}. See "
+        "'The helper'."
+    )

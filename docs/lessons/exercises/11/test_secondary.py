@@ -1,4 +1,4 @@
-"""In no order of steps may the second table point to a frame that the first one has given up."""
+"""Every order of a change and a fault: the second table never maps a frame that the primary table has given up."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LONGEST = 14
+NAMES = ("change", "fault")
 
 
 def change(primary: dict[int, int], mmu: Secondary) -> Iterator[None]:
@@ -26,8 +27,8 @@ def play(order: tuple[int, ...]) -> tuple[dict[int, int], Secondary, list[bool]]
     mmu = Secondary(primary)
     running = [change(primary, mmu), mmu.fault(0)]
     alive = [True, True]
-    for who in order:
-        alive[who] = next(running[who], running) is not running
+    for number in order:
+        alive[number] = next(running[number], running) is not running
     return primary, mmu, alive
 
 
@@ -37,33 +38,59 @@ def test_no_old_frame_is_left() -> None:
     while waiting:
         order = waiting.pop()
         primary, mmu, alive = play(order)
+        steps = ", ".join(NAMES[number] for number in order)
         if not alive[0]:
             assert mmu.table.get(0) in (None, primary[0]), (
-                f"an old frame is left by this order: {order}"
+                f"After these steps the change has ended, but the second table still maps the old frame: {steps}. See "
+                "start() and may_write(): which of them must prevent this?"
             )
         if not any(alive):
-            assert mmu.table == {0: 2} or order[-1] == 0
+            assert mmu.table == {0: 2} or order[-1] == 0, (
+                "After these steps the fault has ended last, so the second table must map the new frame, 2: "
+                f"{steps}. The "
+                f"table is {mmu.table}."
+            )
             done += 1
         elif len(order) < LONGEST:
-            waiting += [(*order, who) for who in (0, 1) if alive[who]]
-    assert done > 20
+            waiting += [(*order, number) for number in (0, 1) if alive[number]]
+    assert done > 20, (
+        f"Only {done} orders of steps came to an end: may_write() returns False when a fault could write. It must "
+        "return "
+        "True if no change is in progress and none has ended since the fault began."
+    )
 
 
-def test_a_fault_in_peace_fills_the_table() -> None:
+def test_a_fault_alone_fills_the_table() -> None:
     mmu = Secondary({0: 7})
-    assert list(mmu.fault(0)) == [None, None]
-    assert mmu.table == {0: 7}
+    steps = sum(1 for _ in zip(range(10), mmu.fault(0), strict=False))
+    assert steps == 2, (
+        "No change runs, so the fault must write its result at the first attempt; it tries again and again. See "
+        "may_write()."
+    )
+    assert mmu.table == {0: 7}, (
+        f"The fault must copy frame 7 into the table; the table is {mmu.table}."
+    )
 
 
 def test_a_change_empties_the_table() -> None:
     mmu = Secondary({0: 7})
-    list(mmu.fault(0))
+    mmu.table[0] = 7
     mmu.start(0)
-    assert mmu.table == {}
+    assert mmu.table == {}, (
+        f"start() must remove the entry of its address from the second table; the table is {mmu.table}. See 'Copies of "
+        "page-table entries'."
+    )
     fault = mmu.fault(0)
-    for _ in range(10):
-        next(fault)
-    assert mmu.table == {}
+    for _ in zip(range(10), fault, strict=False):
+        assert mmu.table == {}, (
+            "Between start() and end(), no fault may write to the table: may_write() must return False."
+        )
+    assert mmu.table == {}, (
+        "Between start() and end(), no fault may write to the table: may_write() must return False."
+    )
     mmu.end()
-    list(fault)
-    assert mmu.table == {0: 7}
+    for _ in zip(range(10), fault, strict=False):
+        pass
+    assert mmu.table == {0: 7}, (
+        f"After end(), the fault must succeed; the table is {mmu.table}. Does end() undo what start() has counted?"
+    )

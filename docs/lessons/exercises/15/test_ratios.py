@@ -1,26 +1,53 @@
-"""Ratios of what was measured on machines that are not at rest."""
+"""Ratios of samples from machines that other programs use, too."""
 
 import pytest
 from ratios import compare
 
 
-def test_a_machine_that_grows_slower() -> None:
-    ratio, agreed = compare([(3.0 * slow, 1.0 * slow) for slow in (1, 2, 4, 8, 16)])
-    assert ratio == pytest.approx(3)
-    assert agreed
+def check(samples: list[tuple[float, float]], ratio: float, agreed: bool, story: str) -> None:
+    """Compare the return value of compare() with the right one."""
+    got, same = compare(samples)
+    assert got == pytest.approx(ratio), (
+        f"{story} The ratio must be {ratio}; compare() returned {got}. See 'What is wrong with these numbers'."
+    )
+    assert same == agreed, (
+        f"{story} So the second value must be {agreed}; compare() returned {same}. Is each ratio on the same side of 1?"
+    )
+
+
+def test_a_machine_that_becomes_slower() -> None:
+    check(
+        [(3.0 * slow, 1.0 * slow) for slow in (1, 2, 4, 8, 16)],
+        3.0,
+        True,
+        "From run to run the machine becomes slower, but in each run the first engine costs three times as much.",
+    )
 
 
 def test_one_disturbed_run_does_not_count() -> None:
-    ratio, agreed = compare([(2.0, 1.0), (2.1, 1.0), (60.0, 1.0), (1.9, 1.0), (2.0, 1.0)])
-    assert ratio == pytest.approx(2.0)
-    assert agreed
+    check(
+        [(2.0, 1.0), (2.1, 1.0), (60.0, 1.0), (1.9, 1.0), (2.0, 1.0)],
+        2.0,
+        True,
+        "In one run of five, something interrupted the first engine: 60 instead of 2. In all runs the first "
+        "engine costs "
+        "more.",
+    )
 
 
 def test_runs_that_do_not_agree() -> None:
-    ratio, agreed = compare([(1.1, 1.0), (1.0, 1.2), (1.05, 1.0)])
-    assert ratio == pytest.approx(1.05)
-    assert not agreed
+    check(
+        [(1.1, 1.0), (1.0, 1.2), (1.05, 1.0)],
+        1.05,
+        False,
+        "In two runs the first engine costs more, in one run the second engine does.",
+    )
 
 
-def test_the_other_way_round() -> None:
-    assert compare([(1.0, 4.0), (1.0, 4.0), (1.0, 4.0)]) == (0.25, True)
+def test_the_second_engine_costs_more() -> None:
+    check(
+        [(1.0, 4.0), (1.0, 4.0), (1.0, 4.0)],
+        0.25,
+        True,
+        "In all runs the second engine costs four times as much.",
+    )

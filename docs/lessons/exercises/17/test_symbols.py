@@ -1,4 +1,4 @@
-"""Which names are found, and what is said of those that are not."""
+"""Names that resolve() finds, and names that it reports as missing."""
 
 import pytest
 from symbols import MissingError, resolve
@@ -13,19 +13,50 @@ ffffffffc0001040 t vm_normal_page\t[ksm]
 """
 
 
-def test_functions_of_the_kernel() -> None:
-    assert resolve(KALLSYMS, ["vm_normal_page", "page_add_file_rmap"]) == {
-        "vm_normal_page": 0xFFFFFFFF81012340,
-        "page_add_file_rmap": 0xFFFFFFFF81012380,
-    }
+def missing(kallsyms: str, names: list[str]) -> list[str]:
+    """Return the names that resolve() reports as missing."""
+    try:
+        found = resolve(kallsyms, names)
+    except MissingError as error:
+        return error.names
+    return pytest.fail(
+        f"Some of the names {names} are missing, so resolve() must raise MissingError; it returned {found}. See "
+        "'All or "
+        "nothing'.",
+        pytrace=False,
+    )
 
 
-def test_all_that_is_missing_is_named_at_once() -> None:
-    with pytest.raises(MissingError) as caught:
-        resolve(KALLSYMS, ["split_huge_page", "vm_normal_page", "page_remove_rmap", "page_data"])
-    assert caught.value.names == ["split_huge_page", "page_remove_rmap", "page_data"]
+def test_functions_of_the_kernel_are_found() -> None:
+    wanted = {"vm_normal_page": 0xFFFFFFFF81012340, "page_add_file_rmap": 0xFFFFFFFF81012380}
+    got = resolve(KALLSYMS, list(wanted))
+    assert isinstance(got, dict), (
+        f"resolve() must return a dict from name to address; it returned {got!r}."
+    )
+    for name, address in wanted.items():
+        assert got.get(name) == address, (
+            f"{name} is at {address:#x} in the kernel itself; resolve() returned {got.get(name)!r}. A module can "
+            "have a "
+            "function with the same name, and an address is a number, not a text. See 'Lookup by name'."
+        )
+    assert got == wanted, (
+        f"resolve() must return the requested names only; it returned {sorted(got)}."
+    )
 
 
-def test_who_may_not_see_addresses_gets_none() -> None:
-    with pytest.raises(MissingError):
-        resolve("0000000000000000 T vm_normal_page\n", ["vm_normal_page"])
+def test_all_missing_names_are_reported_at_once() -> None:
+    wanted = ["split_huge_page", "page_remove_rmap", "page_data"]
+    got = missing(KALLSYMS, ["split_huge_page", "vm_normal_page", "page_remove_rmap", "page_data"])
+    assert got == wanted, (
+        "split_huge_page is in no line, page_remove_rmap only in a module, and page_data is no function (type D). So "
+        f"`names` of the error must be {wanted}, in this order; it is {got}. See 'All or nothing'."
+    )
+
+
+def test_addresses_of_0_count_as_missing() -> None:
+    got = missing("0000000000000000 T vm_normal_page\n", ["vm_normal_page"])
+    assert got == ["vm_normal_page"], (
+        "The kernel shows the address 0 to users without privileges, so the name counts as missing. `names` of "
+        "the error "
+        f"must contain it; it is {got}."
+    )

@@ -1,4 +1,4 @@
-"""Tests that end in every way there is. The host's tests look at what is reported of them."""
+"""Tests that end in all possible ways. tests/plugin/test_reports.py checks their reports."""
 
 import os
 import subprocess
@@ -66,7 +66,7 @@ def test_parametrised(number):
 
 
 def test_warning_of_the_kernel(vm_modules):
-    """Its asserts are green; what the kernel says is not."""
+    """The assertions hold, but the kernel reports an error."""
     vm_modules.load("crash", "how=warn")
 
 
@@ -81,7 +81,7 @@ def test_warning_instead_of_the_failure_that_is_known(vm_modules):
 
 
 def test_child_out_of_memory():
-    """The kernel kills the child, and the test does not look."""
+    """The kernel kills the child process, and the test ignores it."""
     hoard = "hoard = []\nwhile True: hoard.append(bytearray(b'x' * (16 << 20)))"
     subprocess.run(["choom", "-n", "1000", "--", sys.executable, "-c", hoard], check=False)
 
@@ -150,13 +150,13 @@ def test_ends_its_pytest():
 
 @LOST
 def test_killed_from_outside():
-    """The test on the host that waits for this name kills QEMU."""
+    """A test on the host waits for the name of this test, and kills QEMU."""
     Path("/dev/kmsg").write_text("<4>now kill me\n")
     time.sleep(10_000)
 
 
 def test_log_cannot_be_read():
-    """Behind the plugin's back; the check after this very test is what fails."""
+    """Close the plugin's file descriptor of /dev/kmsg, so that the check after this test fails."""
     for entry in Path("/proc/self/fd").iterdir():
         if entry.is_symlink() and os.readlink(entry) == "/dev/kmsg":
             os.close(int(entry.name))

@@ -1,11 +1,11 @@
-"""What is left when everything that is equal has merged."""
+"""The number of frames after a merge."""
 
 
 def frames_left(contents: list[bytes]) -> int:
-    """How many frames there are in the end. A page that has no equal keeps its frame."""
+    """Return the number of frames after all equal pages have merged."""
     return len(set(contents))
 
 
 def pages_shared(contents: list[bytes]) -> int:
-    """Return what the driver's pages_shared says then: the frames saved (mainline's pages_sharing)."""
+    """Return the number of frames that the merge saves: pages_shared of the driver, pages_sharing of mainline KSM."""
     return len(contents) - frames_left(contents)

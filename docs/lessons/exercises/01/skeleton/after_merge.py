@@ -1,11 +1,15 @@
-"""What is left when everything that is equal has merged. Fill in both functions."""
+"""The number of frames after a merge. Complete both functions."""
 
 
 def frames_left(contents: list[bytes]) -> int:
-    """How many frames there are in the end. A page that has no equal keeps its frame."""
+    """Return the number of frames after all equal pages have merged.
+
+    Args:
+        contents: the content of each page. A page without a match keeps its frame.
+    """
     raise NotImplementedError
 
 
 def pages_shared(contents: list[bytes]) -> int:
-    """Return what the driver's pages_shared says then: the frames saved (mainline's pages_sharing)."""
+    """Return the number of frames that the merge saves: pages_shared of the driver, pages_sharing of mainline KSM."""
     raise NotImplementedError

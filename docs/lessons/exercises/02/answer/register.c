@@ -1,5 +1,5 @@
 /*
- * Offer memory to /dev/ksm, with no header of the driver's:
+ * Register memory with /dev/ksm, without the header of the driver.
  *
  *	./register PAGES
  */
@@ -14,9 +14,10 @@
 #define PAGE 4096UL
 #define KSMIO 0xABU
 
+/* From the view of the program: with WRITE, the kernel reads the structure. */
 enum direction { NONE, WRITE, READ };
 
-/* What REGISTER takes. */
+/* The structure that REGISTER takes. */
 struct region {
 	uint32_t npages;
 	uint32_t pad;
@@ -24,17 +25,17 @@ struct region {
 	uint64_t reserved_bits;
 };
 
-/* Put the number of an ioctl together. */
+/* Compute the number of an ioctl. */
 unsigned int number(enum direction direction, unsigned int nr, unsigned int size)
 {
 	return direction << 30 | size << 16 | KSMIO << 8 | nr;
 }
 
 /*
- * Ask for the version, which must be 1, make an area, and register the memory in it.
- * Returns the descriptor of the area; or -1, with errno set by the call that failed.
+ * Check that the version is 1, create an area, and register the memory in it.
+ * Returns the descriptor of the area, or -1. If a call failed, errno tells why.
  */
-int offer(int device, void *memory, unsigned int npages)
+int register_memory(int device, void *memory, unsigned int npages)
 {
 	struct region region = { .npages = npages, .addr = (uintptr_t)memory };
 	int area;
@@ -62,12 +63,12 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	memset(memory, 'k', npages * PAGE);
-	area = offer(device, memory, npages);
+	area = register_memory(device, memory, npages);
 	if (area < 0) {
-		perror("register: not offered");
+		perror("register: the memory is not registered");
 		return 1;
 	}
-	printf("area %d has %u pages from %p; Enter ends it\n", area, npages, memory);
+	printf("area %d has %u pages from %p; press Enter to end\n", area, npages, memory);
 	getchar();
 	return 0;
 }

@@ -1,5 +1,6 @@
 /*
- * Offer memory to /dev/ksm, with no header of the driver's. Fill in what is marked:
+ * Register memory with /dev/ksm, without the header of the driver. Complete the parts
+ * that are marked.
  *
  *	./register PAGES
  */
@@ -14,14 +15,15 @@
 #define PAGE 4096UL
 #define KSMIO 0xABU
 
+/* From the view of the program: with WRITE, the kernel reads the structure. */
 enum direction { NONE, WRITE, READ };
 
-/* What REGISTER takes. */
+/* The structure that REGISTER takes. */
 struct region {
 	char your_part;
 };
 
-/* Put the number of an ioctl together. */
+/* Compute the number of an ioctl. */
 unsigned int number(enum direction direction, unsigned int nr, unsigned int size)
 {
 	(void)direction, (void)nr, (void)size;
@@ -29,10 +31,10 @@ unsigned int number(enum direction direction, unsigned int nr, unsigned int size
 }
 
 /*
- * Ask for the version, which must be 1, make an area, and register the memory in it.
- * Returns the descriptor of the area; or -1, with errno set by the call that failed.
+ * Check that the version is 1, create an area, and register the memory in it.
+ * Returns the descriptor of the area, or -1. If a call failed, errno tells why.
  */
-int offer(int device, void *memory, unsigned int npages)
+int register_memory(int device, void *memory, unsigned int npages)
 {
 	(void)device, (void)memory, (void)npages;
 	return -1;	/* Your part. */
@@ -51,12 +53,12 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	memset(memory, 'k', npages * PAGE);
-	area = offer(device, memory, npages);
+	area = register_memory(device, memory, npages);
 	if (area < 0) {
-		perror("register: not offered");
+		perror("register: the memory is not registered");
 		return 1;
 	}
-	printf("area %d has %u pages from %p; Enter ends it\n", area, npages, memory);
+	printf("area %d has %u pages from %p; press Enter to end\n", area, npages, memory);
 	getchar();
 	return 0;
 }

@@ -1,16 +1,25 @@
-"""The words of /proc/self/pagemap, and what a process uses. Fill in the three functions."""
+"""Entries of /proc/self/pagemap, and the memory use of a process. Complete the three functions."""
 
 
 def frame(word: int) -> int | None:
-    """Give the frame number in a word of pagemap; None if no page is present."""
+    """Return the frame number in a pagemap entry, or None if no page is present."""
     raise NotImplementedError
 
 
 def shared_frames(one: list[int], other: list[int]) -> int:
-    """Say how many frames two ranges both map, given their words."""
+    """Return the number of frames that two ranges have in common.
+
+    Args:
+        one: the pagemap entries of the first range.
+        other: those of the second range.
+    """
     raise NotImplementedError
 
 
 def pss_bytes(map_counts: list[int]) -> float:
-    """Give the Pss of a range: for each page that is present, how often its frame is mapped, by anybody."""
+    """Return the Pss of a range in bytes.
+
+    Args:
+        map_counts: one number for each present page: how many entries of all processes map its frame.
+    """
     raise NotImplementedError

@@ -1,11 +1,11 @@
-"""Copy-on-write in a model."""
+"""A model of copy-on-write."""
 
 from dataclasses import dataclass
 
 
 @dataclass
 class Frame:
-    """A frame, and how many entries map it."""
+    """A frame, and the number of entries that map it."""
 
     content: str
     mapped: int = 1
@@ -13,29 +13,29 @@ class Frame:
 
 @dataclass
 class Entry:
-    """A page-table entry of a mapping that may be written."""
+    """A page-table entry. The process may write to the page, even if the entry is read-only."""
 
     frame: Frame
     writable: bool = True
 
 
 class Memory:
-    """Pages by number."""
+    """The pages of a process, numbered from 0."""
 
     def __init__(self, contents: list[str]):
-        """Give each page a frame of its own."""
+        """Give each page its own frame."""
         self.entries = [Entry(Frame(content)) for content in contents]
         self.faults = 0
 
     def merge(self, pages: list[int]) -> None:
-        """Put one frame behind pages that are equal, read-only."""
+        """Map all these equal pages to one frame, read-only."""
         frame = Frame(self.entries[pages[0]].frame.content, len(pages))
         for page in pages:
             assert self.entries[page].frame.content == frame.content
             self.entries[page] = Entry(frame, writable=False)
 
     def write(self, page: int, content: str) -> None:
-        """Write to a page as its owner does."""
+        """Write to a page, as its process does."""
         entry = self.entries[page]
         if not entry.writable:
             self.faults += 1

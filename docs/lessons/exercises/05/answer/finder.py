@@ -4,7 +4,7 @@ from enum import Enum
 
 
 class Result(Enum):
-    """What a visit did with a page."""
+    """The result of a visit."""
 
     WAITS = "changed since the last visit: not looked up in this pass"
     UNSTABLE = "no match: in the unstable index"
@@ -13,14 +13,15 @@ class Result(Enum):
 
 
 class Finder:
-    """Pages have names; read() gives the content of a page.
+    """A scanner and its two indexes. Each page has a name.
 
-    The content stands for the hash that the driver computes. stable holds the contents of the
-    kernel pages. unstable maps the content that a page had when it was inserted to its name.
+    The content of a page stands for the hash that the driver computes. `stable` is the set of the
+    contents of all kernel pages. `unstable` is a dict: the key is the content that a page had when
+    it was inserted, and the value is the name of the page.
     """
 
     def __init__(self, read):
-        """Take the function that gives the content of a page by its name."""
+        """Start without pages. read(name) returns the content of a page."""
         self.read = read
         self.last = {}  # name -> content at the last visit
         self.stable = set()

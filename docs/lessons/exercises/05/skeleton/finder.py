@@ -1,10 +1,10 @@
-"""A model of how the driver finds equal pages with the hash index. Fill in visit()."""
+"""A model of how the driver finds equal pages with the hash index. Complete visit()."""
 
 from enum import Enum
 
 
 class Result(Enum):
-    """What a visit did with a page."""
+    """The result of a visit."""
 
     WAITS = "changed since the last visit: not looked up in this pass"
     UNSTABLE = "no match: in the unstable index"
@@ -13,14 +13,15 @@ class Result(Enum):
 
 
 class Finder:
-    """Pages have names; read() gives the content of a page.
+    """A scanner and its two indexes. Each page has a name.
 
-    The content stands for the hash that the driver computes. stable holds the contents of the
-    kernel pages. unstable maps the content that a page had when it was inserted to its name.
+    The content of a page stands for the hash that the driver computes. `stable` is the set of the
+    contents of all kernel pages. `unstable` is a dict: the key is the content that a page had when
+    it was inserted, and the value is the name of the page.
     """
 
     def __init__(self, read):
-        """Take the function that gives the content of a page by its name."""
+        """Start without pages. read(name) returns the content of a page."""
         self.read = read
         self.last = {}  # name -> content at the last visit
         self.stable = set()
@@ -30,11 +31,11 @@ class Finder:
     def visit(self, name) -> Result:
         """Visit a page, as kksmd does once in each pass.
 
-        A page that has changed since the last visit is not merged any more, leaves the unstable
-        index, and waits. Any other page, also a new one, is looked up: first in the stable index,
-        then in the unstable one. If neither has a match, the page is inserted into the unstable
-        index. If the match is another unstable page, that page leaves the index in any case. Read
-        it again: if it still has this content, both pages are merged; if not, neither is, and the
-        page of this visit is not inserted either.
+        A page that has changed since the last visit is not merged any more. Remove it from the
+        unstable index, and return WAITS. Look up any other page, also a new one: first in the
+        stable index, then in the unstable one. If there is no match, insert the page into the
+        unstable index. If the match is another unstable page, remove that page from the index, and
+        read it again. If it still has this content, merge both pages. If not, merge none, and do
+        not insert the visited page.
         """
         raise NotImplementedError

@@ -7,7 +7,7 @@ PAGE_SIZE = 4096
 
 @dataclass(eq=False)
 class Process:
-    """A process, and its page table: from the address of a page to the page."""
+    """A process and its page table, a dict: address of a page -> page."""
 
     name: str
     table: dict = field(default_factory=dict)
@@ -35,7 +35,11 @@ class AnonVma:
 
 @dataclass(eq=False)
 class Page:
-    """A page: its anon_vma (None if it is not anonymous), its index, and the number of entries that map it."""
+    """A page.
+
+    `mapping` is its anon_vma, or None if the page is not anonymous. `index` is its position in the anon_vma, in pages.
+    `mapcount` is the number of page-table entries that map it.
+    """
 
     mapping: AnonVma | None
     index: int
@@ -43,12 +47,12 @@ class Page:
 
 
 def find_entries(page):
-    """Return the process and the address of each page-table entry that maps a page."""
+    """Return the page-table entries that map a page: a list of pairs (process, address), in the order of the VMAs."""
     raise NotImplementedError
 
 
 def unmap(page):
-    """Remove each entry that the reverse mapping finds, as reclaim does before it frees a page.
+    """Remove each entry that find_entries() returns, as reclaim does before it frees a page.
 
     Return true if no entry maps the page any more.
     """

@@ -1,4 +1,4 @@
-/* A walk through four levels of page tables, as the processor goes it. */
+/* A walk through four levels of page tables, as the CPU does it. */
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -6,18 +6,22 @@
 #define PGD_SHIFT	39
 #define TABLE_BITS	9
 #define PRESENT		(1ULL << 0)
-#define HUGE		(1ULL << 7)		/* in the two levels of the middle: no table, a page */
-#define ADDRESS		0x000ffffffffff000ULL	/* the bits of an entry that say where */
+#define HUGE		(1ULL << 7)		/* in a PUD or PMD entry: it maps a huge page */
+#define ADDRESS		0x000ffffffffff000ULL	/* the physical address in an entry */
 
 struct found {
-	bool page;		/* is there one? */
-	uint64_t frame;		/* its number */
-	uint64_t next;		/* the address of the next page; if there is none, where the hole ends */
+	bool page;		/* whether the address is mapped */
+	uint64_t frame;		/* the frame number of its 4 KiB page */
+	uint64_t next;		/* where the walk continues */
 };
 
 /*
- * Find the page of an address. Physical memory begins at @memory, and the uppermost
- * table at the physical address @pgd. A hole in an upper level is stepped over whole.
+ * Find the page of an address. @memory is the physical memory, and @pgd the
+ * physical address of the table of the first level.
+ *
+ * If the address is mapped, @next is the address of the next 4 KiB page. If an
+ * entry is not present, @next is the first address after the range that this
+ * entry covers.
  */
 struct found walk(const uint64_t *memory, uint64_t pgd, uint64_t address)
 {
@@ -29,7 +33,7 @@ struct found walk(const uint64_t *memory, uint64_t pgd, uint64_t address)
 		entry = memory[table / sizeof(*memory) + (address >> shift) % (1 << TABLE_BITS)];
 		if (!(entry & PRESENT))
 			return (struct found){ .next = (address & ~(size - 1)) + size };
-		/* In the last level the bit of huge pages means something else. */
+		/* In the last level, bit 7 does not mean a huge page. */
 		if (shift == PAGE_SHIFT || entry & HUGE)
 			break;
 		table = entry & ADDRESS;

@@ -1,31 +1,31 @@
-"""A model of page_wrprotect() and what follows."""
+"""A model of a merge."""
 
 
 class Memory:
-    """One address, the page behind it, and an equal kernel page that is to take its place."""
+    """One address, the page that it maps, and an equal kernel page."""
 
     def __init__(self):
-        """Begin with the page mapped, and in the TLB of another CPU."""
+        """Map the page, also in the TLB of another CPU."""
         self.entry = "page"
         self.tlb = "page"
-        self.refs = 0  # beyond that of the mapping
+        self.refs = 0  # references besides that of the mapping
         self.content = {"page": "old", "kernel page": "old"}
 
 
 def merge(memory):
-    """Put the kernel page in place of the page, or leave everything as it was."""
-    # From here on no CPU takes a new reference through this entry ...
+    """Replace the page by the kernel page, or leave everything as it was."""
+    # From now on, no CPU can take a new reference through this entry.
     memory.entry = None
     yield
-    # ... and from here on no CPU writes through a copy of it.
+    # From now on, no CPU can write through a copy of the entry.
     memory.tlb = None
     yield
-    # A reference that was taken before shows here.
+    # This count has each reference that was taken before.
     if memory.refs:
         memory.entry = "page"
         return
     yield
-    # No write is possible any more: pages that are equal now stay equal.
+    # No write is possible any more, so pages that are equal now stay equal.
     if memory.content["page"] != memory.content["kernel page"]:
         memory.entry = "page"
         return

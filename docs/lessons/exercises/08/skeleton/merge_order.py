@@ -1,22 +1,22 @@
-"""A model of page_wrprotect() and what follows. The steps of merge() are in the wrong order: mend it."""
+"""A model of a merge. The steps of merge() are in the wrong order, and no step restores the entry. Correct both."""
 
 
 class Memory:
-    """One address, the page behind it, and an equal kernel page that is to take its place."""
+    """One address, the page that it maps, and an equal kernel page."""
 
     def __init__(self):
-        """Begin with the page mapped, and in the TLB of another CPU."""
+        """Map the page, also in the TLB of another CPU."""
         self.entry = "page"
         self.tlb = "page"
-        self.refs = 0  # beyond that of the mapping
+        self.refs = 0  # references besides that of the mapping
         self.content = {"page": "old", "kernel page": "old"}
 
 
 def merge(memory):
-    """Put the kernel page in place of the page, or leave everything as it was.
+    """Replace the page by the kernel page, or leave everything as it was.
 
-    Each yield is a moment at which others may run: a device that reads into the page by a
-    reference, and another CPU that writes through its TLB.
+    At each yield, one of two others may run: a device that writes to the page by a reference, or
+    another CPU that writes to it through its TLB.
     """
     if memory.content["page"] != memory.content["kernel page"]:
         return

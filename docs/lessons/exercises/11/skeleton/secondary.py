@@ -1,40 +1,40 @@
-"""A secondary MMU. Fill in start(), end() and may_enter()."""
+"""A secondary MMU. Complete start(), end() and may_write()."""
 
 
 class Secondary:
-    """A table of its own, filled by faults from the primary one."""
+    """A second table. Faults copy entries from the primary table into it."""
 
     def __init__(self, primary):
-        """Begin empty. primary is a dict from address to frame, which others change."""
+        """Start with an empty table. `primary` is a dict from address to frame; its entries change."""
         self.primary = primary
         self.table = {}
-        self.changing = 0  # how many changes are under way
-        self.sequence = 0  # how many have ended
+        self.changing = 0  # the number of changes in progress
+        self.sequence = 0  # the number of changes that have ended
 
     def start(self, address):
-        """Begin a change of the primary entry of an address."""
+        """Prepare for a change of the primary entry of an address."""
         raise NotImplementedError
 
     def end(self):
-        """End the change."""
+        """Record that the change has ended."""
         raise NotImplementedError
 
-    def may_enter(self, seen):
-        """Say whether what a fault has looked up may be entered.
+    def may_write(self, seen):
+        """Return True if a fault may write its result into the table.
 
         Args:
-            seen: self.sequence when the fault began.
+            seen: the value of self.sequence when the fault began.
         """
         raise NotImplementedError
 
     def fault(self, address):
-        """Fill the entry of an address; each yield is a moment at which others may run."""
+        """Copy the entry of an address. At each yield, a change may run."""
         while True:
             seen = self.sequence
             yield
             frame = self.primary.get(address)
             yield
-            if self.may_enter(seen):
+            if self.may_write(seen):
                 if frame is not None:
                     self.table[address] = frame
                 return

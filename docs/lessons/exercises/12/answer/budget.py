@@ -1,18 +1,18 @@
-"""What sharing owes.
+"""Frames that sharing saves, and frames that it may need again.
 
-Sharing is given as a list: how many pages map each kernel page.
+`mappings` has one number for each kernel page: how many entries map it.
 """
 
 import math
 
 
 def saved(mappings: list[int]) -> int:
-    """Return how many frames are saved: pages_shared of the driver, pages_sharing of mainline KSM."""
+    """Return the number of frames saved: pages_shared of the driver, pages_sharing of mainline KSM."""
     return sum(count - 1 for count in mappings)
 
 
-def may_be_wanted(mappings: list[int], writers: float) -> int:
-    """How many frames may be wanted at once, if this part of all mappings is written."""
+def frames_needed(mappings: list[int], writers: float) -> int:
+    """Return how many additional frames are needed at most if a part of all mappings is written."""
     writes = math.ceil(sum(mappings) * writers)
-    # Each write wants a frame; the last sharer of a kernel page gives its frame back.
+    # Each write needs a frame; the last write to a kernel page also frees one.
     return min(writes, saved(mappings))

@@ -1,18 +1,22 @@
-"""What sharing owes. Fill in both functions.
+"""Frames that sharing saves, and frames that it may need again. Complete both functions.
 
-Sharing is given as a list: how many pages map each kernel page.
+`mappings` has one number for each kernel page: how many entries map it.
 """
 
 
 def saved(mappings: list[int]) -> int:
-    """Return how many frames are saved: pages_shared of the driver, pages_sharing of mainline KSM."""
+    """Return the number of frames saved: pages_shared of the driver, pages_sharing of mainline KSM."""
     raise NotImplementedError
 
 
-def may_be_wanted(mappings: list[int], writers: float) -> int:
-    """How many frames may be wanted at once, if this part of all mappings is written.
+def frames_needed(mappings: list[int], writers: float) -> int:
+    """Return how many additional frames are needed at most if a part of all mappings is written.
 
-    The worst case: of a kernel page that all its sharers write, the frame comes free, so the
-    writes fall where that never happens, as far as possible. Round the number of writes up.
+    A write needs a new frame. When all mappings of a kernel page have been written, its own frame
+    is freed. In the worst case, this happens as late as possible.
+
+    Args:
+        mappings: see above.
+        writers: the fraction of all mappings that is written. Round the number of writes up.
     """
     raise NotImplementedError

@@ -1,10 +1,10 @@
-"""How many times as much one engine needs as another."""
+"""The ratio of the costs of two engines."""
 
 import statistics
 
 
 def compare(samples: list[tuple[float, float]]) -> tuple[float, bool]:
     """Compare two engines."""
-    # Within a run both suffer alike, so the machine's speed goes out of the ratio.
+    # Both samples of a run come from the same machine, so its speed cancels out.
     ratios = [one / other for one, other in samples]
     return statistics.median(ratios), min(ratios) > 1 or max(ratios) < 1

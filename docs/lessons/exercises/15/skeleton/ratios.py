@@ -1,15 +1,16 @@
-"""How many times as much one engine needs as another. Fill in compare()."""
+"""The ratio of the costs of two engines. Complete compare()."""
 
 
 def compare(samples: list[tuple[float, float]]) -> tuple[float, bool]:
     """Compare two engines.
 
     Args:
-        samples: one pair a run: what the one needed, and what the other needed right after it.
+        samples: one pair for each run: the cost of the first engine, and the cost of the second
+            engine, measured right after it.
 
     Returns:
-        How many times as much the one needs, robust against a run that was disturbed and against a
-        machine that grows slower from run to run; and whether all runs agree on which of the two
-        needs more.
+        The cost of the first engine divided by the cost of the second one; and whether the same
+        engine costs more in all runs. The ratio must be right even if one run was disturbed, or if
+        the machine becomes slower from run to run.
     """
     raise NotImplementedError

@@ -1,4 +1,4 @@
-"""Find the guesses that another process has in its memory, by write times."""
+"""Find the pages that another process has, too, by the times of writes."""
 
 import statistics
 

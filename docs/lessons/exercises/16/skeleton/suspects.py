@@ -1,14 +1,15 @@
-"""Find the guesses that another process has in its memory, by write times. Fill in suspects()."""
+"""Find the pages that another process has, too, by the times of writes. Complete suspects()."""
 
 
 def suspects(rounds: list[list[int]], factor: float = 3.0) -> list[int]:
     """Find the shared pages.
 
     Args:
-        rounds: how long one write to each page took, in ns; one list a round, pages in order.
-        factor: how many times as long as usual a write to a shared page takes at least.
+        rounds: one list for each round, with the time of one write to each page, in ns. Noise
+            makes times longer, never shorter.
+        factor: a write to a shared page takes at least this many times the usual time.
 
     Returns:
-        The numbers of the pages. Noise makes times longer, never shorter.
+        The numbers of the shared pages, in order.
     """
     raise NotImplementedError

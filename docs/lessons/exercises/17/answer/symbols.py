@@ -1,17 +1,17 @@
-"""Addresses of functions by their names."""
+"""The addresses of kernel functions, by name."""
 
 
 class MissingError(Exception):
-    """Some names are not there; names has all of them, in the order in which they were asked for."""
+    """Raised if names are missing. `names` has all missing names, in the order of the request."""
 
     def __init__(self, names: list[str]) -> None:
-        """Keep them."""
+        """Store the missing names."""
         super().__init__(", ".join(names))
         self.names = names
 
 
 def resolve(kallsyms: str, names: list[str]) -> dict[str, int]:
-    """Find functions of the kernel itself."""
+    """Return the addresses of functions of the kernel itself, by name."""
     found: dict[str, int] = {}
     for line in kallsyms.splitlines():
         address, kind, name, *module = line.split()

@@ -1,25 +1,27 @@
-"""Addresses of functions by their names. Fill in resolve()."""
+"""The addresses of kernel functions, by name. Complete resolve()."""
 
 
 class MissingError(Exception):
-    """Some names are not there; names has all of them, in the order in which they were asked for."""
+    """Raised if names are missing. `names` has all missing names, in the order of the request."""
 
     def __init__(self, names: list[str]) -> None:
-        """Keep them."""
+        """Store the missing names."""
         super().__init__(", ".join(names))
         self.names = names
 
 
 def resolve(kallsyms: str, names: list[str]) -> dict[str, int]:
-    """Find functions of the kernel itself.
+    """Return the addresses of functions of the kernel itself, by name.
 
     Args:
-        kallsyms: lines "ADDRESS TYPE NAME", and for what is in a module "ADDRESS TYPE NAME [MODULE]",
-            with a tab before the bracket. Functions have the type t or T.
-        names: what is wanted.
+        kallsyms: the text of /proc/kallsyms. Its lines are "ADDRESS TYPE NAME", and for a symbol of
+            a module "ADDRESS TYPE NAME [MODULE]", with a tab before the bracket. Functions have the
+            type t or T.
+        names: the names of the functions.
 
     Raises:
-        MissingError: at least one is not there, or is only in a module, or is no function. Also if
-            the addresses are all zero, as they are for those who may not see them.
+        MissingError: at least one name is missing, is only in a module, or is no function. A
+            function with the address 0 is missing, too: the kernel shows 0 to users without
+            privileges.
     """
     raise NotImplementedError

@@ -1,4 +1,4 @@
-"""Areas and regions as they should have been in 2009."""
+"""Areas and regions, without the bugs of 2009."""
 
 from dataclasses import dataclass, field
 
@@ -13,26 +13,26 @@ class Region:
 
 @dataclass(eq=False)
 class Area:
-    """What a descriptor stands for."""
+    """An area: the regions that were registered with one descriptor."""
 
     regions: list[Region] = field(default_factory=list)
 
 
 class Driver:
-    """All regions, in the order in which they are scanned."""
+    """The driver, with all regions in the order of the scan."""
 
     def __init__(self):
-        """Begin with none."""
+        """Start without regions."""
         self.scanned = []
 
     def register(self, area, process, start):
-        """Add a region to an area."""
+        """Register a region in an area."""
         region = Region(process, start)
         area.regions.append(region)
         self.scanned.append(region)
 
     def remove(self, area):
-        """Take every region of an area out of the scan."""
-        # The region itself, not one that looks like it; and a list that changes is not gone through.
+        """Remove all regions of an area, so that they are not scanned any more."""
+        # Remove the region itself, not a similar one. Do not loop over a list that you change.
         while area.regions:
             self.scanned.remove(area.regions.pop())

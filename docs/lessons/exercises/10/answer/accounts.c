@@ -1,12 +1,12 @@
-/* The accounts that change when a kernel page takes the place of a page. */
+/* The accounts that change when a kernel page replaces a page. */
 #include <stdbool.h>
 
 struct page {
-	int refs;		/* it is freed when there are none */
-	int mapcount;
+	int refs;		/* the page is freed when this is 0 */
+	int mapcount;		/* the number of entries that map it */
 	bool anonymous;
-	bool dirty;		/* its content is newer than that in swap */
-	bool in_swap;		/* a swap slot is kept for it */
+	bool dirty;		/* the content in swap is out of date */
+	bool in_swap;		/* a swap slot is allocated for it */
 };
 
 struct pte {
@@ -22,9 +22,11 @@ struct process {
 };
 
 /*
- * Map the kernel page in place of another page, and update all counters. The new entry is
- * read-only and clean, and keeps the soft-dirty bit. If the old entry was dirty, mark the old
- * page dirty. When no entry maps the old page any more, free its swap slot.
+ * Map the kernel page in place of the page of an entry, and update all accounts.
+ *
+ * The new entry is read-only and clean, and keeps the soft-dirty bit. If the old
+ * entry was dirty, mark the old page dirty. If no entry maps the old page any
+ * more, free its swap slot.
  */
 void replace(struct process *process, struct pte *pte, struct page *kernel_page)
 {
