@@ -52,6 +52,7 @@ PLAIN = (
     "replace-page",
     "rmap",
     "symbol-binding",
+    "tlb-shootdown",
     "trees",
 )
 NAMES = (*GENERATED, *PLAIN)

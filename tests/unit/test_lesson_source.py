@@ -158,7 +158,7 @@ def test_page_stays_as_it_is_if_an_output_cannot_be_shown(tmp_path: Path) -> Non
 
 
 #: Lessons of the plan that are not written yet. Delete a number when its lesson comes, and the set when it is empty.
-UNWRITTEN = {9, 14}
+UNWRITTEN = {14}
 
 
 def test_every_lesson_is_recorded() -> None:

@@ -1,0 +1,1 @@
+../../../../tests/clients/stale_tlb.c
