@@ -54,6 +54,7 @@ WRONG_ANSWERS = {
     6: ("vma.process.table.get(address) is page", "True", "Page and copy have the same anon_vma and the same index"),
     7: ("(size - 1)) + size", "(size - 1)) + 4096", "an empty PMD entry, which covers 2 MiB. `next` must be"),
     8: ("memory.tlb = None", "pass", "The write of the other CPU is lost in this order of steps"),
+    9: (" or cpu.lazy", "", "The CPU is lazy, and uses no entries now. So its `ipis` must be 0; it is 1"),
     10: ("process->rss_file++;", "", "So rss_anon must be 0 and rss_file 1; they are 0 and 0"),
     11: ("not self.changing and", "", "still maps the old frame"),
     12: ("min(writes, saved(mappings))", "writes", "in the worst case 0 more frames are needed"),

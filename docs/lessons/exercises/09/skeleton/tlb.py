@@ -7,7 +7,7 @@ CEILING = 33  # For a range of more pages, Linux on x86 flushes the whole TLB.
 
 @dataclass(eq=False)
 class Mm:
-    """An address space: its page table, and the number of flushes so far."""
+    """An address space: its page table, a dict: page -> frame, and the number of flushes so far."""
 
     table: dict[int, str] = field(default_factory=dict)
     generation: int = 0
