@@ -138,7 +138,7 @@ class KsmSysfs:
         directory: The directory of the files, such as ``/sys/kernel/mm/ksm``.
     """
 
-    run = _Setting("0: stop scanning; 1: scan; 2: stop scanning and unmerge all pages.")
+    run = _Setting("Stop scanning (0), scan (1), or stop scanning and unmerge all pages (2).")
     pages_to_scan = _Setting("The pages that each scanner thread examines before it sleeps.")
     sleep = _Setting("The microseconds for which a scanner thread sleeps between two batches.")
     max_kernel_pages = _Setting("The maximum number of kernel pages; 0 for no limit.")
