@@ -47,7 +47,7 @@ def wait_passes(directory: Path) -> None:
 
 
 def measure(kernel: bool, keys: array) -> tuple[float, int]:
-    """Scan pages a few times; return the CPU time of the scanner in ms, and how many frames are left."""
+    """Scan pages a few times; return the CPU time of the scanner in ms, and the number of frames left."""
     directory = KERNEL if kernel else KsmSysfs.find().directory
     with Arena(PAGES, huge=False) as arena, KsmDevice() as device, device.create_area() as area:
         arena.fill(keys)
@@ -62,7 +62,7 @@ def measure(kernel: bool, keys: array) -> tuple[float, int]:
         wait_passes(directory)
         spent = cpu_ms("ksmd" if kernel else "kksmd") - before
         frames = pagemap.distinct(pagemap.frames(None, arena.address, PAGES))
-        # Everything back, then idle.
+        # Unmerge all pages, then stop the scanner.
         (directory / "run").write_text("2")
         (directory / "run").write_text("0")
     return spent, frames

@@ -17,7 +17,7 @@ CANDIDATES = range(4000, 4200)
 
 
 def write_times(arena: Arena, pages: Sequence[object]) -> list[int]:
-    """Write the last byte of each page with zero, which it is already; return how long each took, in ns."""
+    """Write zero to the last byte of each page, which is zero already; return the time of each write, in ns."""
     view = arena.view()
     clock = time.perf_counter_ns
     times = []
@@ -30,10 +30,10 @@ def write_times(arena: Arena, pages: Sequence[object]) -> list[int]:
 
 
 def main() -> None:
-    """Guess every candidate, wait for merges, time a write to each guess; a few times over."""
+    """Register a page for each candidate. In each round, wait for merges, and time a write to each page."""
     ksm = KsmSysfs.find()
     begun = time.monotonic()
-    # The first write of a round is slow for reasons of its own: it goes to a page that is no guess.
+    # The first write of a round is slow for other reasons. So it goes to an extra page, and its time is ignored.
     pages = [b"first".ljust(PAGE_SIZE, b"\0"), *map(secret_page, CANDIDATES)]
     with (
         Arena(len(pages), huge=False) as arena,
@@ -45,7 +45,7 @@ def main() -> None:
         least = [1 << 62] * len(pages)
         for done in range(ROUNDS):
             ksm.wait_full_scans(PASSES if done else FIRST_PASSES, 240)
-            # Chance makes a write slow now and then; a merge makes it slow each time.
+            # Noise makes some writes slow. A merge makes the write of each round slow.
             least = [min(pair) for pair in zip(least, write_times(arena, pages), strict=True)]
     del least[0]
     usual = sorted(least)[len(least) // 2]
