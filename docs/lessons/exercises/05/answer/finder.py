@@ -15,8 +15,8 @@ class Result(Enum):
 class Finder:
     """A scanner and its two indexes. Each page has a name.
 
-    The content of a page stands for the hash that the driver computes. `stable` is the set of the
-    contents of all kernel pages. `unstable` is a dict: the key is the content that a page had when
+    Where the driver uses a hash, the model uses the content. `stable` is the set of the contents of
+    all kernel pages. `unstable` is a dict: the key is the content that a page had when
     it was inserted, and the value is the name of the page.
     """
 

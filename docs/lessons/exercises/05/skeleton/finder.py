@@ -15,8 +15,8 @@ class Result(Enum):
 class Finder:
     """A scanner and its two indexes. Each page has a name.
 
-    The content of a page stands for the hash that the driver computes. `stable` is the set of the
-    contents of all kernel pages. `unstable` is a dict: the key is the content that a page had when
+    Where the driver uses a hash, the model uses the content. `stable` is the set of the contents of
+    all kernel pages. `unstable` is a dict: the key is the content that a page had when
     it was inserted, and the value is the name of the page.
     """
 
@@ -31,9 +31,9 @@ class Finder:
     def visit(self, name) -> Result:
         """Visit a page, as kksmd does once in each pass.
 
-        A page that has changed since the last visit is not merged any more. Remove it from the
-        unstable index, and return WAITS. Look up any other page, also a new one: first in the
-        stable index, then in the unstable one. If there is no match, insert the page into the
+        If a page has changed since the last visit, a write has given it its own frame. Remove it
+        from the unstable index, and return WAITS. Look up any other page, also a new one: first in
+        the stable index, then in the unstable one. If there is no match, insert the page into the
         unstable index. If the match is another unstable page, remove that page from the index, and
         read it again. If it still has this content, merge both pages. If not, merge none, and do
         not insert the visited page.

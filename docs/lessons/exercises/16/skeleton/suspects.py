@@ -7,7 +7,7 @@ def suspects(rounds: list[list[int]], factor: float = 3.0) -> list[int]:
     Args:
         rounds: one list for each round, with the time of one write to each page, in ns. Noise
             makes times longer, never shorter.
-        factor: a write to a shared page takes at least this many times the usual time.
+        factor: a write to a shared page takes more than this many times the usual time.
 
     Returns:
         The numbers of the shared pages, in order.
