@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import ast
 import re
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from ksmlab.lessons import driver_tests, exercise, source
 from ksmlab.lessons.excerpt import CHECKOUT
 from ksmlab.lessons.source import LessonError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 EXERCISES = exercise.read_all()
 
@@ -180,6 +177,25 @@ def test_driver_tests_are_reported_by_what_they_check(tmp_path: Path) -> None:
 )
 def test_words_of_a_driver_test_have_no_introspection(longrepr: str | None, words: str) -> None:
     assert driver_tests.failure_words(longrepr) == words
+
+
+BUILD = """\
+ERROR: make: Entering directory '/headers'
+  CC [M]  /mine/built/debian-6.1/walk.o
+/mine/built/debian-6.1/walk.c:49:17: error: expected ')' before 'return'
+   49 |                 return 1;
+make[1]: *** [Makefile.build:255: walk.o] Error 1
+The modules in /mine/kernel do not build for linux-headers.
+The sources were only read.
+"""
+
+
+def test_compiler_errors_are_shown_without_the_output_of_make() -> None:
+    assert driver_tests.compiler_errors(BUILD, Path("/mine/built")) == [
+        "walk.c:49:17: error: expected ')' before 'return'",
+        "   49 |                 return 1;",
+    ]
+    assert driver_tests.compiler_errors("ERROR: no such kernel", Path("/mine/built")) == []
 
 
 def test_driver_tests_exist() -> None:
