@@ -64,12 +64,12 @@ def read_tests(driver: Path) -> list[DriverTest]:
 
 
 def failure_words(longrepr: object) -> str:
-    """Return the first line of a failure's message, or nothing if that line is only an expression."""
+    """Return the first line of a failure's message, or nothing if that line is only an expression or a value."""
     crash = getattr(longrepr, "reprcrash", None)
     text = str(crash.message if crash is not None else longrepr or "").strip()
     line = text.splitlines()[0] if text else ""
     line = line.removeprefix("AssertionError: ").removeprefix("Failed: ")
-    return "" if line.startswith(("assert ", "AssertionError")) else line
+    return "" if line.startswith(("assert ", "AssertionError", "{", "[", "(")) else line
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
