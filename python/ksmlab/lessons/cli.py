@@ -112,7 +112,9 @@ def exercise(
     elif status > 1:
         print(done.stderr, end="")
     if not status and found.driver:
-        print("Next: your part of the driver. Building it, and testing it in a VM.", flush=True)
+        print(
+            "Next: the driver is built and tested in a VM, which takes a few minutes.", flush=True
+        )
         kernel = Lab(Progress()).kernel_like(exercise_module.driver_kernel(found))
         run = driver_tests.run(found.driver, CHECKOUT, target, kernel)
         print(run.text)

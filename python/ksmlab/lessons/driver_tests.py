@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -63,12 +64,12 @@ def read_tests(driver: Path) -> list[DriverTest]:
 
 
 def failure_words(longrepr: object) -> str:
-    """Return the first line of a failure's message, or nothing if that line is only an expression."""
+    """Return the first line of a failure's message, or nothing if that line is only an expression or a value."""
     crash = getattr(longrepr, "reprcrash", None)
     text = str(crash.message if crash is not None else longrepr or "").strip()
     line = text.splitlines()[0] if text else ""
     line = line.removeprefix("AssertionError: ").removeprefix("Failed: ")
-    return "" if line.startswith(("assert ", "AssertionError")) else line
+    return "" if line.startswith(("assert ", "AssertionError", "{", "[", "(")) else line
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
@@ -83,6 +84,28 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
             results.write(json.dumps(result) + "\n")
 
 
+def compiler_errors(output: str, built: Path) -> list[str]:
+    """Return the compiler's messages, without the output of make.
+
+    Args:
+        output: the output of a build.
+        built: the directory of the build, which the messages need not name.
+    """
+    lines = [
+        re.sub(rf"{re.escape(str(built))}/[^/]+/", "", line)
+        for line in output.splitlines()
+        if not re.match(r"(ERROR: )?make|  [A-Z]+ ", line)
+    ]
+    ends = [number for number, line in enumerate(lines) if line.startswith("The modules in ")]
+    return lines[: ends[0]] if ends and any("error:" in line for line in lines) else []
+
+
+def belongs(node: str, test: DriverTest) -> bool:
+    """Return whether a result is one of a test's: with other parameters, or from the file that the test names."""
+    name = node.partition("[")[0]
+    return name == test.node or name.startswith(f"{test.node}::")
+
+
 def describe(tests: list[DriverTest], results: list[dict[str, Any]]) -> list[str]:
     """Return the results in words: one line for each test that ran, and why it failed.
 
@@ -92,7 +115,7 @@ def describe(tests: list[DriverTest], results: list[dict[str, Any]]) -> list[str
     """
     lines = []
     for test in tests:
-        mine = [each for each in results if each["node"].startswith(test.node)]
+        mine = [each for each in results if belongs(each["node"], test)]
         failed = [each for each in mine if each["outcome"] == "failed"]
         state = "not yet" if failed else "ok" if mine else "not run"
         lines += hanging(state, test.checks)
@@ -120,17 +143,17 @@ def run(driver: Path, checkout: Path, target: Path, kernel: str) -> DriverRun:
     # The variables of an outer pytest are not meant for this one.
     env = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
     env[RESULTS_VARIABLE] = str(results)
-    with log.open("w") as output:
-        status = subprocess.run(
-            command, cwd=checkout, env=env, stdout=output, check=False
-        ).returncode
+    done = subprocess.run(
+        command, cwd=checkout, env=env, capture_output=True, text=True, check=False
+    )
+    log.write_text(done.stdout + done.stderr)
     lines = results.read_text().splitlines() if results.is_file() else []
     words = describe(tests, [json.loads(line) for line in lines])
-    if status and not any(line.startswith("not yet") for line in words):
-        words = [
-            "The tests could not run. pytest reports:",
-            *log.read_text().splitlines()[-LOG_LINES:],
-        ]
-    if status:
+    if done.returncode and not any(line.startswith("not yet") for line in words):
+        if errors := compiler_errors(done.stderr, target / "built"):
+            words = ["Your driver does not compile:", *errors]
+        else:
+            words = ["The tests could not run:", *log.read_text().splitlines()[-LOG_LINES:]]
+    if done.returncode:
         words.append(f"The complete output is in {log}.")
-    return DriverRun(status, "\n".join(words))
+    return DriverRun(done.returncode, "\n".join(words))

@@ -16,8 +16,8 @@ CASES = [
 def test_frames_left(contents: list[bytes], frames: int) -> None:
     got = frames_left(contents)
     assert got == frames, (
-        f"{len(contents)} pages with {frames} different contents need {frames} frames; frames_left() returned {got}. "
-        "See 'A worked answer' to the first part of the exercise."
+        f"Number of pages: {len(contents)}; number of different contents: {frames}. So frames_left() must return "
+        f"{frames}; it returned {got}. See 'A worked answer' to the first part of the exercise."
     )
 
 
@@ -25,6 +25,6 @@ def test_frames_left(contents: list[bytes], frames: int) -> None:
 def test_pages_shared(contents: list[bytes], frames: int, shared: int) -> None:
     got = pages_shared(contents)
     assert got == shared, (
-        f"Before the merge, {len(contents)} pages have {len(contents)} frames; after it they have {frames}. So "
-        f"{shared} frames are saved; pages_shared() returned {got}. See 'One command'."
+        f"Number of frames before the merge: {len(contents)}; after it: {frames}. So pages_shared() must return "
+        f"{shared}; it returned {got}. See 'One command'."
     )

@@ -70,7 +70,7 @@ class Process:
 def check_counts(page: Page, name: str, refs: int, mapcount: int, why: str) -> None:
     """Compare the counts of a page with what they must be."""
     assert (page.refs, page.mapcount) == (refs, mapcount), (
-        f"{why} So the {name} must have {refs} reference(s) and a map count of {mapcount}; it has {page.refs} and "
+        f"{why} So in the {name}, `refs` must be {refs} and `mapcount` {mapcount}; they are {page.refs} and "
         f"{page.mapcount}. See 'The accounts of a page'."
     )
 
@@ -93,7 +93,7 @@ def test_old_page_is_free_and_process_has_a_file_page() -> None:
     check_maps(process, new)
     process.check_rss("The process")
     check_counts(old, "old page", 0, 0, "No entry maps the old page any more.")
-    check_counts(new, "kernel page", 2, 1, "The merge job and one entry use the kernel page.")
+    check_counts(new, "kernel page", 2, 1, "The merge job and one entry hold the kernel page.")
     assert not old.in_swap, (
         "No entry maps the old page any more, so its swap slot must be freed: `in_swap` must be false. See 'The "
         "accounts "
@@ -139,7 +139,7 @@ def test_page_that_another_process_maps_stays_and_is_dirty() -> None:
 
 def test_two_processes_share_the_kernel_page() -> None:
     new = kernel_page()
-    for number in (1, 2):
+    for number, entries in ((1, "one entry"), (2, "two entries")):
         process = Process(Page(anonymous=True))
         process.replace(new)
         process.check_rss("The process")
@@ -148,7 +148,7 @@ def test_two_processes_share_the_kernel_page() -> None:
             "kernel page",
             number + 1,
             number,
-            f"The merge job and {number} entries use the kernel page.",
+            f"The merge job and {entries} hold the kernel page.",
         )
         assert not new.anonymous, (
             "The kernel page counts as a file page: `anonymous` must stay false."
