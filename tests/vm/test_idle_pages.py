@@ -85,6 +85,19 @@ def test_idle_pages_beside_merged_ones_are_hashed_rarely(area: Area, quiet: KsmS
         assert max(each["hashed"] for each in passes(quiet, LONGEST)) < TABLE // 4
 
 
+def test_idle_pages_are_hashed_in_few_passes(area: Area, quiet: KsmSysfs) -> None:
+    """Four times the longest interval is enough for every page to be hashed as rarely as possible.
+
+    Unlike the test above, this one does not wait for the figure, so it fails within seconds.
+    """
+    with half_merged() as arena:
+        area.register(arena)
+        quiet.wait_until(lambda s: s.pages_shared == TABLE // 4, 60, "all pairs to merge")
+        quiet.wait_full_scans(4 * LONGEST)
+        hashed = sum(each["hashed"] for each in passes(quiet, LONGEST))
+        assert hashed <= TABLE, f"{LONGEST} passes hash {TABLE // 2} idle pages {hashed} times"
+
+
 def test_an_idle_page_that_is_written_is_found(area: Area, quiet: KsmSysfs) -> None:
     with half_merged() as arena:
         area.register(arena)
