@@ -94,7 +94,8 @@ def test_idle_pages_are_hashed_in_few_passes(area: Area, quiet: KsmSysfs) -> Non
         area.register(arena)
         quiet.wait_until(lambda s: s.pages_shared == TABLE // 4, 60, "all pairs to merge")
         quiet.wait_full_scans(4 * LONGEST)
-        hashed = sum(each["hashed"] for each in passes(quiet, LONGEST))
+        # More passes may end before the wait does: count as many as a page waits for its next hash.
+        hashed = sum(each["hashed"] for each in passes(quiet, LONGEST)[:LONGEST])
         assert hashed <= TABLE, f"{LONGEST} passes hash {TABLE // 2} idle pages {hashed} times"
 
 
