@@ -211,6 +211,12 @@ def test_driver_tests_exist() -> None:
             assert f"def {function}" in (CHECKOUT / file).read_text()
 
 
+def test_each_lesson_about_the_driver_from_5_on_has_a_step_in_it() -> None:
+    """The lesson about mainline KSM has none, because it is not about this driver."""
+    without = {number for number, each in EXERCISES.items() if not each.driver}
+    assert without == {0, 1, 2, 3, 4, 18}
+
+
 #: Changes to the answer of exercise 5, each of which the driver contradicts (kernel/match.c, kernel/index_hash.c).
 AGAINST_THE_DRIVER = {
     "new pages wait": ("last not in (None, content)", "last != content"),
