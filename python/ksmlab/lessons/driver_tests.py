@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ksmlab.lessons.feedback import INDENT, check_name, hanging, wrapped
+from ksmlab.lessons.feedback import INDENT, hanging, wrapped
 
 if TYPE_CHECKING:
     import pytest
@@ -53,14 +53,9 @@ class DriverRun:
 
 
 def read_tests(driver: Path) -> list[DriverTest]:
-    """Return the tests of a driver.toml, in the order in which they run.
-
-    Each is a table ``[[test]]``, or an element of the list ``tests``, which has only names for pytest.
-    """
+    """Return the tests of a driver.toml, its tables ``[[test]]``, in the order in which they run."""
     found = tomllib.loads(driver.read_text())
-    tests = [DriverTest(each["id"], each["checks"]) for each in found.get("test", [])]
-    names = found.get("tests", [])
-    return tests + [DriverTest(name, check_name(name.rpartition("::")[2])) for name in names]
+    return [DriverTest(each["id"], each["checks"]) for each in found["test"]]
 
 
 def failure_words(longrepr: object) -> str:
@@ -146,14 +141,15 @@ def run(driver: Path, checkout: Path, target: Path, kernel: str) -> DriverRun:
     done = subprocess.run(
         command, cwd=checkout, env=env, capture_output=True, text=True, check=False
     )
-    log.write_text(done.stdout + done.stderr)
+    output = done.stdout + done.stderr
+    log.write_text(output)
     lines = results.read_text().splitlines() if results.is_file() else []
     words = describe(tests, [json.loads(line) for line in lines])
     if done.returncode and not any(line.startswith("not yet") for line in words):
         if errors := compiler_errors(done.stderr, target / "built"):
             words = ["Your driver does not compile:", *errors]
         else:
-            words = ["The tests could not run:", *log.read_text().splitlines()[-LOG_LINES:]]
+            words = ["The tests could not run:", *output.splitlines()[-LOG_LINES:]]
     if done.returncode:
         words.append(f"The complete output is in {log}.")
     return DriverRun(done.returncode, "\n".join(words))
