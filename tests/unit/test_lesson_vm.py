@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ksmlab.lessons import source
-from ksmlab.lessons.vm import build_lesson_module
+from ksmlab.lessons.vm import build_lesson_module, check_log
 from ksmlab.vm.errors import BuildError, VmError
 
 if TYPE_CHECKING:
@@ -61,3 +61,21 @@ def test_every_module_of_a_lesson_has_sources() -> None:
     for each in source.read_all().values():
         for name in each.modules:
             assert (each.programs / name / "Kbuild").is_file()
+
+
+LOG = ["[    1.000000] booted", "[    2.000000] BUG: KASAN: use-after-free in old [ksm]"]
+REPORT = "[    3.000000] BUG: KASAN: use-after-free in ksm_regions_reap [ksm]"
+
+
+def test_report_of_an_error_during_a_lesson_fails_it(tmp_path: Path) -> None:
+    read = lesson(tmp_path, "reports: lockdep, soft lockup\n")
+    assert read.reports == ("lockdep", "soft lockup")
+    check_log(read, LOG, LOG)
+    with pytest.raises(source.LessonError, match=r"03-name\.md: .*\(KASAN\):\n.*ksm_regions_reap"):
+        check_log(read, LOG, [*LOG, REPORT])
+    with pytest.raises(source.LessonError, match="ksm_regions_reap"):
+        check_log(read, LOG, [REPORT])
+
+
+def test_report_that_a_lesson_causes_on_purpose_is_expected(tmp_path: Path) -> None:
+    check_log(lesson(tmp_path, "reports: KASAN\n"), LOG, [*LOG, REPORT])

@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
+from spoken import spoken
 
 from ksmlab.bench import baseline, comparison
 from ksmlab.bench.cli import CHECK_SIZE
@@ -34,13 +35,6 @@ def counted() -> Measured:
 @pytest.fixture(scope="module")
 def timed() -> Measured:
     return Measured.read(DATA)
-
-
-def spoken(text: str) -> list[str]:
-    """Return the words that a person reads aloud: no images, tables, commands or addresses."""
-    for pattern in (r"<!--.*?-->", r"^\|.*?$", r"```.*?^```", r"!\[.*?\]\(.*?\)", r"\]\(.*?\)"):
-        text = re.sub(pattern, "", text, flags=re.DOTALL | re.MULTILINE)
-    return re.findall(r"\w[\w'./-]*", text)
 
 
 def anchors(path: Path) -> set[str]:

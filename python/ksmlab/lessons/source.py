@@ -44,7 +44,7 @@ FILE_NAME = re.compile(r"(?P<number>\d\d)-[a-z0-9-]+\.md")
 TITLE = re.compile(r"^# (?P<title>.+)$", re.MULTILINE)
 FENCED = re.compile(r"(?P<mark>`{3,})(?:console|pycon)\n(?P<session>.*)(?P=mark)\n", re.DOTALL)
 #: Options of the ``lesson`` block. The recorder writes the last one.
-OPTIONS = ("kernel", "minutes", "boot", "modules", "patched", "recorded")
+OPTIONS = ("kernel", "minutes", "boot", "modules", "patched", "reports", "recorded")
 # Longer lines would be wrapped by a reader's terminal, and by ours.
 LONGEST_LINE = 110
 STEP_SECONDS = 150.0
@@ -118,6 +118,7 @@ class Lesson:
         boot: More arguments for the kernel's command line.
         modules: The names of its own modules. The sources of each are in programs/NN/NAME, and the host builds them.
         patched: The name of a second build of the driver that it wants, with edits that programs/NN/NAME.toml lists.
+        reports: The kinds of errors that the kernel reports on purpose during the lesson (`vm.splat` names the kinds).
         recorded: What `recorded` notes about the last recording; empty before the first.
     """
 
@@ -129,6 +130,7 @@ class Lesson:
     boot: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
     patched: str = ""
+    reports: tuple[str, ...] = ()
     recorded: str = ""
 
     @property
@@ -268,6 +270,7 @@ def read(path: Path) -> Lesson:
         boot=tuple(head.get("boot", "").split()),
         modules=tuple(head.get("modules", "").split()),
         patched=head.get("patched", ""),
+        reports=tuple(filter(None, head.get("reports", "").split(", "))),
         recorded=head.get("recorded", ""),
     )
 

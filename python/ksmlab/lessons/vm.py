@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING
 from ksmlab import lab as lab_module
 from ksmlab.closing import Closing
 from ksmlab.lessons.patch import patch
+from ksmlab.lessons.source import LessonError
 from ksmlab.lessons.terminal import Terminal
 from ksmlab.vm import accel
 from ksmlab.vm.build import build_modules, mirror
 from ksmlab.vm.config import Deadlines, MachineConfig
 from ksmlab.vm.errors import VmError
 from ksmlab.vm.machine import Machine
+from ksmlab.vm.splat import scan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from ksmlab.lessons.source import Lesson
@@ -67,6 +69,9 @@ class Room(Closing):
             lesson: The lesson.
             kernel: The name of the kernel to use instead of the lesson's own.
             on_output: Called with everything that the terminal shows.
+
+        Raises:
+            LessonError: The kernel reported an error of a kind that the lesson does not expect.
         """
         name = kernel or lesson.kernel
         wants = (name, lesson.boot)
@@ -78,8 +83,12 @@ class Room(Closing):
             self._reload(self._machine)
         try:
             modules = self._modules(lesson, self._machine.kernel)
+            before = kernel_log(self._machine)
             with Terminal(self._machine, lesson, modules, on_output) as terminal:
                 yield terminal, self._machine
+            # The caller may have ended the VM.
+            if self._machine is not None and self._machine.alive:
+                check_log(lesson, before, kernel_log(self._machine))
         except BaseException:
             # The state of the VM is unknown, so the next lesson boots another one.
             self.close()
@@ -142,6 +151,33 @@ class Room(Closing):
                 )
             machine.run(["sh", "-c", TIDY])
             lab_module.load(machine, self._built)
+
+
+def kernel_log(machine: Machine) -> list[str]:
+    """Return the lines of the kernel log of a VM, with their time stamps."""
+    return machine.run(["dmesg"]).output.splitlines()
+
+
+def check_log(lesson: Lesson, before: Sequence[str], after: Sequence[str]) -> None:
+    """Check that the kernel has reported no error during a lesson, except the kinds that the lesson expects.
+
+    Args:
+        lesson: The lesson.
+        before: The kernel log before the lesson, with time stamps.
+        after: The kernel log after it. The lesson may have cleared the log.
+
+    Raises:
+        LessonError: There is another report; the text has all of its lines.
+    """
+    old = set(before)
+    new = scan(line for line in after if line not in old)
+    unexpected = [each for each in new if each.kind not in lesson.reports]
+    if unexpected:
+        raise LessonError(
+            f"{lesson.path.name}: the kernel reported an error during the lesson ({unexpected[0].kind}):\n"
+            + "\n".join(unexpected[0].lines)
+            + "\nIf the lesson causes this report on purpose, add its kind to the option `reports` of the lesson block."
+        )
 
 
 def build_lesson_module(checkout: Path, kernel: Kernel, lesson: Lesson, name: str) -> BuiltModules:
