@@ -51,7 +51,7 @@ def main() -> None:
         sys.exit(wrong[0].strip())
     if program.returncode or not until:
         sys.exit(f"the guests have ended with status {program.returncode}")
-    print(f"most of the {guests[0][2]} pages that are equal in both have had one frame")
+    print(f"{guests[0][2]} pages are equal in both guests; most of them have shared a frame")
     print("no guest has read a byte that it did not write")
 
 

@@ -55,9 +55,9 @@ def main() -> None:
     )
     seconds = f"{time.monotonic() - begun:.1f} s"
     if least[slowest] > 3 * usual:
-        print(f"somebody has the page with {CANDIDATES[slowest]}, confirmed in {seconds}")
+        print(f"another process has the page with {CANDIDATES[slowest]}; the test took {seconds}")
     else:
-        print(f"nobody has any of them, which took {seconds}")
+        print(f"no other process has one of the pages; the test took {seconds}")
 
 
 if __name__ == "__main__":

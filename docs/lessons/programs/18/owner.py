@@ -11,9 +11,5 @@ if __name__ == "__main__":
     with Arena(PAGES, huge=False) as arena:
         arena.fill(content.equal(PAGES))
         wait_scans(5)
-        print(
-            PAGES,
-            "pages in",
-            pagemap.distinct(pagemap.frames(None, arena.address, PAGES)),
-            "frames",
-        )
+        frames = pagemap.distinct(pagemap.frames(None, arena.address, PAGES))
+        print(f"{PAGES} pages, frames: {frames}")
