@@ -19,7 +19,9 @@ _STEP, _HEIGHT, _INDENT, _LEFT, _TOP = 66, 50, 16, 16, 72
 #: none from ksm_lock to an mmap lock: while the driver holds ksm_lock, it only tries mmap locks.
 ARROWS = (
     ("ksm_run_lock", "ksm_lock"),
+    ("ksm_run_lock", "mm->mmap_lock"),
     ("area->lock", "ksm_lock"),
+    ("area->lock", "mm->mmap_lock"),
     ("prune_lock", "ksm_lock"),
     ("mm->mmap_lock", "MMU notifier start"),
     ("mm->mmap_lock", "page-table lock"),
@@ -88,12 +90,12 @@ def draw() -> str:
                 f"{HEADER} has no {outer!r} before {inner!r}, which ARROWS has. Nothing was drawn"
             )
     names = ", ".join(" or ".join(level.locks) for level in order)
-    arrows = "; ".join(f"{outer} before {inner}" for outer, inner in ARROWS)
+    arrows = "; ".join(f"{outer} to {inner}" for outer, inner in ARROWS)
     sheet = Canvas(
         _TOP + _STEP * len(order) + 66,
         "The locking order of the driver",
         f"Outermost first: {names}. A thread that holds one waits only for those of later levels. "
-        f"A thread can take the second lock of each pair while it holds the first: {arrows}.",
+        f"An arrow leads from a lock to what a thread may wait for while it holds that lock: {arrows}.",
     )
     sheet.text(_LEFT, 32, "Locking order", "head")
     sheet.text(_LEFT, 52, "a thread that holds one waits only for those below", "dim small")
@@ -117,9 +119,9 @@ def draw() -> str:
     sheet.lines(
         _LEFT,
         _TOP + _STEP * len(order) + 14,
-        "An arrow: a thread holds the upper lock while it waits\n"
-        "for the lower one. On a debug kernel, a test asks lockdep\n"
-        "whether it has seen each of them, and none reversed.",
+        "An arrow: a thread holds a lock of the upper box while it\n"
+        "waits for the lower one. On a debug kernel, a test asks\n"
+        "lockdep whether it has seen each, and none reversed.",
         "dim small",
         18,
     )
