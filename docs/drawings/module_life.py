@@ -21,10 +21,10 @@ def draw() -> str:
     sheet = Canvas(
         _TOP + _STEP * len(_BOXES) - 22,
         "The life of a module",
-        "At first hello.ko is only a file, and none of its code runs. insmod loads it. It is in the state coming while "
-        "the init function runs. If the function returns 0, its state becomes live, and the kernel can call its code. "
+        "At first hello.ko is only a file, and none of its code runs. insmod loads it. While the init function runs, "
+        "its state is 'coming'. If the function returns 0, its state becomes 'live', and the kernel can call its code. "
         "If the function returns an error, the kernel frees the module. rmmod unloads a module whose reference "
-        "count is 0. It is in the state going while the exit function runs. Then the kernel frees its memory.",
+        "count is 0. While the exit function runs, its state is 'going'. Then the kernel frees its memory.",
     )
     sheet.text(_LEFT, 32, "The life of a module", "head")
     sheet.text(_LEFT, 52, "coming, live, going: states in /sys/module/hello/initstate", "dim small")

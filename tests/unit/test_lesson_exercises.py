@@ -31,6 +31,17 @@ def test_the_skeleton_fails_and_the_answer_passes(number: int, tmp_path: Path) -
         assert_in_words(done.stdout)
 
 
+def test_build_ignores_the_c_files_of_kbuild(tmp_path: Path) -> None:
+    found = EXERCISES[0]
+    exercise.copy(found.answer, found, tmp_path)
+    (tmp_path / "greet.mod.c").write_text(
+        "#include <linux/module.h>\nMODULE_INFO(name, KBUILD_MODNAME);\n"
+    )
+    exercise.build(tmp_path)
+    assert (tmp_path / "greet.so").is_file()
+    assert exercise.run_tests(tmp_path).returncode == 0
+
+
 def assert_in_words(output: str) -> None:
     """Assert that the output of an exercise has no introspection of assertions, and no traceback of the tests."""
     for line in output.splitlines():

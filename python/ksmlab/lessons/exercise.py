@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from ksmlab.lessons.patch import patch
 from ksmlab.lessons.source import LESSONS, LessonError
-from ksmlab.vm.build import mirror
+from ksmlab.vm.build import MADE_BY_KBUILD, mirror
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -120,10 +120,14 @@ def copy(source: Path, exercise: Exercise, target: Path) -> list[Path]:
 def build(target: Path) -> None:
     """Compile each C file to a program or a shared object of the same name.
 
+    The reader may have built a kernel module in the directory. The C files that kbuild wrote for it are left out.
+
     Raises:
         LessonError: A file does not compile; the message has the compiler's output.
     """
     for path in sorted(target.glob("*.c")):
+        if path.name.endswith(MADE_BY_KBUILD):
+            continue
         program = MAIN.search(path.read_text()) is not None
         kind, made = ((), path.with_suffix("")) if program else (LIBRARY, path.with_suffix(".so"))
         done = subprocess.run(

@@ -82,7 +82,10 @@ def head(lesson: Lesson, block: Block, about: str) -> Block:
         )
         said = f"The output on this page is from {kernels}, {cpu}. {VARIES}"
         options.append(("recorded", about))
-    body = f"About {lesson.minutes} minutes. `make lesson N={lesson.number}` types these commands in a VM. {said}"
+    body = (
+        f"About {lesson.minutes} minutes. `make lesson N={lesson.number}` boots a VM, shows this lesson, and types its "
+        f"commands when you press Enter. {said}"
+    )
     links = "[All lessons](index.md)"
     later = [page.name for page in source.pages(lesson.path.parent) if page.name > lesson.path.name]
     if later:

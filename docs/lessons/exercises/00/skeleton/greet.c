@@ -5,9 +5,9 @@ static int times = 1;
 module_param(times, int, 0444);
 
 /*
- * Write the line "greet: hello" to the log. The parameter is the number of
- * these lines. If it is below 1, write nothing and return -EINVAL, so that the
- * kernel does not load the module.
+ * Write the line "greet: hello" to the log `times` times. If `times` is below
+ * 1, write nothing and return -EINVAL, so that the kernel does not load the
+ * module.
  */
 static int __init greet_init(void)
 {
