@@ -37,8 +37,8 @@ class AnonVma:
 class Page:
     """A page.
 
-    `mapping` is its anon_vma, or None if the page is not anonymous. `index` is its position in the anon_vma, in pages.
-    `mapcount` is the number of page-table entries that map it.
+    `mapping` is its anon_vma, or None if the page is not anonymous. `index` is the address at which the page was first
+    mapped, divided by PAGE_SIZE. `mapcount` is the number of page-table entries that map the page.
     """
 
     mapping: AnonVma | None
@@ -60,7 +60,7 @@ def find_entries(page):
 
 
 def unmap(page):
-    """Remove each entry that find_entries() returns, as reclaim does before it frees a page.
+    """Remove each entry that find_entries() returns, as the kernel does before it swaps a page out.
 
     Return true if no entry maps the page any more.
     """
