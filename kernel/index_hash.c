@@ -32,8 +32,8 @@
 #define MOST_PER_BUCKET		4
 #define LEAST_PER_BUCKET	1
 
-/* The buckets that one call at the end of a walk joins. */
-#define JOINS_PER_CALL		256
+/* The buckets that one call at the end of a walk splits or joins. */
+#define BUCKETS_PER_CALL	256
 
 /*
  * The maximum number of entries that a search visits. With four entries per
@@ -83,8 +83,9 @@ struct ksm_table {
  * struct ksm_index - the two hash tables
  * @cb: the callbacks
  * @tables: the tables, indexed by enum ksm_kind
- * @walked: a walk is in progress (hash_walk()), so the tables may grow but not
- *	shrink: an entry can only move to a later bucket
+ * @walked: a walk is in progress (hash_walk()), so the tables keep their size.
+ *	If the bucket of the entry that the walk has reached were split or
+ *	joined, the walk would continue in another bucket, and miss entries
  */
 struct ksm_index {
 	const struct ksm_index_callbacks *cb;
@@ -195,38 +196,42 @@ static void table_shrink(struct ksm_table *table)
 		kfree(table->segments[table->size / SEGMENT]);
 }
 
-static bool table_is_large(const struct ksm_table *table)
-{
-	return table->size > SEGMENT && table->entries < LEAST_PER_BUCKET * table->size;
-}
-
 /*
  * Insertions and removals call this. It splits or joins at most one bucket, so
  * that a table never has many empty buckets, over which hash_next() would loop.
  */
-static void table_fit(struct ksm_table *table, bool walked)
+static void table_fit(struct ksm_table *table)
 {
 	if (table->entries >= MOST_PER_BUCKET * table->size)
 		table_grow(table);
-	else if (table_is_large(table) && !walked)
+	else if (table->size > SEGMENT && table->entries < LEAST_PER_BUCKET * table->size)
 		table_shrink(table);
 }
 
-/* Join up to JOINS_PER_CALL buckets. Returns true if more must be joined. */
-static bool table_join(struct ksm_table *table)
+/*
+ * Split or join up to BUCKETS_PER_CALL buckets. Returns true if the table may
+ * still have too many or too few buckets.
+ */
+static bool table_settle(struct ksm_table *table)
 {
+	unsigned long size;
 	unsigned int i;
 
-	for (i = 0; i < JOINS_PER_CALL && table_is_large(table); i++)
-		table_shrink(table);
-	return table_is_large(table);
+	for (i = 0; i < BUCKETS_PER_CALL; i++) {
+		size = table->size;
+		table_fit(table);
+		if (table->size == size)
+			return false;
+	}
+	return true;
 }
 
 static void hash_insert(struct ksm_index *index, struct ksm_entry *entry, enum ksm_kind kind)
 {
 	struct ksm_table *table = &index->tables[kind];
 
-	table_fit(table, index->walked);
+	if (!index->walked)
+		table_fit(table);
 	table_add(table, entry);
 	table->entries++;
 }
@@ -340,7 +345,8 @@ static struct ksm_entry *hash_find_or_insert_unstable(struct ksm_index *index,
 static void hash_forget(struct ksm_index *index, struct ksm_entry *entry, enum ksm_kind kind)
 {
 	table_erase(&index->tables[kind], entry);
-	table_fit(&index->tables[kind], index->walked);
+	if (!index->walked)
+		table_fit(&index->tables[kind]);
 }
 
 static void hash_retry(struct ksm_index *index, const struct ksm_key *key)
@@ -388,8 +394,8 @@ static bool hash_walk(struct ksm_index *index, bool on)
 	index->walked = on;
 	if (on)
 		return false;
-	more = table_join(&index->tables[KSM_STABLE]);
-	return table_join(&index->tables[KSM_UNSTABLE]) || more;
+	more = table_settle(&index->tables[KSM_STABLE]);
+	return table_settle(&index->tables[KSM_UNSTABLE]) || more;
 }
 
 const struct ksm_index_ops ksm_index_hash = {

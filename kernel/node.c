@@ -76,8 +76,8 @@ static struct ksm_node *node_next(struct ksm_node *node)
 }
 
 /*
- * Begin a walk by node_next() that misses no node, even if nodes are created or
- * dropped meanwhile.
+ * Begin a walk by node_next(). It misses no node that exists all the time and
+ * keeps its hash, even if others are created or dropped meanwhile.
  */
 static void walk_begin(void)
 {
@@ -228,6 +228,20 @@ static void node_set_full(struct ksm_node *node)
 		prune_next = node_next(node);
 	ksm_index_ops->forget(ksm_index, &node->entry, KSM_STABLE);
 	put_collision(node);
+	list_add_tail(&node->in_full, &full_nodes);
+	node->full = true;
+}
+
+/*
+ * Insert a node that has left the index or the list of full nodes. The caller
+ * has searched the index, so usually this succeeds. But a search gives up in a
+ * very long chain, and may find a node the next time: then the node is treated
+ * as full.
+ */
+static void node_return(struct ksm_node *node, const struct ksm_key *key, u64 sample)
+{
+	if (node_insert(node, key, sample))
+		return;
 	list_add_tail(&node->in_full, &full_nodes);
 	node->full = true;
 }
@@ -484,8 +498,11 @@ bool ksm_node_collided(struct ksm_node *node, struct mm_struct *mm)
 	/* Another node has this hash: leave both nodes where they are. */
 	if (ksm_index_ops->find_stable(ksm_index, &key))
 		return true;
+	/* The node gets another place in the order of node_next(). */
+	if (node == prune_next)
+		prune_next = node_next(node);
 	ksm_index_ops->forget(ksm_index, &node->entry, KSM_STABLE);
-	node_insert(node, &key, sample);
+	node_return(node, &key, sample);
 	return true;
 }
 
@@ -541,8 +558,7 @@ static void node_reindex(struct ksm_node *node)
 	}
 	list_del(&node->in_full);
 	node->full = false;
-	/* find() has shown that this does not fail. */
-	node_insert(node, &key, sample);
+	node_return(node, &key, sample);
 	/*
 	 * While this node was full, one equal page may have entered the
 	 * unstable index.
@@ -614,7 +630,8 @@ void ksm_nodes_prune(void)
 /*
  * Memory is about to be unplugged, and its struct pages are freed, too. No page
  * of that memory is in use any more, so the nodes of its pages are stale. This
- * drops all stale nodes.
+ * drops all stale nodes. A stale node keeps its hash: only a node whose kernel
+ * page is in use gets another one.
  */
 static int devksm_memory_callback(struct notifier_block *block, unsigned long action, void *arg)
 {

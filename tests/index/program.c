@@ -24,6 +24,7 @@
  *	walk KIND		all entries of a kind, by next()
  *	sweep KIND		the same; each is forgotten after next() has passed it
  *	begin			walk(): begin a walk
+ *	next KIND		the next entry of this walk, by next()
  *	end			walk(): end the walk
  *	bytes			bytes()
  *	destroy			destroy()
@@ -234,8 +235,12 @@ static void look_up(const char *hex, struct page *new, bool retry)
 		page_free(new);
 }
 
+/* The entry that the walk after "begin" has reached. */
+static struct ksm_entry *reached;
+
 static void walk_begin(void)
 {
+	reached = NULL;
 	if (ops->walk && ops->walk(index_, true))
 		die("walk(true) returned true, which only walk(false) may do");
 }
@@ -312,6 +317,10 @@ static void run(const char *command, const char *first, const char *second)
 		walk(!strcmp(first, "stable") ? KSM_STABLE : KSM_UNSTABLE, command[0] == 's');
 	} else if (!strcmp(command, "begin")) {
 		walk_begin();
+	} else if (!strcmp(command, "next")) {
+		reached = ops->next(index_, reached,
+				    !strcmp(first, "stable") ? KSM_STABLE : KSM_UNSTABLE);
+		say(reached);
 	} else if (!strcmp(command, "end")) {
 		walk_end();
 	} else if (!strcmp(command, "bytes")) {

@@ -140,14 +140,25 @@ def test_a_table_grows_and_shrinks(program: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["stable", "unstable"])
 def test_a_walk_misses_no_entry(program: Path, kind: str) -> None:
-    """Remove entries during a walk. The table must shrink only after the walk."""
+    """Insert and remove entries during a walk. The table must grow and shrink only after the walk."""
     count = 3000
     with an_index(program, "hash") as index:
         empty = index.ask("bytes").page
-        for number in range(count):
+        for number in range(1000):
             index.ask(kind, number, numbered(number))
         index.ask("begin")
+        seen = [index.ask("next", kind).page for _ in range(500)]
+        for number in range(1000, count):
+            index.ask(kind, number, numbered(number))
+        assert index.ask("bytes").page == empty
+        while (page := index.ask("next", kind).page) is not None:
+            seen.append(page)
+        assert set(range(1000)) <= set(seen)
+        assert len(seen) == len(set(seen))
+        index.ask("end")
         full = index.ask("bytes").page
+        assert full > 1.5 * empty
+        index.ask("begin")
         for number in range(count - 5):
             index.ask("forget", number)
         assert index.ask("bytes").page == full
@@ -273,8 +284,8 @@ def test_a_planted_bug_is_found(plant: Plant, tmp_path: Path) -> None:
             Plant(
                 "a removal leaves the table as large as it was",
                 "index_hash.c",
-                "table_erase(&index->tables[kind], entry);\n\ttable_fit(",
-                "table_erase(&index->tables[kind], entry);\n\tif (!entry)\n\t\ttable_fit(",
+                "table_erase(&index->tables[kind], entry);\n\tif (!index->walked)",
+                "table_erase(&index->tables[kind], entry);\n\tif (!entry)",
             ),
             test_a_table_grows_and_shrinks,
         ),
@@ -282,8 +293,17 @@ def test_a_planted_bug_is_found(plant: Plant, tmp_path: Path) -> None:
             Plant(
                 "a table shrinks during a walk",
                 "index_hash.c",
-                "else if (table_is_large(table) && !walked)",
-                "else if (table_is_large(table) && (!walked || table->size))",
+                "table_erase(&index->tables[kind], entry);\n\tif (!index->walked)\n",
+                "table_erase(&index->tables[kind], entry);\n",
+            ),
+            test_a_walk_misses_no_entry,
+        ),
+        (
+            Plant(
+                "a table grows during a walk",
+                "index_hash.c",
+                "if (!index->walked)\n\t\ttable_fit(table);",
+                "table_fit(table);",
             ),
             test_a_walk_misses_no_entry,
         ),
@@ -291,8 +311,8 @@ def test_a_planted_bug_is_found(plant: Plant, tmp_path: Path) -> None:
             Plant(
                 "the end of a walk leaves the table as large as it was",
                 "index_hash.c",
-                "return table_is_large(table);",
-                "return false;",
+                "if (table->size == size)",
+                "if (size)",
             ),
             test_a_walk_misses_no_entry,
         ),
