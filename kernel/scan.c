@@ -97,9 +97,9 @@ static void skip_range(struct ksm_region *region, unsigned long start, unsigned 
 		ksm_skip(region->mm, start, (end - start) / PAGE_SIZE, why);
 	/*
 	 * If userfaultfd was registered after the merge, the pages are still
-	 * merged: keep their items.
+	 * merged: keep their items. Busy pages will be there again soon.
 	 */
-	if (why != KSM_SKIP_UFFD)
+	if (why != KSM_SKIP_UFFD && why != KSM_SKIP_BUSY)
 		ksm_items_forget(region, start, end, why == KSM_SKIP_ZERO_PAGE ?
 				 KSM_BREAK_ZEROED : KSM_BREAK_UNMAPPED);
 }

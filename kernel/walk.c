@@ -114,8 +114,11 @@ static void walk_small(struct mm_struct *mm, struct vm_area_struct *vma, unsigne
 	spinlock_t *ptl;
 
 	first = get_pte(mm, addr, &ptl);
-	if (!first)
+	if (!first) {
+		/* The entry in the PMD has changed since ksm_walk_next() read it. */
+		walk->why = KSM_SKIP_BUSY;
 		return;
+	}
 
 	/* Skip empty entries under one hold of the lock. */
 	for (ptep = first; addr < end; ptep++, addr += PAGE_SIZE) {
@@ -181,7 +184,12 @@ void ksm_walk_next(struct mm_struct *mm, unsigned long addr, unsigned long end,
 	if (!pmd)
 		return;
 	entry = READ_ONCE(*pmd);
-	if (pmd_present(entry) && pmd_trans_huge(entry))
+	if (pmd_none(entry))
+		return;
+	if (!pmd_present(entry))
+		/* A huge page is being migrated. */
+		walk->why = KSM_SKIP_BUSY;
+	else if (pmd_trans_huge(entry))
 		walk_huge(mm, pmd, walk);
 	else
 		walk_small(mm, vma, end, walk);
