@@ -18,19 +18,30 @@
 /* Regions examined before ksm_lock is dropped. */
 #define REGIONS_PER_HOLD	256
 
+/* Take a region out of its area. The caller holds area->lock and ksm_lock. */
+static void leave_area(struct ksm_region *region)
+{
+	list_del(&region->in_area);
+	region->area->nr_regions--;
+	region->area = NULL;
+}
+
 /*
  * Free a region that has no users and is marked "leaving". Pages that are still
  * merged stay merged: they are read-only mappings of a page that no process can
- * write. The caller holds area->lock and ksm_lock. Drops and retakes ksm_lock.
+ * write. The caller holds ksm_lock and, if the region is still in an area,
+ * area->lock. Drops and retakes ksm_lock.
  */
 static void region_free(struct ksm_region *region)
 {
 	region->freeing = true;
 	ksm_pass_drop_region(region);
 	ksm_items_forget(region, region->start, region->end, KSM_BREAK_UNMAPPED);
-	list_del(&region->in_area);
+	/* ksm_lock was dropped: the reaper may keep its place by this region. */
+	ksm_region_wait(region, true);
+	if (region->area)
+		leave_area(region);
 	ksm_region_erase(region);
-	region->area->nr_regions--;
 	/* Memory is freed without ksm_lock: see chunk_free(). */
 	mutex_unlock(&ksm_lock);
 	xa_destroy(&region->chunks);
@@ -40,10 +51,15 @@ static void region_free(struct ksm_region *region)
 	mutex_lock(&ksm_lock);
 }
 
-/* Is the mm of a region dead, and does no thread use the region? */
+/*
+ * May the reaper free a region? No thread may use it, and either its mm is dead
+ * or its area has been closed.
+ */
 static bool is_dead(const struct ksm_region *region)
 {
-	return !region->users && !region->leaving && !atomic_read(&region->mm->mm_users);
+	if (region->users)
+		return false;
+	return !region->area || (!region->leaving && !atomic_read(&region->mm->mm_users));
 }
 
 /*
@@ -64,10 +80,10 @@ static void area_reap(struct ksm_area *area)
 }
 
 /*
- * Free a region of a dead process, and return the list position of the next
- * one. The caller holds area->lock, which is dropped. ksm_lock is dropped and
- * retaken. Meanwhile the next region cannot be freed, because this function
- * counts as a user of it.
+ * Free a region for which is_dead() is true, and return the list position of
+ * the next one. If the region is in an area, the caller holds area->lock, which
+ * is dropped. ksm_lock is dropped and retaken. Meanwhile the next region cannot
+ * be freed, because this function counts as a user of it.
  */
 static struct list_head *region_reap(struct ksm_region *region)
 {
@@ -81,14 +97,16 @@ static struct list_head *region_reap(struct ksm_region *region)
 	region->leaving = true;
 	region_free(region);
 	/* Unlock first: once ksm_lock is dropped, the area may be freed. */
-	mutex_unlock(&area->lock);
+	if (area)
+		mutex_unlock(&area->lock);
 	if (kept)
 		ksm_region_put(kept);
 	return next;
 }
 
 /**
- * ksm_regions_reap - free the regions of processes that have ended
+ * ksm_regions_reap - free the regions of processes that have ended, and those
+ *	that remove_all() has left to the reaper
  *
  * Context: takes ksm_lock, and drops it every REGIONS_PER_HOLD regions. May
  * sleep.
@@ -106,7 +124,8 @@ void ksm_regions_reap(void)
 		 * If another thread registers or removes regions of this area,
 		 * a later call frees the region.
 		 */
-		if (is_dead(region) && mutex_trylock(&region->area->lock)) {
+		if (is_dead(region) &&
+		    (!region->area || mutex_trylock(&region->area->lock))) {
 			next = region_reap(region);
 			continue;
 		}
@@ -189,7 +208,8 @@ unlock:
 /*
  * Remove all regions of an area. With @force, neither an error nor a signal
  * ends the loop: pages that cannot be unmerged stay merged, and the driver no
- * longer tracks them.
+ * longer tracks them. A region that a writer of run=2 uses is left to the
+ * reaper, because the writer may wait for the mmap lock of another process.
  */
 static int remove_all(struct ksm_area *area, bool force)
 {
@@ -210,13 +230,16 @@ static int remove_all(struct ksm_area *area, bool force)
 		 * A writer of run=2, or reap.c, may have become a user
 		 * meanwhile.
 		 */
-		err = err ?: ksm_region_wait(region, force);
-		if (err && !force) {
+		if (!err || force)
+			err = ksm_region_wait(region, force);
+		if (!err) {
+			region_free(region);
+		} else if (force) {
+			leave_area(region);
+		} else {
 			region->leaving = false;
 			break;
 		}
-		ksm_region_wait(region, true);
-		region_free(region);
 	}
 	mutex_unlock(&ksm_lock);
 	mutex_unlock(&area->lock);

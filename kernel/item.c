@@ -125,6 +125,22 @@ struct ksm_chunk *ksm_chunk_get(struct ksm_region *region, unsigned long addr)
 }
 
 /**
+ * ksm_item_find - find the item of an address
+ * @region: the region
+ * @addr: an address in it
+ *
+ * Context: ksm_lock must be held, or the caller keeps the chunk from being
+ * freed.
+ * Return: the item, or NULL if there is no chunk.
+ */
+struct ksm_item *ksm_item_find(struct ksm_region *region, unsigned long addr)
+{
+	struct ksm_chunk *chunk = ksm_chunk_find(region, addr);
+
+	return chunk ? ksm_chunk_item(chunk, (addr - chunk->start) / PAGE_SIZE) : NULL;
+}
+
+/**
  * ksm_item_get - find the item of an address, or allocate its chunk
  * @region: the region
  * @addr: an address in it
@@ -134,9 +150,7 @@ struct ksm_chunk *ksm_chunk_get(struct ksm_region *region, unsigned long addr)
  */
 struct ksm_item *ksm_item_get(struct ksm_region *region, unsigned long addr)
 {
-	struct ksm_chunk *chunk = ksm_chunk_get(region, addr);
-
-	return chunk ? ksm_chunk_item(chunk, (addr - chunk->start) / PAGE_SIZE) : NULL;
+	return ksm_chunk_get(region, addr) ? ksm_item_find(region, addr) : NULL;
 }
 
 /**
@@ -316,24 +330,23 @@ static bool chunk_forget(struct ksm_chunk *chunk, unsigned long start, unsigned 
 {
 	unsigned long i = (max(start, chunk->start) - chunk->start) / PAGE_SIZE;
 	unsigned long last = min((end - chunk->start) / PAGE_SIZE, KSM_CHUNK_PAGES);
+	unsigned long first = i;
 	unsigned int nr = 0;
-	bool empty = true;
 
 	for_each_set_bit_from(i, chunk->tracked, last) {
 		struct ksm_item *item = ksm_chunk_item(chunk, i);
 
 		if (item->state == KSM_ITEM_MERGING ||
-		    (item->state == KSM_ITEM_ZERO && how == KSM_BREAK_ZEROED)) {
-			empty = false;
+		    (item->state == KSM_ITEM_ZERO && how == KSM_BREAK_ZEROED))
 			continue;
-		}
 		ksm_item_forget(item, how);
 		item->seen = 0;
 		__clear_bit(i, chunk->tracked);
 		if (++nr % ITEMS_PER_HOLD == 0)
 			ksm_lock_relax();
 	}
-	return empty;
+	/* Another scanner may have tracked an item while ksm_lock was dropped. */
+	return find_next_bit(chunk->tracked, last, first) >= last;
 }
 
 /**

@@ -205,6 +205,9 @@ struct ksm_region;
  * index=hash, 32 with index=tree. An item stores neither its region nor its
  * address: ksm_item_chunk() and ksm_item_addr() compute them.
  */
+#if BITS_PER_LONG != 64 || !defined(__LITTLE_ENDIAN_BITFIELD)
+#error "struct ksm_item needs a 64-bit kernel with little-endian bitfields"
+#endif
 struct ksm_item {
 	union {
 		struct {
@@ -290,7 +293,8 @@ struct ksm_area {
 
 /**
  * struct ksm_region - a registered range of one mm
- * @area: the area that owns the region
+ * @area: the area that owns the region; NULL if the area has been closed and
+ *	the reaper has to free the region
  * @in_area: entry in the list @area->regions
  * @in_scan: entry in the list ksm_regions, which the pass walks
  * @by_address: node in the tree of all regions (region.c)
@@ -309,6 +313,8 @@ struct ksm_area {
  *	it
  * @freeing: the items are being reset; no thread may unmerge the region any
  *	more
+ * @unmerging: a writer of run=2 is a user of the region, and may wait for the
+ *	mmap lock
  * @chunks: the chunks, by address divided by PMD_SIZE
  */
 struct ksm_region {
@@ -324,6 +330,7 @@ struct ksm_region {
 	unsigned int users;
 	bool leaving;
 	bool freeing;
+	bool unmerging;
 	struct xarray chunks;
 };
 
@@ -503,11 +510,13 @@ bool ksm_region_overlaps(struct mm_struct *mm, unsigned long start, unsigned lon
 void ksm_region_insert(struct ksm_region *region);
 void ksm_region_erase(struct ksm_region *region);
 void ksm_region_put(struct ksm_region *region);
+void ksm_region_set_unmerging(struct ksm_region *region, bool unmerging);
 int ksm_region_wait(struct ksm_region *region, bool force);
 
 /* item.c */
 struct ksm_chunk *ksm_chunk_find(struct ksm_region *region, unsigned long addr);
 struct ksm_chunk *ksm_chunk_get(struct ksm_region *region, unsigned long addr);
+struct ksm_item *ksm_item_find(struct ksm_region *region, unsigned long addr);
 struct ksm_item *ksm_item_get(struct ksm_region *region, unsigned long addr);
 void ksm_chunk_wake(struct ksm_chunk *chunk);
 void ksm_chunk_reset_idle(struct ksm_chunk *chunk);
@@ -703,7 +712,8 @@ void ksm_pass_wake_all(void);
 
 /**
  * struct ksm_job - a page to be replaced by a kernel page
- * @item: the item of the page, KSM_ITEM_MERGING
+ * @item: the item of the page; valid while it is KSM_ITEM_MERGING
+ * @region: the region of the page
  * @addr: the address of the page
  * @kpage: the kernel page; the job holds a reference
  * @hash: the hash of the node of @kpage when the job was queued
@@ -717,6 +727,7 @@ void ksm_pass_wake_all(void);
  */
 struct ksm_job {
 	struct ksm_item *item;
+	struct ksm_region *region;
 	unsigned long addr;
 	struct page *kpage;
 	u64 hash;

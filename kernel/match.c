@@ -25,6 +25,7 @@ static void job_add(struct ksm_job *list, unsigned int *nr, struct ksm_item *ite
 {
 	list[(*nr)++] = (struct ksm_job){
 		.item = item,
+		.region = ksm_item_chunk(item)->region,
 		.addr = ksm_item_addr(item),
 		.kpage = ksm_node_page(node),
 		.hash = node->hash,
@@ -78,7 +79,8 @@ static void pair(struct ksm_jobs *jobs, const struct ksm_candidate *candidate, s
 	job_add(jobs->partners, &jobs->nr_partners, other, node, KSM_UNSTABLE);
 	/*
 	 * This scanner may not have claimed the range of the other item: keep
-	 * its region.
+	 * its region. Its chunk is not freed while the item is
+	 * KSM_ITEM_MERGING.
 	 */
 	ksm_item_chunk(other)->region->users++;
 }
@@ -275,9 +277,19 @@ static bool mark_undo(struct ksm_job *job)
 	return job->undo;
 }
 
+/* Record that the page of a job was unmerged. */
+static void finish_undo(const struct ksm_job *job)
+{
+	struct ksm_item *item = ksm_item_find(job->region, job->addr);
+
+	if (item && item->state == KSM_ITEM_MERGED && item->node == ksm_page_node(job->kpage))
+		ksm_item_forget(item, KSM_BREAK_UNMERGED);
+}
+
 /*
  * Unmerge the pages of marked jobs; without memory they stay merged. ksm_lock
- * is dropped and retaken.
+ * is dropped and retaken. Meanwhile the chunks of the partners may be freed,
+ * because their items are not KSM_ITEM_MERGING any more.
  */
 static void undo(struct ksm_jobs *jobs)
 {
@@ -286,12 +298,11 @@ static void undo(struct ksm_jobs *jobs)
 	mutex_unlock(&ksm_lock);
 	for (job = jobs->partners; job < end; job++)
 		if (job->undo)
-			job->undo = ksm_undo_merge(ksm_item_mm(job->item), job->addr, job->kpage);
+			job->undo = ksm_undo_merge(job->region->mm, job->addr, job->kpage);
 	mutex_lock(&ksm_lock);
 	for (job = jobs->partners; job < end; job++)
-		if (job->undo && job->item->state == KSM_ITEM_MERGED &&
-		    job->item->node == ksm_page_node(job->kpage))
-			ksm_item_forget(job->item, KSM_BREAK_UNMERGED);
+		if (job->undo)
+			finish_undo(job);
 }
 
 static void finish_all(struct ksm_jobs *jobs)
@@ -311,7 +322,7 @@ static void finish_all(struct ksm_jobs *jobs)
 		undo(jobs);
 	for (i = 0; i < jobs->nr_partners; i++) {
 		ksm_kpage_put(jobs->partners[i].kpage);
-		ksm_region_put(ksm_item_chunk(jobs->partners[i].item)->region);
+		ksm_region_put(jobs->partners[i].region);
 	}
 }
 

@@ -33,7 +33,7 @@ void ksm_reap_init(void)
 }
 
 /**
- * ksm_reap_exit - cancel the work, and wait until it has finished
+ * ksm_reap_exit - cancel the work, and free the regions that are left
  *
  * Context: module unload, when no area is open, so that no thread schedules the
  * work again. May sleep.
@@ -41,4 +41,6 @@ void ksm_reap_init(void)
 void ksm_reap_exit(void)
 {
 	cancel_delayed_work_sync(&ksm_reap_work);
+	/* A writer of run=2 may have been the last user of a region. */
+	ksm_regions_reap();
 }

@@ -83,7 +83,8 @@ void ksm_region_erase(struct ksm_region *region)
 /**
  * ksm_region_put - decrement the user count of a region
  * @region: the region. If the count is now 0, a thread that waits to remove the
- *	region is woken, or, if the mm is dead, reap.c frees the region
+ *	region is woken, or, if the mm is dead or the region is not in an area
+ *	any more, reap.c frees the region
  *
  * Context: ksm_lock must be held.
  */
@@ -92,30 +93,49 @@ void ksm_region_put(struct ksm_region *region)
 	WRITE_ONCE(region->users, region->users - 1);
 	if (region->users)
 		return;
+	if (!region->area || !atomic_read(&region->mm->mm_users))
+		ksm_reap_now();
 	if (region->leaving)
 		wake_up_all(&region_wait);
-	else if (!atomic_read(&region->mm->mm_users))
-		ksm_reap_now();
+}
+
+/**
+ * ksm_region_set_unmerging - mark a region that a writer of run=2 unmerges
+ * @region: the region, of which the caller is a user
+ * @unmerging: false to remove the mark
+ *
+ * Context: ksm_lock must be held.
+ */
+void ksm_region_set_unmerging(struct ksm_region *region, bool unmerging)
+{
+	WRITE_ONCE(region->unmerging, unmerging);
+	if (region->leaving)
+		wake_up_all(&region_wait);
 }
 
 /**
  * ksm_region_wait - wait until a region has no users
  * @region: the region; the caller has marked it "leaving", so no other thread
  *	frees it
- * @force: set if no signal may end the wait
+ * @force: set if no signal may end the wait. Then the function does not wait
+ *	for a writer of run=2, who may wait for the mmap lock of another process
  *
  * Context: ksm_lock must be held. Drops and retakes it. May sleep.
- * Return: 0 on success, or -EINTR if the caller was killed and @force is not
- * set.
+ * Return: 0 on success; -EINTR if the caller was killed and @force is not set;
+ * -EBUSY if @force is set and a writer of run=2 unmerges the region.
  */
 int ksm_region_wait(struct ksm_region *region, bool force)
 {
+	bool foreign = force && region->mm != current->mm;
 	int err = 0;
 
 	while (region->users && !err) {
+		if (foreign && region->unmerging)
+			return -EBUSY;
 		mutex_unlock(&ksm_lock);
 		if (force)
-			wait_event(region_wait, !READ_ONCE(region->users));
+			wait_event(region_wait, !READ_ONCE(region->users) ||
+						(foreign && READ_ONCE(region->unmerging)));
 		else if (wait_event_killable(region_wait, !READ_ONCE(region->users)))
 			err = -EINTR;
 		mutex_lock(&ksm_lock);

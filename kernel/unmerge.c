@@ -117,6 +117,12 @@ static bool ends(int err, bool force)
 	return err && err != -EFAULT && !force;
 }
 
+/* Of two errors, returns the one that ends the loop, or else the first one. */
+static int worse(int err, int other)
+{
+	return other && (!err || err == -EFAULT) ? other : err;
+}
+
 /*
  * Set @mapped of jobs whose addresses are in one page table. The caller has
  * found a VMA for @addr, one of the addresses, so the page table is not freed.
@@ -273,26 +279,25 @@ static void finish_job(struct unmerge_job *job)
 
 /*
  * Unmerge the pages of a chunk. The caller makes sure that the chunk is not
- * freed. Drops and retakes ksm_lock. Returns the first error.
+ * freed. Drops and retakes ksm_lock. Returns 0, or an error: see worse().
  */
 static int unmerge_chunk(struct ksm_chunk *chunk, bool force)
 {
 	struct unmerge_job jobs[UNMERGE_BATCH];
 	unsigned int i = 0, job, nr;
-	int first = 0, last = 0;
+	int err = 0;
 
-	while (i < KSM_CHUNK_PAGES && chunk->merged && !ends(last, force)) {
+	while (i < KSM_CHUNK_PAGES && chunk->merged && !ends(err, force)) {
 		nr = collect_jobs(chunk, &i, jobs);
 		mutex_unlock(&ksm_lock);
 		run_jobs(chunk->region->mm, jobs, nr, force);
 		mutex_lock(&ksm_lock);
 		for (job = 0; job < nr; job++) {
-			last = jobs[job].err;
-			first = first ?: last;
+			err = worse(err, jobs[job].err);
 			finish_job(&jobs[job]);
 		}
 	}
-	return first;
+	return err;
 }
 
 /**
@@ -416,24 +421,24 @@ static int sync_region(struct ksm_region *region, bool force)
  * that are still merged stay linked to their nodes.
  *
  * Context: ksm_lock must be held. Drops and retakes it. May sleep.
- * Return: 0, or the first error: -EINTR, -ENOMEM, -EFAULT or -EBUSY.
+ * Return: 0 on success; -EINTR, -ENOMEM or -EBUSY; or -EFAULT if a page cannot
+ * be copied and there was no other error.
  */
 int ksm_unmerge_region(struct ksm_region *region, bool force)
 {
-	int first = sync_region(region, force), err;
+	int err = sync_region(region, force);
 	struct ksm_chunk *chunk;
 	unsigned long index;
 
-	if (ends(first, force))
-		return first;
+	if (ends(err, force))
+		return err;
 	xa_for_each(&region->chunks, index, chunk) {
-		err = unmerge_chunk(chunk, force);
-		first = first ?: err;
+		err = worse(err, unmerge_chunk(chunk, force));
 		if (ends(err, force))
 			break;
 		ksm_lock_relax();
 	}
-	return first;
+	return err;
 }
 
 /**
@@ -441,15 +446,14 @@ int ksm_unmerge_region(struct ksm_region *region, bool force)
  *
  * Context: takes ksm_lock. May sleep. All scanners have stopped, and the caller
  * holds ksm_run_lock so that they stay stopped.
- * Return: 0 on success. On failure, some pages are still merged, and the first
- * error is returned: -EINTR; -ENOMEM; or -EFAULT if a page cannot be copied
- * (see ksm_area_remove()).
+ * Return: 0 on success. On failure, some pages are still merged: -EINTR;
+ * -ENOMEM; or -EFAULT if a page cannot be copied (see ksm_area_remove()).
  */
 int ksm_unmerge_all(void)
 {
 	struct list_head *pos, *next;
 	struct ksm_region *region;
-	int first = 0, err = 0;
+	int err = 0;
 
 	mutex_lock(&ksm_lock);
 	for (pos = ksm_regions.next; pos != &ksm_regions && !ends(err, false); pos = next) {
@@ -460,11 +464,12 @@ int ksm_unmerge_all(void)
 			continue;
 		/* Keep the region from being freed. */
 		region->users++;
-		err = ksm_unmerge_region(region, false);
-		first = first ?: err;
+		ksm_region_set_unmerging(region, true);
+		err = worse(err, ksm_unmerge_region(region, false));
+		ksm_region_set_unmerging(region, false);
 		next = pos->next;
 		ksm_region_put(region);
 	}
 	mutex_unlock(&ksm_lock);
-	return first;
+	return err;
 }

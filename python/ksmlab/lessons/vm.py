@@ -81,14 +81,15 @@ class Room(Closing):
             self._wants = wants
         else:
             self._reload(self._machine)
+        machine = self._machine
         try:
-            modules = self._modules(lesson, self._machine.kernel)
-            before = kernel_log(self._machine)
-            with Terminal(self._machine, lesson, modules, on_output) as terminal:
-                yield terminal, self._machine
+            modules = self._modules(lesson, machine.kernel)
+            before = kernel_log(machine)
+            with Terminal(machine, lesson, modules, on_output) as terminal:
+                yield terminal, machine
             # The caller may have ended the VM.
-            if self._machine is not None and self._machine.alive:
-                check_log(lesson, before, kernel_log(self._machine))
+            if machine.alive:
+                check_log(lesson, before, kernel_log(machine))
         except BaseException:
             # The state of the VM is unknown, so the next lesson boots another one.
             self.close()
