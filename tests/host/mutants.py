@@ -216,7 +216,7 @@ MUTANTS = (
     ),
     Mutant(
         name="regions of dead processes stay until a scan",
-        edits=(Edit("reap.c", "\tksm_regions_reap();\n", ""),),
+        edits=(Edit("reap.c", "\tksm_regions_reap();\n\tksm_nodes", "\tksm_nodes"),),
         test="tests/vm/test_lifetimes.py::"
         "test_kernel_pages_and_metadata_of_a_dead_process_are_freed_when_run_is_0",
         sign=r"WaitTimeoutError",

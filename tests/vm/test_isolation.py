@@ -33,22 +33,29 @@ PROMPT = 1.0
 HELD = FREE = 20
 
 
-def holder(connection: Connection) -> None:
-    """Register equal pages; then, on a message, hold the mmap lock until this process ends."""
-    with KsmDevice() as device, device.create_area() as area, Arena(NPAGES, huge=False) as arena:
+def hold(connection: Connection, shared: Area | None) -> None:
+    """Register equal pages; then, on a message, hold the mmap lock until this process ends.
+
+    Args:
+        connection: The connection to the test.
+        shared: The area to register them in, which is then closed in this process. By default, a new area.
+    """
+    with KsmDevice() as device, Arena(NPAGES, huge=False) as arena, PteLab() as lab:
         arena.fill(content.equal(NPAGES))
+        area = shared or device.create_area()
         area.register(arena)
-        with PteLab() as lab:
-            connection.send("registered")
-            assert connection.recv() == "hold"
-            connection.send("holding")
-            lab.hold_mmap_lock()
+        connection.send("registered")
+        assert connection.recv() == "hold"
+        if shared:
+            shared.close()
+        connection.send("holding")
+        lab.hold_mmap_lock()
 
 
 @contextmanager
-def held(ksm: KsmSysfs) -> Iterator[Child]:
-    """Start a process with merged pages that holds its own mmap lock."""
-    with child(holder) as process:
+def held(ksm: KsmSysfs, shared: Area | None = None) -> Iterator[Child]:
+    """Start a process with merged pages that holds its own mmap lock; see hold()."""
+    with child(lambda connection: hold(connection, shared)) as process:
         assert process.receive() == "registered"
         ksm.wait_until(lambda s: s.pages_shared == NPAGES - 1, 60, "its pages to merge")
         assert process.ask("hold") == "holding"
@@ -56,6 +63,13 @@ def held(ksm: KsmSysfs) -> Iterator[Child]:
         while "lab_ioctl" not in Path(f"/proc/{process.pid}/stack").read_text():
             assert time.monotonic() < deadline, "the child does not hold its mmap lock"
         yield process
+
+
+def wait_for_state(process: Child, state: str) -> None:
+    """Wait until a process is in a state of /proc/PID/stat."""
+    deadline = time.monotonic() + patient(10)
+    while proc.state(Path(f"/proc/{process.pid}")) != state:
+        assert time.monotonic() < deadline, f"not in the state {state}: {process.plight()}"
 
 
 def seconds_of(body: Callable[[], object]) -> float:
@@ -86,6 +100,27 @@ def test_run_0_remove_and_close_of_others_return_while_an_mmap_lock_is_held(
         assert seconds_of(lambda: scanning.write("run", 0)) < patient(PROMPT)
         assert seconds_of(area.close) < patient(PROMPT)
         assert scanning.pages_shared == NPAGES - 1
+
+
+def test_close_does_not_wait_for_a_writer_of_run_2(scanning: KsmSysfs) -> None:
+    """The writer waits for the mmap lock of another process, whose region is in the area that is closed."""
+
+    def writer(connection: Connection) -> None:
+        connection.recv()
+        scanning.run = 2
+
+    # The processes start before the area exists, so that we close its last descriptor.
+    with child(writer) as waiting, KsmDevice() as device:
+        area = device.create_area()
+        with held(scanning, area):
+            waiting.send("write")
+            wait_for_state(waiting, "D")
+            assert seconds_of(area.close) < patient(PROMPT)
+            assert proc.state(Path(f"/proc/{waiting.pid}")) == "D"
+            assert scanning.pages_shared == NPAGES - 1
+        assert waiting.finish() == 0
+    scanning.run = 1
+    scanning.wait_until(lambda s: s.kernel_pages_allocated == 0, 10, "the kernel page to be freed")
 
 
 def test_pages_merge_when_their_mmap_lock_is_held_half_of_the_time(
@@ -125,8 +160,6 @@ def test_a_writer_of_run_2_that_waits_for_an_mmap_lock_can_be_killed(scanning: K
     with child(writer) as waiting, held(scanning) as process:
         assert process.pid
         waiting.send("write")
-        deadline = time.monotonic() + patient(10)
-        while proc.state(Path(f"/proc/{waiting.pid}")) != "D":
-            assert time.monotonic() < deadline, f"the writer does not wait: {waiting.plight()}"
+        wait_for_state(waiting, "D")
         os.kill(waiting.pid, signal.SIGKILL)
         assert waiting.finish() == -signal.SIGKILL

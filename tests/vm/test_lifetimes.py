@@ -216,6 +216,38 @@ def test_register_while_another_process_removes(scanning: KsmSysfs) -> None:
         assert arena.verify() == []
 
 
+def test_close_while_regions_of_a_dead_process_are_freed(scanning: KsmSysfs) -> None:
+    """Two threads free regions that are neighbours in the list of all regions, each by its own lock."""
+    count = 200
+
+    def body(connection: Connection) -> None:
+        with KsmDevice() as device, device.create_area() as area, Arena(2 * count) as arena:
+            arena.fill(content.unique(2 * count))
+            while True:
+                area.register(arena.page_address(2 * connection.recv()), 1)
+                connection.send("registered")
+
+    before = scanning.read("metadata_bytes")
+    for _ in range(3):
+        with (
+            KsmDevice() as device,
+            Arena(2 * count) as arena,
+            child(body) as process,
+            device.create_area() as area,
+        ):
+            arena.fill(content.unique(2 * count, first=10_000))
+            for region in range(count):
+                process.ask(region)
+                area.register(arena.page_address(2 * region), 1)
+            scanning.wait_full_scans(2)
+            process.kill()
+            area.close()
+            assert arena.verify() == []
+        scanning.wait_until(
+            lambda s: s.read("metadata_bytes") <= before, 10, "the metadata to be freed"
+        )
+
+
 def test_private_pages_of_a_dead_process_are_free_at_once(scanning: KsmSysfs) -> None:
     """The pages are freed without a scan or a close, although another process has the descriptor open."""
 
