@@ -36,7 +36,7 @@ GATES = (
         "none of its pages is merged",
         "bad",
         (
-            ("hugetlb", "its huge pages are of hugetlbfs"),
+            ("hugetlb", "its huge pages cannot be split"),
             ("io", "it is memory of a device"),
             ("pfnmap", "its frames have no struct page"),
             ("mixedmap", "some of its frames may have none"),
@@ -54,7 +54,7 @@ GATES = (
         (
             ("swapped", "reading it back would use memory"),
             ("zero_page", "a merge would save nothing"),
-            ("not_anon", "it belongs to another driver"),
+            ("not_anon", "a driver has mapped its own page there"),
             ("kernel_ksm", "the kernel's own KSM has merged it"),
             ("hwpoison", "it has a memory error"),
         ),

@@ -65,7 +65,7 @@ WRONG_ANSWERS = {
     9: (" or cpu.lazy", "", "The CPU is lazy, and uses no entries now. So its `ipis` must be 0; it is 1"),
     10: ("process->rss_file++;", "", "So rss_anon must be 0 and rss_file 1; they are 0 and 0"),
     11: ("not self.changing and", "", "still maps the old frame"),
-    12: ("min(writes, saved(mappings))", "writes", "in the worst case 0 more frames are needed"),
+    12: ("min(writes, saved(mappings))", "writes", "in the worst case 0 more frames are in use afterwards"),
     13: ("waiting.append([*path, lock])", "pass", "The thread has taken area->lock under ksm_lock before"),
     14: ("size % GRANULE:", "False:", "all 8 bytes of granule 4, and 5 bytes of granule 5. Expected as the shadow"),
     15: ("statistics.median(ratios)", "statistics.mean(ratios)", "something interrupted the first engine"),

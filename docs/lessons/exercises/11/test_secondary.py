@@ -1,4 +1,4 @@
-"""Every order of a change and a fault: the second table never maps a frame that the primary table has given up."""
+"""Every order of a change and a fault: KVM's table never maps a frame that the primary table has given up."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def test_no_old_frame_is_left() -> None:
         steps = ", ".join(NAMES[number] for number in order)
         if not alive[0]:
             assert mmu.table.get(0) in (None, primary[0]), (
-                f"After these steps the change has ended, but the second table still maps the old frame: {steps}. See "
+                f"After these steps the change has ended, but KVM's table still maps the old frame: {steps}. See "
                 "start() and may_write(): which of them must prevent this?"
             )
         if not any(alive):
             assert mmu.table == {0: 2} or order[-1] == 0, (
-                "After these steps the fault has ended last, so the second table must map the new frame, 2: "
+                "After these steps the fault has ended last, so KVM's table must map the new frame, 2: "
                 f"{steps}. The "
                 f"table is {mmu.table}."
             )

@@ -22,7 +22,7 @@ def in_one_frame(guests: list[tuple[int, int, int]]) -> int:
 
 
 def main() -> None:
-    """Wait until most of what is equal has merged, then until each guest has read all of it ten times."""
+    """Wait until most of the equal pages have merged, then until each guest has finished MORE_ROUNDS more rounds."""
     guests: list[tuple[int, int, int]] = []
     until = 0
     wrong: list[str] = []
@@ -52,7 +52,9 @@ def main() -> None:
     if program.returncode or not until:
         sys.exit(f"the guests have ended with status {program.returncode}")
     print(f"{guests[0][2]} pages are equal in both guests; most of them have shared a frame")
-    print("no guest has read a byte that it did not write")
+    print(
+        f"after that, each guest has read all of its memory {MORE_ROUNDS} times, without an error"
+    )
 
 
 if __name__ == "__main__":

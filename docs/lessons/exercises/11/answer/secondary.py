@@ -1,13 +1,13 @@
-"""A secondary MMU."""
+"""A model of KVM, a secondary MMU."""
 
 
 class Secondary:
-    """A second table. Faults copy entries from the primary table into it."""
+    """KVM's table for a guest. Faults copy entries of the primary table, that of the process, into it."""
 
     def __init__(self, primary):
-        """Start with an empty table. `primary` is a dict from address to frame; its entries change."""
+        """Start with an empty table of KVM. `primary` is a dict from address to frame; its entries change."""
         self.primary = primary
-        self.table = {}
+        self.table = {}  # KVM's table, also from address to frame
         self.changing = 0  # the number of changes in progress
         self.sequence = 0  # the number of changes that have ended
 

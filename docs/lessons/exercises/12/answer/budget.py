@@ -1,4 +1,4 @@
-"""Frames that sharing saves, and frames that it may need again.
+"""Frames that sharing saves, and frames that writes may use again.
 
 `mappings` has one number for each kernel page: how many entries map it.
 """
@@ -11,8 +11,9 @@ def saved(mappings: list[int]) -> int:
     return sum(count - 1 for count in mappings)
 
 
-def frames_needed(mappings: list[int], writers: float) -> int:
-    """Return how many additional frames are needed at most if a part of all mappings is written."""
-    writes = math.ceil(sum(mappings) * writers)
-    # Each write needs a frame; the last write to a kernel page also frees one.
+def frames_added(mappings: list[int], written: float) -> int:
+    """Return how many more frames are in use, in the worst case, after a part of all mappings was written."""
+    writes = math.ceil(sum(mappings) * written)
+    # Writes to all mappings except one of each kernel page free no frame. There are saved(mappings) of these. Each
+    # further write allocates a frame, and frees that of a kernel page.
     return min(writes, saved(mappings))

@@ -1,4 +1,4 @@
-"""Frames that sharing saves, and frames that it may need again. Complete both functions.
+"""Frames that sharing saves, and frames that writes may use again. Complete both functions.
 
 `mappings` has one number for each kernel page: how many entries map it.
 """
@@ -9,14 +9,15 @@ def saved(mappings: list[int]) -> int:
     raise NotImplementedError
 
 
-def frames_needed(mappings: list[int], writers: float) -> int:
-    """Return how many additional frames are needed at most if a part of all mappings is written.
+def frames_added(mappings: list[int], written: float) -> int:
+    """Return how many more frames are in use, in the worst case, after a part of all mappings was written.
 
-    A write needs a new frame. When all mappings of a kernel page have been written, its own frame
-    is freed. In the worst case, this happens as late as possible.
+    Each write allocates a frame for the copy. After the last mapping of a kernel page has been written, the frame of
+    the kernel page is freed. (While this copy is made, both frames are in use. Ignore this moment.) The worst case is
+    the choice of mappings for which the result is largest.
 
     Args:
         mappings: see above.
-        writers: the fraction of all mappings that is written. Round the number of writes up.
+        written: the fraction of all mappings that was written, each at most once. Round the number of writes up.
     """
     raise NotImplementedError
