@@ -24,7 +24,7 @@
 /*
  * The maximum length, in pages, of the range that one page_wrprotect() changes,
  * and so the maximum number of entries that are empty at once. For a range of
- * more than 33 pages, x86 would flush the whole TLB of the process.
+ * more than 33 pages, x86 would flush all TLB entries of the process.
  */
 #define WRPROTECT_MAX_PAGES	32
 
