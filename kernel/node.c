@@ -123,7 +123,7 @@ static struct ksm_key key_of(struct page *page, u64 *sample)
  * the field only when a page is allocated, and then not in the second and later
  * pages of a block that is not compound (split_page(), alloc_pages_exact()).
  * There, the node of a freed kernel page can stay in the index until such a
- * block is freed. Pages that match the node are skipped as busy, because
+ * block is freed. Pages that match the node are then skipped as busy, because
  * match() in merge.c requires PageUptodate(), which the owner of such a block
  * does not set. With index=tree, the content of the block can also mislead
  * searches.
