@@ -37,7 +37,11 @@ static void region_free(struct ksm_region *region)
 	region->freeing = true;
 	ksm_pass_drop_region(region);
 	ksm_items_forget(region, region->start, region->end, KSM_BREAK_UNMAPPED);
-	/* ksm_lock was dropped: the reaper may be a user of the region now. */
+	/*
+	 * ksm_lock was dropped, so the reaper may be a user of the region now.
+	 * A writer of run=2 is not: it does not enter a region that is
+	 * "freeing".
+	 */
 	ksm_region_wait(region, true);
 	if (region->area)
 		leave_area(region);

@@ -221,9 +221,9 @@ void ksm_collision_put(u64 sample)
 }
 
 /*
- * Can a sample leave the set? No node holds it, and no page has had it for
- * EXPIRE_PASSES passes. If no memory is registered, there are no passes, so the
- * function does not wait for them.
+ * Can a sample leave the set? It can if no node holds it, and if no page has
+ * had it for EXPIRE_PASSES passes. If no memory is registered, there are no
+ * passes, so the function does not wait for them.
  */
 static bool is_expired(const struct ksm_collision *collision)
 {

@@ -23,7 +23,7 @@
  *
  * All functions here read pages with ordinary loads, as mm/ksm.c does. If a
  * page has a memory error that the hardware has not reported yet, such a load
- * raises a machine check in the kernel, and x86 panics.
+ * raises a machine check in the kernel. On x86, the kernel then panics.
  */
 #include <linux/highmem.h>
 #include <linux/moduleparam.h>

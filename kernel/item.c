@@ -183,7 +183,7 @@ void ksm_chunk_reset_idle(struct ksm_chunk *chunk)
 }
 
 /**
- * ksm_item_track - mark an item as tracked, until ksm_items_forget() clears it
+ * ksm_item_track - mark an item as tracked: ksm_items_forget() must reset it
  * @item: the item
  *
  * Context: ksm_lock must be held.

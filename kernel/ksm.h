@@ -184,9 +184,10 @@ enum ksm_state {
 
 /**
  * enum ksm_break - why an address no longer maps its kernel page
- * @KSM_BREAK_WRITTEN: the process wrote to it, or mapped another page there
- * @KSM_BREAK_UNMAPPED: the process unmapped it or has exited, the page has a
- *	memory error, or the region was removed
+ * @KSM_BREAK_WRITTEN: the process wrote to the address, or mapped another page
+ *	there
+ * @KSM_BREAK_UNMAPPED: the process unmapped the address or has exited, the page
+ *	has a memory error, or the region was removed
  * @KSM_BREAK_UNMERGED: the driver gave the process its own copy
  * @KSM_BREAK_ZEROED: the zero page was mapped in its place
  */
@@ -232,7 +233,7 @@ struct ksm_region;
  * ksm_lock is held to change an item. The functions of walk.c read @word
  * without it. The compiler may write two bit-fields separately, so @word can
  * have one of them changed and the other not, and KCSAN reports these reads.
- * They do no harm: a candidate is dropped if @word has changed since its page
+ * This does no harm: a candidate is dropped if @word has changed since its page
  * was hashed (is_current() in match.c), and any other wrong value only makes
  * this pass hash a page without need, or leaves the page to the next pass.
  */
@@ -260,9 +261,9 @@ struct ksm_item {
  *
  * A chunk that has been idle in KSM_IDLE_MIN consecutive scans (chunk_finish()
  * in pass.c) is skipped for one pass, and then scanned again. If it is still
- * idle, it is skipped for two passes, then for 4, and so on. After KSM_IDLE_MAX
- * idle scans, it is always skipped for 2^(KSM_IDLE_MAX - KSM_IDLE_MIN) = 32
- * passes.
+ * idle, it is skipped for two passes, then for 4, and so on. From the scan
+ * number KSM_IDLE_MAX on, it is skipped for 2^(KSM_IDLE_MAX - KSM_IDLE_MIN) =
+ * 32 passes after each idle scan.
  *
  * A chunk with merged or changing pages is never skipped. An unchanged page of
  * such a chunk is hashed in every pass at first. After it has been found
@@ -340,12 +341,12 @@ struct ksm_area {
  * @resume: the address at which the next pass enters the region, if the mmap
  *	lock was contended in this pass; otherwise 0
  * @merged: the number of items that are KSM_ITEM_MERGED
- * @users: the number of users. The region is not freed while it is not 0. Each
+ * @users: the number of users. While it is not 0, the region is not freed. Each
  *	claimed range is a user, and each partner job (@partners of struct
  *	ksm_jobs). A thread that walks ksm_regions (the reaper, or a writer of
  *	run=2) is a user of the region at which it drops ksm_lock
  * @leaving: the region is being removed. Scanners do not enter it. The reaper
- *	does not free it, unless its area has been closed
+ *	does not free it, unless @area is NULL
  * @freeing: the items are being reset; no thread may unmerge the region any
  *	more
  * @unmerging: a writer of run=2 is a user of the region, and may wait for the

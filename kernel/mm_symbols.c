@@ -4,9 +4,9 @@
  *
  * A kprobe yields the address of kallsyms_lookup_name(), which then yields the
  * addresses of all other functions. For each of them, this file defines a
- * wrapper with the same name and prototype, which forwards to the kernel's
- * function through a static call. A static call is a direct call whose target
- * is patched into the code. This design has three advantages:
+ * wrapper with the same name and prototype (mm_names.h renames its symbol). The
+ * wrapper forwards to the kernel's function through a static call: a direct
+ * call whose target is patched into the code. This design has three advantages:
  *
  *  - The kernel's headers declare each function, so the compiler checks the
  *    prototypes.

@@ -65,8 +65,8 @@ static size_t node_size(void)
 }
 
 /*
- * The node after @node (the first one for NULL), or NULL at the end: first the
- * nodes in the index, then the full ones.
+ * Returns the node after @node, or the first one if @node is NULL; NULL at the
+ * end. The nodes in the index come first, and then the full ones.
  */
 static struct ksm_node *node_next(struct ksm_node *node)
 {
@@ -204,9 +204,9 @@ static void node_free(struct ksm_node *node)
  *	because its page has been freed or has a memory error, or because the
  *	module is being unloaded
  *
- * If items still point to the node, the last of them frees it. If the page is
- * still mapped (by a forked child, for example), it becomes an ordinary page:
- * no further page is merged with it.
+ * If items still point to the node, ksm_node_remove_item() frees the node when
+ * the last of them is unlinked. If the page is still mapped (by a forked child,
+ * for example), it becomes an ordinary page: no further page is merged with it.
  *
  * Context: ksm_lock must be held.
  */
@@ -385,7 +385,7 @@ void ksm_kpage_put(struct page *kpage)
 	struct ksm_node *node = ksm_page_node(kpage);
 
 	put_page(kpage);
-	/* If the node has items, the last one to leave drops it. */
+	/* If the node has items, ksm_node_remove_item() drops it later. */
 	if (node && !node->nr_items && is_stale(node))
 		node_drop(node);
 }

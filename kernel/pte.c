@@ -177,12 +177,13 @@ bool page_is_held(struct page *page)
  * not by an address, and may write to it. get_user_pages_fast() takes a
  * reference without a lock: it reads the entry, takes the reference, and checks
  * that the entry has not changed. So this function first clears the entries and
- * flushes the TLBs, and only then counts the references. If that check came
- * before the clearing, the reference is in the count (page_is_held() has one
- * exception). If it comes later, the thread sees that the entry has changed,
- * drops the reference, and waits for the page-table lock in the page fault. If
- * the references were counted first, one that is taken and checked between the
- * count and the clearing would be missed.
+ * flushes the TLBs, and only then counts the references. If the check of
+ * get_user_pages_fast() comes before the clearing, its reference is in the
+ * count (for an exception, see page_is_held()). If the check comes later, it
+ * finds that the entry has changed. Then the thread drops the reference, takes
+ * a page fault, and waits there for the page-table lock. If the references were
+ * counted first, one that is taken and checked between the count and the
+ * clearing would be missed.
  *
  * In 2009 this function set the entry read-only. A CPU can load a read-only
  * entry into its TLB again, so replace_page() had to flush a second time. An
@@ -274,8 +275,8 @@ int replace_page(struct vm_area_struct *vma, const struct pte_change *change,
 	if (ksm_mapcount(page) || folio_test_swapcache(folio)) {
 		/*
 		 * After fork, other processes may still use the page or its
-		 * swap slot. Only the old entry told that the page is dirty:
-		 * without that, reclaim could drop the content.
+		 * swap slot. The dirty bit of the old entry is gone now: if the
+		 * page were not marked dirty, reclaim could drop its content.
 		 */
 		if (pte_dirty(change->orig))
 			folio_mark_dirty(folio);
@@ -294,12 +295,13 @@ EXPORT_SYMBOL_NS_GPL(replace_page, KSM_LAB);
  * @ptep: its entry, which is empty
  * @pte: the new entry
  *
- * A KVM guest accesses memory through a page table of KVM. If that still mapped
- * the old page after the entry is set, a vCPU would use the old page while the
- * process already uses the new one. In 2009 this call alone prevented that: it
- * gave KVM the new entry. Since 6bdb913f0a70 (3.7), KVM is notified before the
- * change: pte_change_begin() makes KVM unmap the page, so this call finds
- * nothing to change. Since 6.10, this function does not even notify KVM.
+ * A KVM guest accesses memory through a page table of KVM. If this page table
+ * still mapped the old page after the entry is set, a vCPU would use the old
+ * page while the process already uses the new one. In 2009 this call alone
+ * prevented that: it gave KVM the new entry. Since 6bdb913f0a70 (3.7), KVM is
+ * notified before the change: pte_change_begin() makes KVM unmap the page, so
+ * this call finds nothing to change. Since 6.10, this function does not even
+ * notify KVM.
  *
  * Context: the page-table lock must be held. Call it between pte_change_begin()
  * and pte_change_end().

@@ -32,7 +32,7 @@
  * struct pte_change - an anonymous page that a kernel page will replace
  * @addr: the address of the page
  * @ptep: the page-table entry that maps it
- * @page: the page: anonymous, not compound, and locked. The caller holds one
+ * @page: an anonymous page, not compound, and locked. The caller holds one
  *	reference.
  * @orig: the entry before page_wrprotect()
  * @err: the result of page_wrprotect(): 0, or -EBUSY if the page is held

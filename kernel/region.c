@@ -82,9 +82,10 @@ void ksm_region_erase(struct ksm_region *region)
 
 /**
  * ksm_region_put - decrement the user count of a region
- * @region: the region. If the count is now 0, a thread that waits to remove the
- *	region is woken, or, if the mm is dead or the region is not in an area
- *	any more, reap.c frees the region
+ * @region: the region
+ *
+ * If the count becomes 0, a thread that waits in ksm_region_wait() is woken. If
+ * the mm is dead, or if the area has been closed, reap.c frees the region.
  *
  * Context: ksm_lock must be held.
  */

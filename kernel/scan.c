@@ -99,8 +99,8 @@ static int walk_range(struct ksm_scanner *s, unsigned int left)
 }
 
 /*
- * Skip a range that maps no pages, or whose pages cannot be merged. The items
- * of the range are reset.
+ * Skip a range that maps no pages, or whose pages cannot be merged. Usually the
+ * items of the range are reset.
  */
 static void skip_range(struct ksm_region *region, unsigned long start, unsigned long end,
 		    enum ksm_skip why)

@@ -320,8 +320,9 @@ busy:
 }
 
 /*
- * Restore the directory of the kernel's own KSM. Only this function can restore
- * it, apart from a reboot, so it retries if an allocation fails.
+ * Restore the directory of the kernel's own KSM. If this function fails, the
+ * directory is missing until the next reboot, so it retries if an allocation
+ * fails.
  */
 static void restore_kernel_ksm(void)
 {

@@ -7,9 +7,9 @@
  *	echo 1 > /sys/kernel/tracing/events/devksm/enable
  *
  * The values that the events print are listed below. Filters and bpf programs
- * use the names of the fields instead, which the "format" file of each event
- * has. Two of them differ: pages_shared is the field shared, and kernel_pfn is
- * the field kpfn.
+ * use the names of the fields, which the "format" file of each event lists. Two
+ * names differ: the field of pages_shared is called shared, and the field of
+ * kernel_pfn is called kpfn.
  *
  * @pass: the number of the pass, from 1
  * @pages_shared: page frames saved. Mainline KSM calls this pages_sharing

@@ -51,8 +51,8 @@ void ksm_unmap_poisoned(struct mm_struct *mm, unsigned long addr)
 	/*
 	 * The node may have been dropped already, so identify the page without
 	 * it: in such a mapping, only a kernel page is neither anonymous nor in
-	 * a file. If the page is locked, the caller tries again later: the
-	 * scanner in the next pass, the unmerge loop at once.
+	 * a file. If the page is locked, it stays mapped for now: run_jobs()
+	 * and the next pass try again.
 	 */
 	if (!page || !PageHWPoison(page) || PageAnon(page) || page->mapping ||
 	    !trylock_page(page)) {

@@ -451,8 +451,8 @@ static bool is_linked(struct ksm_item *item, pte_t pte)
  * @end: the end of the address range
  *
  * The unmerge loop must find each address that maps a kernel page and whose
- * item is not linked to the node of that page yet. This function skips all
- * other addresses.
+ * item is not linked to the node of that page yet. This function skips only
+ * addresses for which that is certainly not so (is_linked()).
  *
  * Context: the mmap lock of @mm must be held. Takes a page-table lock. Does not
  * sleep. No other thread may free @chunk.
