@@ -44,7 +44,7 @@ def draw() -> str:
         236,
         _HALF,
         96,
-        "run: root, ksmtuned\npages_to_scan: root,\nksmtuned, or the advisor\n(since 6.8)",
+        "run: root, ksmtuned\npages_to_scan: root,\nksmtuned, advisor\n(since 6.8)",
         "box",
     )
     sheet.arrow((_RIGHT, 284), (_LEFT + _HALF, 284))
