@@ -135,9 +135,18 @@ EXPORT_SYMBOL_NS_GPL(get_pte, KSM_LAB);
  */
 bool page_is_held(struct page *page)
 {
-	int expected = ksm_mapcount(page) + 1 + folio_test_swapcache(page_folio(page));
+	int mapped = ksm_mapcount(page);
+	int expected = mapped + 1 + folio_test_swapcache(page_folio(page));
 
-	return page_ref_count(page) != expected;
+	if (page_ref_count(page) != expected)
+		return true;
+	/*
+	 * If another process has unmapped the page since its mappings were
+	 * counted, another user's reference may have taken the place of that
+	 * mapping's.
+	 */
+	smp_rmb();
+	return ksm_mapcount(page) != mapped;
 }
 
 /**
