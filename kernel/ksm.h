@@ -211,6 +211,7 @@ struct ksm_region;
 #if BITS_PER_LONG != 64 || !defined(__LITTLE_ENDIAN_BITFIELD)
 #error "struct ksm_item needs a 64-bit kernel with little-endian bitfields"
 #endif
+
 /**
  * struct ksm_item - metadata of one page of a region
  * @hash: the return value of ksm_page_hash() when the page was last scanned. If

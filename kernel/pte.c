@@ -149,20 +149,29 @@ EXPORT_SYMBOL_NS_GPL(get_pte, KSM_LAB);
  * further reference belongs to a user that can read or write the page without a
  * page-table entry.
  *
- * The function reads the map count first and the reference count second. If
- * fork() has shared the page and another process unmaps it between the two
- * reads, the map count is too high by one, and hides one further reference.
- * mm/ksm.c has the same limit. A pin (FOLL_PIN) counts as 1,024 references, so
- * one unmap does not hide it.
+ * The race: if fork() has shared the page, another process can unmap it between
+ * the read of the map count and the read of the reference count. Then the map
+ * count is too high by one, and hides one further reference. So the function
+ * reads the map count again. An unmap decrements the map count before the
+ * reference count, so the second read finds the change. mm/ksm.c reads each
+ * count only once.
  *
  * Context: the page must be locked.
  * Return: true if there are further references.
  */
 bool page_is_held(struct page *page)
 {
-	int expected = ksm_mapcount(page) + 1 + folio_test_swapcache(page_folio(page));
+	int mapped = ksm_mapcount(page);
+	int expected = mapped + 1 + folio_test_swapcache(page_folio(page));
 
-	return page_ref_count(page) != expected;
+	if (page_ref_count(page) != expected)
+		return true;
+	/*
+	 * Has another process unmapped the page between the two reads? Then the
+	 * map count was too high, and may have hidden a reference.
+	 */
+	smp_rmb();
+	return ksm_mapcount(page) != mapped;
 }
 
 /**
@@ -179,11 +188,10 @@ bool page_is_held(struct page *page)
  * that the entry has not changed. So this function first clears the entries and
  * flushes the TLBs, and only then counts the references. If the check of
  * get_user_pages_fast() comes before the clearing, its reference is in the
- * count (for an exception, see page_is_held()). If the check comes later, it
- * finds that the entry has changed. Then the thread drops the reference, takes
- * a page fault, and waits there for the page-table lock. If the references were
- * counted first, one that is taken and checked between the count and the
- * clearing would be missed.
+ * count. If the check comes later, it finds that the entry has changed. Then
+ * the thread drops the reference, takes a page fault, and waits there for the
+ * page-table lock. If the references were counted first, one that is taken and
+ * checked between the count and the clearing would be missed.
  *
  * In 2009 this function set the entry read-only. A CPU can load a read-only
  * entry into its TLB again, so replace_page() had to flush a second time. An

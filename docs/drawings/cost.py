@@ -38,7 +38,7 @@ _PYTHON = ("real_python", "two Python processes")
 GROUPS = (
     Group("Merge", "cpu_to_goal_ns", IN_KERNEL, (("each_twice", "each page twice"), _PYTHON)),
     Group(
-        "Full pass, without skipping",
+        "Full pass, no page left out",
         "full_pass_ns",
         IN_KERNEL_PLAIN,
         (("unique_random", "no equal pages"), _PYTHON),

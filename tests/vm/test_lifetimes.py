@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import array
+import ctypes
+import mmap
 import os
 import re
 import socket
 import subprocess
 import sys
-from contextlib import ExitStack
+import threading
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,8 +22,9 @@ from kernel_config import built_with
 from leaks import unaccounted_pages
 from modules import MM_KSM, kernel_has_ksm, kernels_own_ksm
 
-from ksmlab import content, pagemap
+from ksmlab import content, libc, pagemap
 from ksmlab.device import Area, KsmDevice
+from ksmlab.libc import PAGE_SIZE
 from ksmlab.memory import Arena
 from ksmlab.pagemap import PageFlag
 from ksmlab.sysfs import KsmSysfs
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
     from conftest import Modules
 
 NPAGES = 512
+HUGE_SIZE = 2 << 20
 #: Different contents of these pages. Fewer pages than max_page_sharing have the same one.
 KINDS = 8
 #: Looks at how much memory there is, and how often cycles may seem to lose some.
@@ -216,36 +221,49 @@ def test_register_while_another_process_removes(scanning: KsmSysfs) -> None:
         assert arena.verify() == []
 
 
-def test_close_while_regions_of_a_dead_process_are_freed(scanning: KsmSysfs) -> None:
-    """Two threads free regions that are neighbours in the list of all regions, each by its own lock."""
-    count = 200
+@contextmanager
+def sparse(chunks: int, pages: int) -> Iterator[int]:
+    """Map memory in which only the first pages of every 2 MiB are present, and return its address."""
+    address = libc.map_anonymous(chunks * HUGE_SIZE, noreserve=True)
+    libc.advise(address, chunks * HUGE_SIZE, mmap.MADV_NOHUGEPAGE)
+    for start in range(address, address + chunks * HUGE_SIZE, HUGE_SIZE):
+        for page in range(start, start + pages * PAGE_SIZE, PAGE_SIZE):
+            ctypes.c_uint64.from_address(page).value = page
+    yield address
+    libc.unmap(address, chunks * HUGE_SIZE)
+
+
+@pytest.mark.parametrize("pages", [1, 2, 4, 8])
+def test_close_while_the_region_of_a_dead_process_is_freed(scanning: KsmSysfs, pages: int) -> None:
+    """The two regions are neighbours in the list of all regions, and different threads free them.
+
+    Freeing a region with many chunks takes long. The numbers of pages are different, so that each of the two threads
+    ends first in some runs. A debug kernel reports a use of the freed region.
+    """
+    chunks = 700
 
     def body(connection: Connection) -> None:
-        with KsmDevice() as device, device.create_area() as area, Arena(2 * count) as arena:
-            arena.fill(content.unique(2 * count))
-            while True:
-                area.register(arena.page_address(2 * connection.recv()), 1)
-                connection.send("registered")
+        with KsmDevice() as device, device.create_area() as area, sparse(chunks, 2) as address:
+            area.register(address, chunks * HUGE_SIZE // PAGE_SIZE)
+            connection.send("registered")
+            connection.recv()
 
     before = scanning.read("metadata_bytes")
-    for _ in range(3):
-        with (
-            KsmDevice() as device,
-            Arena(2 * count) as arena,
-            child(body) as process,
-            device.create_area() as area,
-        ):
-            arena.fill(content.unique(2 * count, first=10_000))
-            for region in range(count):
-                process.ask(region)
-                area.register(arena.page_address(2 * region), 1)
-            scanning.wait_full_scans(2)
-            process.kill()
-            area.close()
-            assert arena.verify() == []
-        scanning.wait_until(
-            lambda s: s.read("metadata_bytes") <= before, 10, "the metadata to be freed"
-        )
+    with child(body) as process, KsmDevice() as device, sparse(chunks, pages) as address:
+        area = device.create_area()
+        process.receive()
+        area.register(address, chunks * HUGE_SIZE // PAGE_SIZE)
+        full = before + 2 * chunks * 512 * 16
+        scanning.wait_until(lambda s: s.read("metadata_bytes") >= full, 60, "all chunks")
+        closer = threading.Thread(target=area.close)
+        closer.start()
+        scanning.wait_until(lambda s: s.read("metadata_bytes") < full, 60, "close() to free chunks")
+        process.kill()
+        closer.join()
+    # The index may keep a larger array for its buckets.
+    scanning.wait_until(
+        lambda s: s.read("metadata_bytes") <= before + PAGE_SIZE, 60, "the metadata to be freed"
+    )
 
 
 def test_private_pages_of_a_dead_process_are_free_at_once(scanning: KsmSysfs) -> None:

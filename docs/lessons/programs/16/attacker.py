@@ -1,4 +1,4 @@
-"""Find out which of 200 secrets another process has in its memory, by the time that our own writes take."""
+"""Find out which of 200 pages another process has registered, by the time of writes to pages of this process."""
 
 import time
 from collections.abc import Sequence
@@ -11,7 +11,8 @@ from ksmlab.memory import Arena
 from ksmlab.sysfs import KsmSysfs
 
 ROUNDS = 5
-# Passes in which the driver merges what is equal; the guesses are hard to tell apart, so the first time takes more.
+# The passes of each round, in which the driver merges equal pages. All guesses may have the same sample. Before the
+# first merge, the driver must find this out, so the first round has more passes.
 FIRST_PASSES, PASSES = 20, 4
 CANDIDATES = range(4000, 4200)
 
@@ -45,7 +46,7 @@ def main() -> None:
         least = [1 << 62] * len(pages)
         for done in range(ROUNDS):
             ksm.wait_full_scans(PASSES if done else FIRST_PASSES, 240)
-            # Noise makes some writes slow. A merge makes the write of each round slow.
+            # Noise makes single writes slow. A shared page is merged before each round, so all writes to it are slow.
             least = [min(pair) for pair in zip(least, write_times(arena, pages), strict=True)]
     del least[0]
     usual = sorted(least)[len(least) // 2]

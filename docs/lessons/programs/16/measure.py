@@ -21,7 +21,7 @@ from ksmlab.sysfs import KsmSysfs
 # Of each kind.
 PAGES = 200
 ROUNDS = 5
-# Passes in each round, as in attacker.py: the pages have the same sample, so the driver first has to find that out.
+# The passes of each round, as in attacker.py.
 FIRST_PASSES, PASSES = 20, 4
 DEADLINE = 240
 
@@ -36,9 +36,9 @@ def victim(ready: int) -> None:
 
 
 def measure() -> dict[str, object]:
-    """Register a guess for each number, even and odd, and time a write to each of them, round by round."""
+    """Register a guess for each number, even and odd. In each round, wait for merges, and time a write to each page."""
     rounds = []
-    # The first write of a round is slow for reasons of its own: it goes to a page that is no guess.
+    # The first write of a round is slow for other reasons. So it goes to an extra page, and its time is ignored.
     pages = [b"first".ljust(PAGE_SIZE, b"\0"), *map(secret_page, range(2 * PAGES))]
     with (
         KsmSysfs.find().settings(run=1, sleep=0) as ksm,

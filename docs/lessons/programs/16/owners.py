@@ -1,4 +1,4 @@
-"""Two owners of memory: what is saved if each merges within his own only, and what if both merge together."""
+"""Compare the frames that are saved if the driver merges each owner's memory alone, and both together."""
 
 import contextlib
 
@@ -9,7 +9,7 @@ from ksmlab.memory import Arena
 from ksmlab.sysfs import KsmSysfs
 
 PAGES = 4096
-# After so many nothing more merges.
+# After this number of passes, the driver merges no more pages.
 PASSES = 12
 
 
@@ -33,8 +33,8 @@ def main() -> None:
     half = len(content) // 2
     one, other = content[:half], content[half:]
     pages = half // PAGE_SIZE
-    print(f"of {pages} + {pages} pages, each owner by himself: {saved(one)} + {saved(other)} saved")
-    print(f"of {2 * pages} pages, both together: {saved(one, other)} saved")
+    print(f"of {pages} + {pages} pages, each owner alone: {saved(one)} + {saved(other)} saved")
+    print(f"of {2 * pages} pages, both owners together: {saved(one, other)} saved")
 
 
 if __name__ == "__main__":

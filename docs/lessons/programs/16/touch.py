@@ -1,4 +1,4 @@
-"""A write to every page, so that no later one is slow: what it takes, and what of the savings it leaves."""
+"""Write to each merged page, so that no later write is slow. Measure the time, and count the frames still saved."""
 
 import statistics
 
@@ -13,7 +13,7 @@ PAGES = 200
 
 
 def main() -> None:
-    """Merge equal pages; write to each twice while the scan stands still; have it go on."""
+    """Merge equal pages, stop the scanner, write to each page twice, and start the scanner again."""
     ksm = KsmSysfs.find()
     with (
         Arena(PAGES, huge=False) as arena,
@@ -32,11 +32,11 @@ def main() -> None:
         ksm.wait_until(lambda ksm: ksm.pages_shared == PAGES - 1, 240)
         tell("merged")
         ksm.run = 0
-        for when in ("after a write to each page", "after another"):
+        for when in ("after a write to each page", "after a second write to each page"):
             took = statistics.median(write_times(arena, range(PAGES)))
             tell(when, f", a write took {took:.0f} ns")
         ksm.run = 1
-        # Until it has been there once, it believes what it saw last.
+        # pages_shared is out of date until the scanner has visited the pages again.
         ksm.wait_full_scans(1, 240)
         ksm.wait_until(lambda ksm: ksm.pages_shared == PAGES - 1, 240)
         tell("some passes later")

@@ -1,4 +1,4 @@
-"""A process that holds a secret on one page, and has it merged."""
+"""Put a secret into one page, and register the page unless the second argument is --unregistered."""
 
 import sys
 

@@ -17,16 +17,16 @@ class Heap:
 
         Args:
             size: The size of the heap in bytes, a multiple of the granule.
-            quarantine: The number of freed objects that are not used again yet.
+            quarantine: The maximum number of objects in the quarantine.
         """
         self.shadow = [REDZONE] * (size // GRANULE)
         self.objects = {}  # address -> size of the object
         self.limit = quarantine
         self.quarantine = []  # addresses of freed objects, the oldest first
-        self.reusable = []  # addresses that allocate() may use again
+        self.reusable = []  # addresses whose objects have left the quarantine
 
     def allocate(self, address, size):
-        """Make the bytes of an object accessible."""
+        """Make the bytes of an object accessible. The caller has chosen its address."""
         self.objects[address] = size
         for number in self._granules(address, size):
             self.shadow[number] = 0
@@ -36,7 +36,7 @@ class Heap:
     def free(self, address):
         """Poison all granules of an object, and put the object at the end of the quarantine.
 
-        If the quarantine then has more objects than its limit, the oldest leaves it, and becomes reusable.
+        If the quarantine then has more objects than its limit, the oldest leaves it: its address moves to `reusable`.
         """
         for number in self._granules(address, self.objects.pop(address)):
             self.shadow[number] = FREED

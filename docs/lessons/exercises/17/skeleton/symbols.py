@@ -16,7 +16,7 @@ def resolve(kallsyms: str, names: list[str]) -> dict[str, int]:
     Args:
         kallsyms: the text of /proc/kallsyms. Its lines are "ADDRESS TYPE NAME", and for a symbol of
             a module "ADDRESS TYPE NAME [MODULE]", with a tab before the bracket. Functions have the
-            type t or T.
+            type t or T. If several functions of the kernel have the same name, the first counts.
         names: the names of the functions.
 
     Raises:
