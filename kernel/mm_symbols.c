@@ -255,11 +255,11 @@ int ksm_symbols_init(void)
 	}
 	kobj = (struct kobject **)kernel_symbol("mm_kobj");
 	if (!kobj) {
-		pr_err("the running kernel has no variable mm_kobj\n");
+		pr_err("the running kernel has no symbol mm_kobj (CONFIG_KALLSYMS_ALL)\n");
 		missing++;
 	}
 	if (missing) {
-		pr_err("%d kernel symbols are missing; the module was not loaded. Use Linux 6.1 or 6.12.\n",
+		pr_err("%d kernel symbols are missing; the module was not loaded. Use a kernel that is built with them.\n",
 		       missing);
 		return -ENOENT;
 	}
