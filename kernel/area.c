@@ -105,7 +105,7 @@ static struct list_head *region_reap(struct ksm_region *region)
 	if (area)
 		mutex_unlock(&area->lock);
 	if (kept)
-		ksm_region_put(kept);
+		ksm_region_drop(kept);
 	return next;
 }
 
@@ -142,7 +142,7 @@ void ksm_regions_reap(void)
 			 */
 			region->users++;
 			ksm_lock_relax();
-			ksm_region_put(region);
+			ksm_region_drop(region);
 		}
 		next = pos->next;
 	}
@@ -218,7 +218,8 @@ unlock:
  * Remove all regions of an area. With @force, neither an error nor a signal
  * ends the loop: pages that cannot be unmerged stay merged, and the driver no
  * longer tracks them. A region that a writer of run=2 uses is left to the
- * reaper, because the writer may wait for the mmap lock of another process.
+ * reaper, because the writer may wait for the mmap lock of another process. If
+ * the region is one of the caller's own mm, the function waits for the writer.
  */
 static int remove_all(struct ksm_area *area, bool force)
 {

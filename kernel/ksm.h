@@ -568,6 +568,7 @@ void ksm_regions_reap(void);
 bool ksm_region_overlaps(struct mm_struct *mm, unsigned long start, unsigned long end);
 void ksm_region_insert(struct ksm_region *region);
 void ksm_region_erase(struct ksm_region *region);
+void ksm_region_drop(struct ksm_region *region);
 void ksm_region_put(struct ksm_region *region);
 void ksm_region_set_unmerging(struct ksm_region *region, bool unmerging);
 int ksm_region_wait(struct ksm_region *region, bool force);
@@ -807,7 +808,7 @@ void ksm_merge(struct ksm_job *jobs, unsigned int nr);
 int ksm_unmerge_region(struct ksm_region *region, bool force);
 int ksm_unmerge_all(void);
 bool ksm_undo_merge(struct mm_struct *mm, unsigned long addr, struct page *kpage);
-void ksm_unmap_poisoned(struct mm_struct *mm, unsigned long addr);
+bool ksm_unmap_poisoned(struct mm_struct *mm, unsigned long addr);
 
 /**
  * struct ksm_walk - the result of a page-table walk

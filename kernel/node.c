@@ -113,26 +113,27 @@ static struct ksm_key key_of(struct page *page, u64 *sample)
 }
 
 /*
- * Has the kernel page of a node been freed? When the page allocator frees a
- * page, it clears the private field, and only ksm_node_create() sets that field
- * to @node. So a page that has been reused is never mistaken for the node's
- * own.
+ * Is a page the kernel page of a node, and not a page that has been freed and
+ * reused? The page allocator clears the flag PG_checked of each page that is
+ * freed, and only ksm_node_create() sets it together with a private field that
+ * points to @node.
  *
- * That needs ac1ea219590c ("mm/page_alloc: clear page->private in
- * free_pages_prepare()"), which is in 6.1.176 and 6.12.93. Older releases clear
- * the field only when a page is allocated, and then not in the second and later
- * pages of a block that is not compound (split_page(), alloc_pages_exact()).
- * There, the node of a freed kernel page can stay in the index until such a
- * block is freed. Pages that match the node are then skipped as busy, because
- * match() in merge.c requires PageUptodate(), which the owner of such a block
- * does not set. With index=tree, the content of the block can also mislead
- * searches.
+ * A page can also get a new owner without being freed: FUSE takes over a page
+ * that a process has passed to it by vmsplice() and splice(), and makes it a
+ * page of a file that processes can write. It refuses pages with a flag such as
+ * PG_checked (fuse_check_folio()).
  */
+static bool is_page_of(const struct ksm_node *node, struct page *page)
+{
+	return ksm_page_node(page) == node && PageChecked(page);
+}
+
+/* Has the kernel page of a node been freed? */
 static bool is_stale(const struct ksm_node *node)
 {
-	const struct page *kpage = ksm_node_page(node);
+	struct page *kpage = ksm_node_page(node);
 
-	return !page_ref_count(kpage) || ksm_page_node(kpage) != node;
+	return !page_ref_count(kpage) || !is_page_of(node, kpage);
 }
 
 /**
@@ -148,7 +149,7 @@ bool ksm_node_tryget(struct ksm_node *node)
 
 	if (!get_page_unless_zero(kpage))
 		return false;
-	if (ksm_page_node(kpage) == node)
+	if (is_page_of(node, kpage))
 		return true;
 	put_page(kpage);
 	return false;
@@ -338,6 +339,7 @@ struct ksm_node *ksm_node_create(struct page *content, u64 hash, u64 sample,
 	if (!node_insert(node, &key, sample))
 		goto free_page;
 	set_page_private(kpage, (unsigned long)node);
+	SetPageChecked(kpage);
 	WRITE_ONCE(ksm_counters.kernel_pages, ksm_counters.kernel_pages + 1);
 	atomic_long_add(node_size(), &ksm_counters.metadata);
 	ksm_charge_end(memcg, old);

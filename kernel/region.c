@@ -81,23 +81,35 @@ void ksm_region_erase(struct ksm_region *region)
 }
 
 /**
+ * ksm_region_drop - decrement the user count of a region
+ * @region: the region
+ *
+ * If the count becomes 0, a thread that waits in ksm_region_wait() is woken.
+ *
+ * Context: the reaper. ksm_lock must be held.
+ */
+void ksm_region_drop(struct ksm_region *region)
+{
+	WRITE_ONCE(region->users, region->users - 1);
+	if (!region->users && region->leaving)
+		wake_up_all(&region_wait);
+}
+
+/**
  * ksm_region_put - decrement the user count of a region
  * @region: the region
  *
- * If the count becomes 0, a thread that waits in ksm_region_wait() is woken. If
- * the mm is dead, or if the area has been closed, reap.c frees the region.
+ * As ksm_region_drop(). Also, if the count becomes 0, and the mm is dead or the
+ * area has been closed, reap.c frees the region.
  *
- * Context: ksm_lock must be held.
+ * Context: any thread but the reaper, which would schedule itself. ksm_lock
+ * must be held.
  */
 void ksm_region_put(struct ksm_region *region)
 {
-	WRITE_ONCE(region->users, region->users - 1);
-	if (region->users)
-		return;
-	if (!region->area || !atomic_read(&region->mm->mm_users))
+	ksm_region_drop(region);
+	if (!region->users && (!region->area || !atomic_read(&region->mm->mm_users)))
 		ksm_reap_now();
-	if (region->leaving)
-		wake_up_all(&region_wait);
 }
 
 /**

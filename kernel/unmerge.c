@@ -30,18 +30,26 @@
  *
  * Context: the mmap lock of @mm must be held, but no page-table lock, and not
  * between pte_change_begin() and pte_change_end() of another range. May sleep.
+ * Return: false if the page stays mapped, because another thread has locked it;
+ * the next pass tries again. Otherwise true.
  */
-void ksm_unmap_poisoned(struct mm_struct *mm, unsigned long addr)
+bool ksm_unmap_poisoned(struct mm_struct *mm, unsigned long addr)
 {
+	bool gone = true;
 #ifdef CONFIG_MEMORY_FAILURE
 	struct vm_area_struct *vma = vma_lookup(mm, addr);
 	struct mmu_notifier_range range;
 	struct page *page = NULL;
+	enum ksm_skip why;
 	spinlock_t *ptl;
 	pte_t *ptep;
 
-	if (!vma || ksm_vma_refuses(vma))
-		return;
+	if (!vma || !vma_is_anonymous(vma))
+		return true;
+	/* userfaultfd may have been registered after the merge. */
+	why = ksm_vma_refuses(vma);
+	if (why && why != KSM_SKIP_UFFD)
+		return true;
 	pte_change_begin(vma, addr, addr + PAGE_SIZE, &range);
 	ptep = get_pte(mm, addr, &ptl);
 	if (!ptep)
@@ -51,11 +59,14 @@ void ksm_unmap_poisoned(struct mm_struct *mm, unsigned long addr)
 	/*
 	 * The node may have been dropped already, so identify the page without
 	 * it: in such a mapping, only a kernel page is neither anonymous nor in
-	 * a file. If the page is locked, it stays mapped for now: run_jobs()
-	 * and the next pass try again.
+	 * a file.
 	 */
-	if (!page || !PageHWPoison(page) || PageAnon(page) || page->mapping ||
-	    !trylock_page(page)) {
+	if (!page || !PageHWPoison(page) || PageAnon(page) || page->mapping) {
+		put_pte(ptep, ptl);
+		goto end;
+	}
+	gone = trylock_page(page);
+	if (!gone) {
 		put_pte(ptep, ptl);
 		goto end;
 	}
@@ -69,6 +80,7 @@ void ksm_unmap_poisoned(struct mm_struct *mm, unsigned long addr)
 end:
 	pte_change_end(&range);
 #endif
+	return gone;
 }
 
 /*
@@ -156,10 +168,8 @@ static int break_cow(struct vm_area_struct *vma, struct unmerge_job *job)
 {
 	vm_fault_t fault;
 
-	if (PageHWPoison(job->kpage)) {
-		ksm_unmap_poisoned(vma->vm_mm, job->addr);
-		return 0;
-	}
+	if (PageHWPoison(job->kpage))
+		return ksm_unmap_poisoned(vma->vm_mm, job->addr) ? 0 : -EFAULT;
 	fault = handle_mm_fault(vma, job->addr, KSM_BREAK_FAULT, NULL);
 	if (fault & VM_FAULT_OOM)
 		return -ENOMEM;

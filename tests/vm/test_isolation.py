@@ -65,11 +65,12 @@ def held(ksm: KsmSysfs, shared: Area | None = None) -> Iterator[Child]:
         yield process
 
 
-def wait_for_state(process: Child, state: str) -> None:
-    """Wait until a process is in a state of /proc/PID/stat."""
+def wait_for_mmap_lock(writer: Child) -> None:
+    """Wait until a writer of run=2 waits for the mmap lock of a region."""
+    task = Path(f"/proc/{writer.pid}")
     deadline = time.monotonic() + patient(10)
-    while proc.state(Path(f"/proc/{process.pid}")) != state:
-        assert time.monotonic() < deadline, f"not in the state {state}: {process.plight()}"
+    while "ksm_unmerge_region" not in (task / "stack").read_text() or proc.state(task) != "D":
+        assert time.monotonic() < deadline, f"it does not wait: {writer.plight()}"
 
 
 def seconds_of(body: Callable[[], object]) -> float:
@@ -114,7 +115,7 @@ def test_close_does_not_wait_for_a_writer_of_run_2(scanning: KsmSysfs) -> None:
         area = device.create_area()
         with held(scanning, area):
             waiting.send("write")
-            wait_for_state(waiting, "D")
+            wait_for_mmap_lock(waiting)
             assert seconds_of(area.close) < patient(PROMPT)
             assert proc.state(Path(f"/proc/{waiting.pid}")) == "D"
             assert scanning.pages_shared == NPAGES - 1
@@ -160,6 +161,6 @@ def test_a_writer_of_run_2_that_waits_for_an_mmap_lock_can_be_killed(scanning: K
     with child(writer) as waiting, held(scanning) as process:
         assert process.pid
         waiting.send("write")
-        wait_for_state(waiting, "D")
+        wait_for_mmap_lock(waiting)
         os.kill(waiting.pid, signal.SIGKILL)
         assert waiting.finish() == -signal.SIGKILL

@@ -10,6 +10,7 @@ import pytest
 from children import Child, child
 from kernel_config import need
 from memory_errors import break_page, kernel_handles_errors
+from uffd import MODE_MISSING, userfaultfd
 
 from ksmlab import content, pagemap
 from ksmlab.device import KsmDevice
@@ -103,6 +104,30 @@ def test_remove_does_not_copy_a_broken_kernel_page(scanning: KsmSysfs) -> None:
         scanning.run = 0
         process.ask("break")
         assert process.ask("remove") == "remove"
+        process.send("read")
+        assert process.finish() == -signal.SIGBUS
+
+
+def test_close_returns_if_userfaultfd_covers_a_broken_kernel_page(scanning: KsmSysfs) -> None:
+    def body(connection: Connection) -> None:
+        with KsmDevice() as device, Arena(NPAGES, huge=False) as arena, userfaultfd() as uffd:
+            area = device.create_area()
+            arena.fill(content.equal(NPAGES))
+            area.register(arena)
+            connection.send("registered")
+            connection.recv()
+            uffd.register(arena, MODE_MISSING, NPAGES)
+            # The node of the broken page is dropped half a second later.
+            break_page(arena.address)
+            area.close()
+            connection.send("closed")
+            connection.recv()
+            arena.verify()
+
+    with child(body) as process:
+        process.receive()
+        scanning.wait_until(lambda s: s.pages_shared == NPAGES - 1, 60, "all shared")
+        assert process.ask("close") == "closed"
         process.send("read")
         assert process.finish() == -signal.SIGBUS
 

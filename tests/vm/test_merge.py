@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from ksmlab.sysfs import KsmSysfs
 
 HUGE = 512
+#: The bit of PG_owner_priv_1, which is PG_checked, in /proc/kpageflags.
+KPF_OWNER_PRIVATE = 37
 
 
 def distinct(arena: Arena, first: int = 0, count: int | None = None) -> int:
@@ -229,6 +231,16 @@ def test_a_read_leaves_it_merged(area: Area, scanning: KsmSysfs) -> None:
         for page in range(64):
             bytes(arena.page_view(page))
         assert distinct(arena) == 1
+
+
+def test_kernel_page_has_a_flag_that_fuse_refuses(area: Area, scanning: KsmSysfs) -> None:
+    """Only this flag prevents FUSE from taking over a kernel page that a process passes to it by splice()."""
+    with Arena(64) as arena, pagemap.KPAGEFLAGS.open("rb") as flags:
+        arena.fill(content.equal(64))
+        area.register(arena)
+        scanning.wait_until(lambda s: s.pages_shared == 63, 60, "63 pages shared")
+        flags.seek(8 * pagemap.frames(None, arena.address, 1)[0])
+        assert int.from_bytes(flags.read(8), "little") >> KPF_OWNER_PRIVATE & 1
 
 
 def test_rss_moves_from_anonymous_to_file(area: Area, scanning: KsmSysfs) -> None:
