@@ -186,6 +186,10 @@ struct ksm_jobs;
 struct ksm_node;
 struct ksm_region;
 
+#if BITS_PER_LONG != 64 || !defined(__LITTLE_ENDIAN_BITFIELD)
+#error "struct ksm_item needs a 64-bit kernel with little-endian bitfields"
+#endif
+
 /**
  * struct ksm_item - metadata of one page of a region
  * @hash: the return value of ksm_page_hash() when the page was last scanned. If
@@ -205,9 +209,6 @@ struct ksm_region;
  * index=hash, 32 with index=tree. An item stores neither its region nor its
  * address: ksm_item_chunk() and ksm_item_addr() compute them.
  */
-#if BITS_PER_LONG != 64 || !defined(__LITTLE_ENDIAN_BITFIELD)
-#error "struct ksm_item needs a 64-bit kernel with little-endian bitfields"
-#endif
 struct ksm_item {
 	union {
 		struct {

@@ -14,11 +14,11 @@ def draw() -> str:
     sheet = Canvas(
         524,
         "KSM today",
-        "A program or QEMU calls madvise() for a mapping, or systemd or a program calls prctl() for a process. Both "
-        "set the flag mg of mappings. ksmd scans mappings with this flag. The settings run and pages_to_scan control "
-        "it; root, ksmtuned or the advisor writes them. Smart scan skips pages that found no match. ksmd merges equal "
-        "pages into KSM pages. /sys/kernel/mm/ksm has the counters of the system, and /proc/PID/ksm_stat those of a "
-        "process.",
+        "A mapping gets the flag mg in two ways. A program or QEMU calls madvise() for one mapping, or a program or "
+        "systemd calls prctl() for all mappings of a process. ksmd scans mappings with this flag. root or ksmtuned "
+        "writes the settings run and pages_to_scan. The advisor writes only pages_to_scan. Smart scan skips pages that "
+        "found no match. ksmd merges equal pages into KSM pages. /sys/kernel/mm/ksm has the counters of the system, "
+        "and /proc/PID/ksm_stat those of a process.",
     )
     middle = WIDTH / 2
     sheet.text(_LEFT, 32, "KSM today", "head")
@@ -44,7 +44,7 @@ def draw() -> str:
         236,
         _HALF,
         96,
-        "run, pages_to_scan\nset by root, ksmtuned\nor the advisor\n(since 6.8)",
+        "run: root, ksmtuned\npages_to_scan: root,\nksmtuned, advisor\n(since 6.8)",
         "box",
     )
     sheet.arrow((_RIGHT, 284), (_LEFT + _HALF, 284))

@@ -74,11 +74,11 @@ def test_growing_scan_time_gets_more_pages() -> None:
         200,
         20,
         1300,
-        "The scan took the target time, but twice as long as the last one. In step 2, the average is 70% of 100 and "
+        "The scan took the target time, but twice as long as the scan before. In step 2, change is 70% of 100 plus "
         "30% of 200, which is 130. See 'How fast? ksmtuned and the advisor'.",
     )
     assert (advisor.change, advisor.last) == (130, 200), (
-        "The advisor must store the average and the time of the scan for the next decision. Expected: change 130, "
+        "The advisor must store change and the time of the scan for the next call. Expected: change 130, "
         f"last 200. They are: change {advisor.change}, last {advisor.last}. See 'Hint 2'."
     )
 

@@ -10,9 +10,8 @@ def test_regions_of_another_area_stay() -> None:
     driver.remove(mine)
     scanned = [hex(region.start) for region in driver.scanned]
     assert scanned == ["0x1000"], (
-        "One process has two areas, each with one region. After the removal of the second area, the driver must "
-        "still scan "
-        f"the region at 0x1000, and no other; it scans {scanned}. See 'Bugs that reviewers found'."
+        "One process has two areas, each with one region. After the removal of the second area, the driver must still "
+        f"scan the region at 0x1000, and no other; it scans {scanned}. See 'Bugs of 2008 and 2009'."
     )
     assert len(other.regions) == 1, (
         f"The other area must keep its region; it has {len(other.regions)} now."

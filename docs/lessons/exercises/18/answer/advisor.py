@@ -11,11 +11,11 @@ class Advisor:
 
     Attributes:
         pages_to_scan: The number of pages that ksmd scans before it sleeps.
-        target: The wanted time of a scan of all memory, in seconds.
+        target: The wanted time of a scan of all registered memory, in seconds.
         max_cpu: The upper limit of the CPU use of ksmd, in percent of one CPU.
         max_pages: The upper limit of pages_to_scan.
-        change: The average change of the scan time, in percent.
-        last: The time of the last scan, in seconds; 0 before the first scan.
+        change: The average of each scan's time relative to the scan before it, in percent; 100 means no change.
+        last: The time of the scan before, in seconds; 0 in the first call.
     """
 
     pages_to_scan: int = 500
@@ -26,16 +26,18 @@ class Advisor:
     last: int = 0
 
     def after_scan(self, seconds: int, cpu: int) -> int:
-        """Set pages_to_scan after a scan, and return it. All divisions round down.
+        """Set pages_to_scan, change and last after a scan, and return pages_to_scan. All divisions round down.
 
-        1. Compute how far the scan time was from the target: the factor is 100 * target / seconds, but at least 1.
-           Multiply pages_to_scan by 100, and divide it by this factor.
-        2. The scan time has changed: compute 100 * seconds / last, but at least 1. Before the first scan, last is
-           seconds. The average is 70% of the old average and 30% of the new value, as one division by 100.
-           Multiply the pages by the average, and divide them by 100.
-        3. Limit the pages by the CPU time. With the pages_to_scan of the last scan, 1% of a CPU was enough for
-           pages_to_scan / cpu pages, but at least 1. Use at most max_cpu percent, and then at least MIN_CPU percent.
-        4. Limit the pages to max_pages.
+        1. Compare the time with the target: the factor is 100 * target / seconds, but at least 1. The new number of
+           pages is 100 * pages_to_scan / factor.
+        2. Compare the time with that of the scan before: the latest change is 100 * seconds / last, but at least 1. In
+           the first call, last is 0: use seconds in its place. Then set change to 70% of its old value plus 30% of the
+           latest change, with a single division by 100. Multiply the new number of pages by change, and divide it by
+           100.
+        3. Limit the CPU use. During this scan, pages_to_scan had its old value, so 1% of a CPU was enough for
+           pages_to_scan / cpu pages, but count at least 1 page. If the new number is higher than max_cpu times as
+           many, reduce it to that. If it is now lower than MIN_CPU times as many, raise it to that.
+        4. If the new number is higher than max_pages, reduce it to max_pages.
 
         Args:
             seconds: The time of the scan, at least 1.
