@@ -37,7 +37,11 @@ static void region_free(struct ksm_region *region)
 	region->freeing = true;
 	ksm_pass_drop_region(region);
 	ksm_items_forget(region, region->start, region->end, KSM_BREAK_UNMAPPED);
-	/* ksm_lock was dropped: the reaper may keep its place by this region. */
+	/*
+	 * ksm_lock was dropped, so the reaper may be a user of the region now.
+	 * A writer of run=2 is not: it does not enter a region that is
+	 * "freeing".
+	 */
 	ksm_region_wait(region, true);
 	if (region->area)
 		leave_area(region);
@@ -82,8 +86,9 @@ static void area_reap(struct ksm_area *area)
 /*
  * Free a region for which is_dead() is true, and return the list position of
  * the next one. If the region is in an area, the caller holds area->lock, which
- * is dropped. ksm_lock is dropped and retaken. Meanwhile the next region cannot
- * be freed, because this function counts as a user of it.
+ * is dropped. ksm_lock is dropped and retaken. Meanwhile the next region stays
+ * in the list: this function is a user of it, and a thread that is already
+ * freeing it waits in region_free().
  */
 static struct list_head *region_reap(struct ksm_region *region)
 {
@@ -106,10 +111,10 @@ static struct list_head *region_reap(struct ksm_region *region)
 
 /**
  * ksm_regions_reap - free the regions of processes that have ended, and those
- *	that remove_all() has left to the reaper
+ * that remove_all() has left to the reaper
  *
- * Context: takes ksm_lock, and drops it every REGIONS_PER_HOLD regions. May
- * sleep.
+ * Context: takes ksm_lock, and drops it every REGIONS_PER_HOLD regions. One
+ * thread at a time: the work of reap.c, or ksm_reap_exit() after it. May sleep.
  */
 void ksm_regions_reap(void)
 {
@@ -130,7 +135,11 @@ void ksm_regions_reap(void)
 			continue;
 		}
 		if (++nr % REGIONS_PER_HOLD == 0) {
-			/* While the region has a user, it stays in the list. */
+			/*
+			 * While the region has a user, it stays in the list:
+			 * region_free() waits for users before it unlinks a
+			 * region.
+			 */
 			region->users++;
 			ksm_lock_relax();
 			ksm_region_put(region);

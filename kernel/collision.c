@@ -4,12 +4,12 @@
  * different contents.
  *
  * content.c hashes pages with such a sample completely, and all others by their
- * sample. A failed merge adds a sample to the set. It is removed again when no
- * scanner has found a page with it for EXPIRE_PASSES passes, so that the set
- * does not grow without bound. A sample also stays in the set while a node with
- * this sample is indexed by a hash of the complete page: otherwise an equal
- * page that appears later would be looked up by its sample, and would not find
- * that node.
+ * sample. A failed merge adds a sample to the set. The sample is removed again
+ * when no scanner has found a page with it for EXPIRE_PASSES passes, so that
+ * the set does not grow without bound. A sample also stays in the set while a
+ * node with this sample is indexed by a hash of the complete page: otherwise an
+ * equal page that appears later would be looked up by its sample, and the
+ * search would not find that node.
  *
  * A sample is a hash of KSM_HASH_BITS bits; the set contains the highest
  * KEY_BITS of them. A page whose sample differs from a collided one, but not in
@@ -30,9 +30,10 @@
 
 /*
  * A page is hashed at least once in this number of passes, unless the mmap lock
- * is contended: an idle page of an active chunk in one of 2^(MAX - MIN) passes,
- * and a page of an idle chunk in one of 2^(MAX - MIN) + 1. A page may wait for
- * both periods in turn, so allow for two of the longer one.
+ * is contended. An idle page of an active chunk is hashed in one of 32 passes,
+ * and a page of an idle chunk in one of 33, because the chunk is skipped for 32
+ * passes (see KSM_IDLE_MAX). A chunk can change from one state to the other, so
+ * a page may wait for 32 + 33 passes. This number is a little larger: 66.
  */
 #define EXPIRE_PASSES	(2 * ((1U << (KSM_IDLE_MAX - KSM_IDLE_MIN)) + 1))
 
@@ -92,7 +93,10 @@ static struct rhashtable set;
  */
 static u16 last_expiry;
 
-/* For ksm_collisions_expire(): samples that have just left the set. */
+/*
+ * For ksm_collisions_expire(): samples that have just left the set. An array on
+ * the stack would be too large.
+ */
 static struct ksm_collision *removed[SAMPLES_PER_HOLD];
 
 static u32 key_of(u64 hash)
@@ -203,6 +207,9 @@ bool ksm_collision_get(u64 sample)
  * ksm_collision_put - drop the hold of a node on a sample
  * @sample: the sample; or the hash of the complete page, which begins like it
  *
+ * The sample is in the set: is_expired() does not let a sample leave it while a
+ * node holds the sample.
+ *
  * Context: ksm_lock must be held.
  */
 void ksm_collision_put(u64 sample)
@@ -213,7 +220,11 @@ void ksm_collision_put(u64 sample)
 		collision->nodes--;
 }
 
-/* Without registered memory there are no pages, and no passes go by. */
+/*
+ * Can a sample leave the set? It can if no node holds it, and if no page has
+ * had it for EXPIRE_PASSES passes. If no memory is registered, there are no
+ * passes, so the function does not wait for them.
+ */
 static bool is_expired(const struct ksm_collision *collision)
 {
 	u16 passes = this_pass() - READ_ONCE(collision->met);
@@ -244,7 +255,7 @@ static bool expire_some(struct rhashtable_iter *iter)
 	rhashtable_walk_stop(iter);
 	WRITE_ONCE(ksm_counters.collisions, ksm_counters.collisions - nr_removed);
 	mutex_unlock(&ksm_lock);
-	/* Scanners may still find these. */
+	/* Scanners may still read these, under RCU. */
 	while (nr_removed)
 		kvfree_rcu_mightsleep(removed[--nr_removed]);
 	return collision;
@@ -254,7 +265,8 @@ static bool expire_some(struct rhashtable_iter *iter)
  * ksm_collisions_expire - remove samples that no page has had for long
  *
  * Examines the set once in EXPIRE_PASSES / 2 passes, or in every call if no
- * memory is registered.
+ * memory is registered. Whether memory is registered is read without ksm_lock:
+ * a wrong result only makes this call, or the next one, examine the set.
  *
  * Context: process context, one thread at a time. Takes ksm_lock, and drops it
  * every SAMPLES_PER_HOLD samples. May sleep.

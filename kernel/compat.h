@@ -3,9 +3,8 @@
  * Differences between kernel versions.
  *
  * Only this file and the table of functions in mm_symbols.c test the version.
- * The driver is tested on Linux 6.1 and 6.12. The comment above each block
- * names the commit that changed the kernel, and the first version with that
- * commit.
+ * The driver is tested on Linux 6.1 and 6.12. Most blocks begin with the commit
+ * that changed the kernel and the first version that has the commit.
  */
 #ifndef KSM_COMPAT_H
 #define KSM_COMPAT_H
@@ -39,6 +38,15 @@
 
 /* 1c71222e5f23 (6.3): vm_flags is read-only; vm_flags_mod() changes it. */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0)
+/**
+ * vm_flags_mod - set and clear flags of a VMA
+ * @vma: the VMA
+ * @set: the flags to set
+ * @clear: the flags to clear
+ *
+ * Context: the mmap lock must be held for writing. Does not sleep on Linux 6.1.
+ * On 6.12 the kernel's own vm_flags_mod() also locks the VMA, and may sleep.
+ */
 static inline void vm_flags_mod(struct vm_area_struct *vma, vm_flags_t set, vm_flags_t clear)
 {
 	vma->vm_flags = (vma->vm_flags | set) & ~clear;
@@ -51,6 +59,15 @@ static inline void vm_flags_mod(struct vm_area_struct *vma, vm_flags_t set, vm_f
  * mmu_notifier_range_init() has no VMA argument.
  */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0)
+/**
+ * ksm_notifier_range_init - initialize a range for MMU notifiers
+ * @range: the struct mmu_notifier_range to initialize
+ * @vma: the VMA
+ * @start: the first address of the range
+ * @end: the address after the range
+ *
+ * Context: any. Does not sleep.
+ */
 #define ksm_notifier_range_init(range, vma, start, end) \
 	mmu_notifier_range_init(range, MMU_NOTIFY_CLEAR, 0, vma, (vma)->vm_mm, start, end)
 #else
@@ -66,6 +83,14 @@ static inline void vm_flags_mod(struct vm_area_struct *vma, vm_flags_t set, vm_f
  */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 6, 0)
 #define ptep_clear_flush_notify	ptep_clear_flush
+/**
+ * ksm_invalidate_range - make secondary TLBs drop a range after a TLB flush
+ * @mm: the mm
+ * @start: the first address of the range
+ * @end: the address after the range
+ *
+ * Context: a page-table lock may be held. Does not sleep.
+ */
 #define ksm_invalidate_range(mm, start, end)	do { } while (0)
 #else
 #define ksm_invalidate_range	mmu_notifier_invalidate_range
@@ -77,12 +102,21 @@ static inline void vm_flags_mod(struct vm_area_struct *vma, vm_flags_t set, vm_f
  * new PTE.
  */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 10, 0)
+/**
+ * mmu_notifier_change_pte - pass a new entry to the secondary MMUs
+ * @mm: the mm
+ * @addr: the address
+ * @pte: the new page-table entry
+ *
+ * Context: the page-table lock must be held, between the start and the end of
+ * an MMU notifier range. Does not sleep.
+ */
 static inline void mmu_notifier_change_pte(struct mm_struct *mm, unsigned long addr, pte_t pte)
 {
 }
 #endif
 
-/* A macro in the header of 6.1; pte.c defines a function of this name. */
+/* The header of 6.1 has a macro of this name; pte.c defines a function. */
 #undef set_pte_at_notify
 
 /*
@@ -91,16 +125,39 @@ static inline void mmu_notifier_change_pte(struct mm_struct *mm, unsigned long a
  * the rmap functions take a folio.
  */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 8, 0)
+/**
+ * ksm_add_file_rmap - count one more mapping of a page that is not anonymous
+ * @page: the page, not compound; the caller gives a reference to the mapping
+ * @vma: the VMA that maps it
+ *
+ * Context: the page-table lock of the mapping must be held. Does not sleep.
+ */
 static inline void ksm_add_file_rmap(struct page *page, struct vm_area_struct *vma)
 {
 	page_add_file_rmap(page, vma, false);
 }
 
+/**
+ * ksm_remove_rmap - count one mapping less of a page
+ * @page: the page, not compound; the caller must put the reference of the
+ *	mapping
+ * @vma: the VMA that has mapped it
+ *
+ * Context: the page-table lock of the mapping must be held. Does not sleep.
+ */
 static inline void ksm_remove_rmap(struct page *page, struct vm_area_struct *vma)
 {
 	page_remove_rmap(page, vma, false);
 }
 
+/**
+ * ksm_try_share_anon_rmap - make an exclusive page one that can be shared
+ * @page: an anonymous page with PageAnonExclusive() set, not compound
+ *
+ * Context: the page-table lock must be held. The page-table entry must have
+ * been cleared, and the TLBs flushed. Does not sleep.
+ * Return: 0 on success, or -EBUSY if the page may be pinned.
+ */
 static inline int ksm_try_share_anon_rmap(struct page *page)
 {
 	return page_try_share_anon_rmap(page);
@@ -125,11 +182,27 @@ static inline int ksm_try_share_anon_rmap(struct page *page)
 /*
  * 0d940a9b270b ("mm/pgtable: allow pte_offset_map[_lock]() to fail", 6.5):
  * pte_offset_map_lock() returns NULL if the page table is gone, and otherwise
- * also enters an RCU read-side critical section. sparse cannot follow a lock
- * that is only taken on success. So the annotations hide the lock from sparse:
- * ksm_pte_unmap_unlock() acquires it just before it releases it.
+ * also enters an RCU read-side critical section.
+ *
+ * sparse cannot follow a lock that is taken only on success. So __release() and
+ * __acquire(), which generate no code, hide the lock from sparse: to sparse,
+ * ksm_pte_offset_map_lock() takes no lock, and ksm_pte_unmap_unlock() takes the
+ * lock and drops it.
  */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 5, 0)
+/**
+ * ksm_pte_offset_map_lock - map and lock the page-table entry of an address
+ * @mm: the mm
+ * @pmd: the entry of the page middle directory that points to the page table
+ * @addr: the address
+ * @ptl: set to the page-table lock
+ *
+ * Context: the mmap lock of @mm must be held. On success, returns with the
+ * entry mapped and the page-table lock held; undo both with
+ * ksm_pte_unmap_unlock(). Does not sleep.
+ * Return: the entry; since 6.5, NULL with no lock taken if the page table is
+ * gone.
+ */
 static inline pte_t *ksm_pte_offset_map_lock(struct mm_struct *mm, pmd_t *pmd,
 					     unsigned long addr, spinlock_t **ptl)
 {
@@ -139,6 +212,13 @@ static inline pte_t *ksm_pte_offset_map_lock(struct mm_struct *mm, pmd_t *pmd,
 	return ptep;
 }
 
+/**
+ * ksm_pte_unmap_unlock - unmap and unlock a page-table entry
+ * @ptep: the entry, from ksm_pte_offset_map_lock()
+ * @ptl: the page-table lock, from ksm_pte_offset_map_lock()
+ *
+ * Context: the page-table lock must be held; it is dropped. Does not sleep.
+ */
 static inline void ksm_pte_unmap_unlock(pte_t *ptep, spinlock_t *ptl)
 {
 	__acquire(ptl);
@@ -155,7 +235,16 @@ static inline void ksm_pte_unmap_unlock(pte_t *ptep, spinlock_t *ptl)
 }
 #endif
 
-/* Like page_mapcount(), which 6.12 does not have, for pages of order 0. */
+/**
+ * ksm_mapcount - return the number of page-table entries that map a page
+ * @page: the page, not compound
+ *
+ * 6.12 does not have page_mapcount().
+ *
+ * Context: any. Does not sleep. The count can change at any time, unless the
+ * caller holds the locks that keep page tables from mapping and unmapping it.
+ * Return: the map count.
+ */
 static inline int ksm_mapcount(struct page *page)
 {
 	return atomic_read(&page->_mapcount) + 1;

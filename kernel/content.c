@@ -14,11 +14,16 @@
  * in the set are hashed completely.
  *
  * A page that is written only outside of the four cache lines of its sample
- * counts as unchanged. If it has
- * a match, it may be merged, and the next write makes it private again.
+ * counts as unchanged. If it has a match, it may be merged, and the next write
+ * makes it private again.
  *
- * No lock is needed. If a sample enters or leaves the set after one scan of a
- * page, the next scan computes another hash, and the page counts as changed.
+ * ksm_page_hash() takes no lock. If a sample enters or leaves the set between
+ * two scans of a page, the hash of the page changes, and the page counts as
+ * volatile once.
+ *
+ * All functions here read pages with ordinary loads, as mm/ksm.c does. If a
+ * page has a memory error that the hardware has not reported yet, such a load
+ * raises a machine check in the kernel. On x86, the kernel then panics.
  */
 #include <linux/highmem.h>
 #include <linux/moduleparam.h>
@@ -34,7 +39,10 @@
 /*
  * Benchmarks need the same offsets in each run, because the cost of a scan
  * depends on whether pages differ in their samples. But a process that knows
- * the seed can choose pages whose samples collide.
+ * the seed can choose pages whose samples collide. xxh64 is not a cryptographic
+ * hash function: even without the seed, a process can choose pages that collide
+ * more often than others. Collisions only cost time and merges, because the
+ * merge compares the pages.
  */
 static unsigned long hash_seed;
 module_param(hash_seed, ulong, 0400);
@@ -68,8 +76,9 @@ static u64 hash_sample(const u64 *content)
  * @page: the page
  *
  * Context: a page-table lock may be held. Does not sleep.
- * Return: the sample. The seed and the offsets of the cache lines are random,
- * so no process knows which bytes of a page the sample covers.
+ * Return: the sample. Without hash_seed, the seed and the offsets of the cache
+ * lines are random, so no process knows which bytes of a page the sample
+ * covers.
  */
 u64 ksm_page_sample(struct page *page)
 {
@@ -130,8 +139,8 @@ int ksm_page_order(struct page *a, struct page *b)
  * @b: the second page
  *
  * This is faster than memcmp(), which must find the first difference. Nearly
- * all pages that are compared here are equal and so are read to the end.
- * Testing the result only once every 32 words makes that cheaper.
+ * all pages that this function compares are equal, so it usually reads them to
+ * the end. It tests the result only once every 32 words.
  *
  * Context: any. Does not sleep.
  * Return: true if the contents are equal.

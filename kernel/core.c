@@ -86,7 +86,8 @@ void ksm_reap_start(void)
 /**
  * ksm_reap_now - make reap.c run at once
  *
- * The caller has put the last user of a region whose mm is dead.
+ * The user count of a region has become 0, and reap.c can free the region: its
+ * mm is dead, or its area has been closed.
  *
  * Context: any. Does not sleep.
  */

@@ -13,8 +13,12 @@
  * them.
  *
  * An index accesses pages only through callbacks, so the tests can compile it
- * for the host. It takes no lock: the caller serializes all calls for one
- * index.
+ * for the host.
+ *
+ * An index takes no lock. The caller serializes all calls for one index; the
+ * driver does so with ksm_lock, except when it creates and destroys the index.
+ * @create may sleep. The other operations do not sleep, and no callback of the
+ * driver does.
  */
 #ifndef KSM_INDEX_H
 #define KSM_INDEX_H
@@ -33,7 +37,7 @@
  * struct ksm_key - the content to search for
  * @content: passed to the callback &ksm_index_callbacks->order
  * @hash: the hash of the content, KSM_HASH_BITS wide, by a function with a
- *	secret seed; ignored if the index does not use hashes
+ *	random seed; ignored if the index does not use hashes
  *	(&ksm_index_ops->hashes)
  */
 struct ksm_key {
@@ -65,16 +69,18 @@ enum ksm_kind { KSM_STABLE, KSM_UNSTABLE };
 /**
  * struct ksm_index_callbacks - how an index uses pages and the structs that
  * contain its entries
- * @order: compare @content with the content of the page of @entry. Set *order
- *	to a value less than, equal to, or greater than zero, and return true.
- *	With index=hash, the hashes are equal already, and zero is enough.
- *	Return false if @entry must leave the index
+ * @order: compare the content that was searched for with the content of the
+ *	page of an entry. Set the number to which the last argument points: less
+ *	than, equal to, or greater than zero. Then return true. With index=hash,
+ *	the hashes are equal already, and the number can always be zero. Return
+ *	false if the entry must leave the index
  * @dropped: called after the index has removed @entry: because @order returned
  *	false, or in @flush or @retry
- * @hash_at: with index=hash: for each enum ksm_kind, the offset from an
- *	entry to the u64 that contains its hash in the lowest KSM_HASH_BITS
- *	bits. The caller stores the hash of the key there before it inserts the
- *	entry, and keeps it until the entry has left the index
+ * @hash_at: with index=hash: for each enum ksm_kind, the offset from an entry
+ *	to the u64 that contains its hash in the lowest KSM_HASH_BITS bits. The
+ *	caller stores the hash of the key there before it inserts the entry, and
+ *	does not change it until the entry has left the index. The driver stores
+ *	it as a bit-field: ksm.h checks that bit-fields have this layout
  */
 struct ksm_index_callbacks {
 	bool (*order)(const void *content, struct ksm_entry *entry, enum ksm_kind kind, int *order);
@@ -107,10 +113,10 @@ struct ksm_index;
  * @bytes: return the size of the index in bytes, without its entries
  * @next: return the entry after @entry, or the first one if @entry is NULL;
  *	NULL at the end
- * @walk: begin (@on) or end a walk by @next that misses no entry even if others
- *	are inserted or removed meanwhile. Returns true if it must be called
- *	again to end the walk; the caller may drop its lock before. NULL if
- *	walks never miss an entry
+ * @walk: begin a walk by @next, if the last argument is true, or end it. During
+ *	the walk, entries can be inserted and removed; it misses none of the
+ *	others. To end the walk, call @walk until it returns false. The caller
+ *	may drop its lock between the calls. NULL if no walk misses an entry
  */
 struct ksm_index_ops {
 	const char *name;

@@ -13,10 +13,12 @@
  * finds that the content has changed, and fails. A search for the new content
  * misses the page. Both only delay a merge.
  *
- * The hash has a random seed, chosen when the module is loaded, so no process
- * can construct pages that all hash to one bucket. If a chain grows long
- * nevertheless, a search gives up after CHAIN_LIMIT entries, and may miss a
- * match.
+ * The hash has a random seed, chosen when the module is loaded, so a process
+ * does not know which pages hash to one bucket. But the hash function, xxh64,
+ * is not a cryptographic one: for some pairs of pages, the hashes are equal
+ * with many seeds. If a chain grows long, a search gives up after CHAIN_LIMIT
+ * entries and may miss a match. So colliding pages cost merges, but a search
+ * never takes long.
  */
 #include <linux/bitops.h>
 #include <linux/math.h>
@@ -32,7 +34,7 @@
 #define MOST_PER_BUCKET		4
 #define LEAST_PER_BUCKET	1
 
-/* The buckets that one call at the end of a walk splits or joins. */
+/* The maximum number of buckets that one table_settle() splits or joins. */
 #define BUCKETS_PER_CALL	256
 
 /*
@@ -51,7 +53,9 @@
 
 /*
  * Buckets are allocated under ksm_lock. The allocation must not sleep, because
- * other processes wait for that lock.
+ * other processes wait for that lock. If it fails, the table stays small, and
+ * the next insertion tries again. Only the first segment is allocated without
+ * ksm_lock, when the module is loaded; the load fails if there is no memory.
  */
 #define GFP_BUCKETS	(GFP_NOWAIT | __GFP_NOWARN)
 
@@ -67,9 +71,14 @@
  * been split in two, and one more bit of the hash selects one of the two. An
  * insertion or removal splits or joins at most one bucket. If a table doubled
  * its size in one step, it would move every entry while all other users of the
- * index wait: 1 s for 16 GiB of pages. The kernel's rhashtable also moves
- * entries in small steps, but it uses 11 to 27 bytes per entry for buckets,
- * compared with 2 to 8 bytes here.
+ * index wait: four million entries for 16 GiB of pages. The kernel's rhashtable
+ * also moves entries in small steps, but it uses 11 to 27 bytes per entry for
+ * buckets: it has 1.3 to 3.3 buckets of 8 bytes for each entry. Here, a bucket
+ * has 1 to 4 entries on average, so an entry uses 2 to 8 bytes.
+ *
+ * The array of segments is one allocation: 512 KiB for 64 million entries. If
+ * no block of this size is free, the table does not grow, chains become longer
+ * than CHAIN_LIMIT, and matches are missed until the allocation succeeds.
  */
 struct ksm_table {
 	struct ksm_entry ***segments;
@@ -197,8 +206,9 @@ static void table_shrink(struct ksm_table *table)
 }
 
 /*
- * Insertions and removals call this. It splits or joins at most one bucket, so
- * that a table never has many empty buckets, over which hash_next() would loop.
+ * Split or join one bucket, if necessary. Called for each insertion and each
+ * hash_forget(), except during a walk, so that the size follows the number of
+ * entries, and hash_next() does not loop over many empty buckets.
  */
 static void table_fit(struct ksm_table *table)
 {

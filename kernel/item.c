@@ -55,8 +55,9 @@ static struct ksm_chunk *chunk_create(struct ksm_region *region, unsigned long s
 	chunk->start = start;
 	set_chunk(chunk->items, chunk);
 	/*
-	 * Two threads may unmerge one region at once, and allocate the same
-	 * chunk.
+	 * Another thread may have allocated the same chunk: two threads may
+	 * unmerge one region at once, or the ranges of two scanners may share
+	 * the chunk.
 	 */
 	old = xa_cmpxchg(&region->chunks, start / PMD_SIZE, NULL, chunk, GFP_CHUNK);
 	if (old)
@@ -108,7 +109,9 @@ struct ksm_chunk *ksm_chunk_find(struct ksm_region *region, unsigned long addr)
  * @region: the region
  * @addr: an address in it
  *
- * Context: ksm_lock must not be held. May sleep.
+ * Context: ksm_lock must not be held. The caller is a user of the region, or is
+ * removing it, and no other thread may free the chunk. May sleep; the mmap lock
+ * may be held.
  * Return: the chunk, or NULL if there is no memory.
  */
 struct ksm_chunk *ksm_chunk_get(struct ksm_region *region, unsigned long addr)
@@ -145,7 +148,7 @@ struct ksm_item *ksm_item_find(struct ksm_region *region, unsigned long addr)
  * @region: the region
  * @addr: an address in it
  *
- * Context: ksm_lock must not be held. May sleep.
+ * Context: as for ksm_chunk_get(). May sleep.
  * Return: the item, or NULL if there is no memory.
  */
 struct ksm_item *ksm_item_get(struct ksm_region *region, unsigned long addr)
@@ -180,7 +183,7 @@ void ksm_chunk_reset_idle(struct ksm_chunk *chunk)
 }
 
 /**
- * ksm_item_track - mark an item as tracked, until ksm_items_forget() clears it
+ * ksm_item_track - mark an item as tracked: ksm_items_forget() must reset it
  * @item: the item
  *
  * Context: ksm_lock must be held.
@@ -345,14 +348,15 @@ static bool chunk_forget(struct ksm_chunk *chunk, unsigned long start, unsigned 
 		if (++nr % ITEMS_PER_HOLD == 0)
 			ksm_lock_relax();
 	}
-	/* Another scanner may have tracked an item while ksm_lock was dropped. */
+	/* While ksm_lock was dropped, an item may have become tracked. */
 	return find_next_bit(chunk->tracked, last, first) >= last;
 }
 
 /**
  * ksm_items_forget - reset the items of a range that maps no pages any more, or
  * whose region is being removed
- * @region: the region; the caller is its only user, or has claimed the range
+ * @region: the region; either the caller is freeing it, or no other thread
+ *	walks the range in this pass
  * @start: the first byte of the range
  * @end: the first byte after the range
  * @how: how the merges of merged items ended. With KSM_BREAK_ZEROED, the range

@@ -7,16 +7,21 @@
  *	kernel page		a page that replaces equal pages (KSM page)
  *	node			the metadata of a kernel page (stable_node)
  *	item			the metadata of a registered page (rmap_item)
- *	region			a registered range of an mm (mm_slot)
+ *	region			a registered range; an mm_slot is a whole mm
  *	chunk			the items of all pages that one page table maps
  *	pass			one scan of all regions (full scan)
  *	volatile page		a page that has changed since the last pass
  *	idle page or chunk	unchanged for so long that some passes skip it
  *	sample			a hash of four cache lines of a page
  *	collided sample		a sample that two different pages have had
+ *	candidate		a page for which this pass may search a match
+ *	merge job		the task to replace one page by a kernel page
+ *	full node		the kernel page has max_page_sharing mappings
+ *	stale node		the kernel page has been freed
  *
- * Layers, topmost first. Apart from the callbacks of the index, a file calls
- * only files that are listed after it; `make lint` checks that:
+ * Layers, topmost first. A function calls only functions of its own file and of
+ * files that are listed after it; `make lint` checks that. The callbacks of the
+ * index are the exception:
  *
  *	main			load and unload the module
  *	dev, sysfs		interfaces to userspace
@@ -47,6 +52,10 @@
  * REGISTER and REMOVE on one area. prune_lock serializes walks over all nodes.
  * No thread holds two of these.
  *
+ * The kernel calls devksm_memory_callback() (node.c) under mem_hotplug_lock, so
+ * that lock is taken before prune_lock and ksm_lock: a thread that holds one of
+ * them must not wait for memory hotplug.
+ *
  * Page locks are not in this order, because the driver only tries them.
  *
  * ksm_lock guards the list of regions, the regions and their chunks, the items,
@@ -61,13 +70,17 @@
  * following rules hold even while ksm_lock is dropped, and need no check:
  *
  *  - A region with users (@users of struct ksm_region) is not freed. Only the
- *    thread that marked a region "leaving" frees it.
- *  - While a scanner has claimed a range, no other thread allocates or frees
- *    the chunk in it. A chunk is not freed while one of its items is
- *    KSM_ITEM_MERGING.
- *  - Only the scanner that set an item to KSM_ITEM_MERGING changes its state.
- *  - A kernel page is not freed while a merge job holds a reference to it. Only
- *    the scanner that allocated a kernel page fills it.
+ *    thread that marked a region "leaving" frees it. If the area of the region
+ *    has been closed, the reaper (reap.c) may free it instead.
+ *  - A scanner claims a range of a region before it scans the range (pass.c).
+ *    Until it returns the range, no other thread walks the range, and no other
+ *    thread frees a chunk that is completely in it.
+ *  - An item is KSM_ITEM_MERGING while a merge job for its page is queued or
+ *    runs. Only the scanner that queued the job changes the state of the item,
+ *    and no thread frees the chunk of the item.
+ *  - A kernel page is not freed while a merge job holds a reference to it. A
+ *    new kernel page has no content: the scanner that allocated it fills it,
+ *    with a copy of the first page that it replaces. No other scanner does so.
  */
 #ifndef KSM_DRIVER_H
 #define KSM_DRIVER_H
@@ -107,11 +120,14 @@
  * @KSM_SKIP_KERNEL_KSM: the kernel's own KSM has merged the page
  * @KSM_SKIP_ZERO_PAGE: the address maps the zero page, so a merge would save
  *	nothing
- * @KSM_SKIP_NOT_ANON: the address maps a page of another driver
+ * @KSM_SKIP_NOT_ANON: the address maps device memory, or a page that is neither
+ *	anonymous nor a kernel page with a node: for example a page of another
+ *	driver
  * @KSM_SKIP_PINNED: the page has another reference (O_DIRECT, vmsplice, VFIO,
  *	...)
- * @KSM_SKIP_BUSY: the page is locked or under migration, the mmap lock is
- *	contended, or another scanner is about to fill the kernel page
+ * @KSM_SKIP_BUSY: the page is locked, is being migrated, or has another special
+ *	page-table entry; or the mmap lock is contended; or the kernel page has
+ *	no content yet
  * @KSM_SKIP_CHANGED: the page was written, moved or unmapped before the merge,
  *	or it differs from the kernel page because of a hash collision
  * @KSM_SKIP_THP_SPLIT: the page is part of a huge page that cannot be split now
@@ -151,7 +167,7 @@ enum ksm_skip {
  * @KSM_ITEM_PLAIN: the page is in no index and not merged
  * @KSM_ITEM_UNSTABLE: the page is in the unstable index and has no match yet
  * @KSM_ITEM_MERGED: the address was last seen mapping a kernel page
- * @KSM_ITEM_MERGING: a scanner is about to replace the page by a kernel page
+ * @KSM_ITEM_MERGING: a merge job for the page is queued or runs
  * @KSM_ITEM_ZERO: the address was last seen mapping the zero page. The kernel
  *	mapped it in place of a page of zeros when a scanner split a huge page
  *
@@ -168,9 +184,10 @@ enum ksm_state {
 
 /**
  * enum ksm_break - why an address no longer maps its kernel page
- * @KSM_BREAK_WRITTEN: the process wrote to it, or mapped another page there
- * @KSM_BREAK_UNMAPPED: the process unmapped it or has exited, the page has a
- *	memory error, or the region was removed
+ * @KSM_BREAK_WRITTEN: the process wrote to the address, or mapped another page
+ *	there
+ * @KSM_BREAK_UNMAPPED: the process unmapped the address or has exited, the page
+ *	has a memory error, or the region was removed
  * @KSM_BREAK_UNMERGED: the driver gave the process its own copy
  * @KSM_BREAK_ZEROED: the zero page was mapped in its place
  */
@@ -186,6 +203,11 @@ struct ksm_jobs;
 struct ksm_node;
 struct ksm_region;
 
+/*
+ * The index reads the hash of an item or a node in the lowest KSM_HASH_BITS
+ * bits of @word (hash_at in struct ksm_index_callbacks). Big-endian compilers
+ * put the first bit-field into the highest bits.
+ */
 #if BITS_PER_LONG != 64 || !defined(__LITTLE_ENDIAN_BITFIELD)
 #error "struct ksm_item needs a 64-bit kernel with little-endian bitfields"
 #endif
@@ -204,10 +226,17 @@ struct ksm_region;
  * @node: while KSM_ITEM_MERGED: the node whose kernel page the address maps
  * @entry: while KSM_ITEM_UNSTABLE: the entry in the unstable index
  *
- * An item corresponds to an rmap_item in mm/ksm.c. It is ksm_item_size() bytes
- * long, because each index uses only a part of @entry: 16 bytes with
- * index=hash, 32 with index=tree. An item stores neither its region nor its
+ * An item corresponds to an rmap_item in mm/ksm.c. An item is 16 bytes long
+ * with index=hash and 32 with index=tree, because each index uses only a part
+ * of @entry: see ksm_item_size(). An item stores neither its region nor its
  * address: ksm_item_chunk() and ksm_item_addr() compute them.
+ *
+ * ksm_lock is held to change an item. The functions of walk.c read @word
+ * without it. The compiler may write two bit-fields separately, so @word can
+ * have one of them changed and the other not, and KCSAN reports these reads.
+ * This does no harm: a candidate is dropped if @word has changed since its page
+ * was hashed (is_current() in match.c), and any other wrong value only makes
+ * this pass hash a page without need, or leaves the page to the next pass.
  */
 struct ksm_item {
 	union {
@@ -229,15 +258,19 @@ struct ksm_item {
 #define KSM_CHUNK_PAGES		(PMD_SIZE / PAGE_SIZE)
 
 /*
- * How often memory that does not change is scanned. A chunk that has been idle
- * for KSM_IDLE_MIN passes is skipped for one pass. If it is still idle then, it
- * is skipped for two passes, then for 4, and so on: at last, after KSM_IDLE_MAX
- * idle passes, for 2^(KSM_IDLE_MAX - KSM_IDLE_MIN) passes.
+ * How often memory that does not change is scanned.
+ *
+ * A chunk that has been idle in KSM_IDLE_MIN consecutive scans (chunk_finish()
+ * in pass.c) is skipped for one pass, and then scanned again. If it is still
+ * idle, it is skipped for two passes, then for 4, and so on. From the scan
+ * number KSM_IDLE_MAX on, it is skipped for 2^(KSM_IDLE_MAX - KSM_IDLE_MIN) =
+ * 32 passes after each idle scan.
  *
  * A chunk with merged or changing pages is never skipped. An unchanged page of
  * such a chunk is hashed in every pass at first. After it has been found
  * unchanged more than KSM_IDLE_MIN times, it is hashed in every second pass,
- * then in every fourth, and at last in one of 2^(KSM_IDLE_MAX - KSM_IDLE_MIN).
+ * then in every fourth, and so on. After KSM_IDLE_MAX times, it is hashed in
+ * one of 32 passes (is_idle() in walk.c).
  */
 #define KSM_IDLE_MIN		4
 #define KSM_IDLE_MAX		9
@@ -249,19 +282,22 @@ struct ksm_item {
  * @merged: the number of items that are KSM_ITEM_MERGED
  * @tracked: a bit for each item that must be reset when its page is unmapped
  * @zeroed: a bit for each item that is to become KSM_ITEM_ZERO; see
- *	ksm_chunk_count_zeroed() (needs no lock)
+ *	ksm_chunk_count_zeroed(). merge.c sets the bits without ksm_lock
  * @remaining_skips: the number of passes for which the chunk is still skipped
- * @idle_passes: the number of consecutive passes in which the chunk was idle;
- *	see chunk_finish() in pass.c
+ * @idle_passes: the number of consecutive scans, up to KSM_IDLE_MAX, in which
+ *	the chunk was idle; see chunk_finish() in pass.c
  * @active: whether the current pass has found a candidate in the chunk (see
- *	scan_page() in walk.c), or a page that it skipped
+ *	scan_page() in walk.c), or has skipped a page of it
  * @epoch: the ksm_scan_epoch in which @remaining_skips was set; in a later
  *	epoch @remaining_skips and the idle counts of the items are ignored
  * @items: an array of KSM_CHUNK_PAGES items. The private field of each page of
  *	the array points to the chunk
  *
- * A chunk is allocated when a thread first finds a page in its range, so a
- * hole in the address space uses no memory.
+ * A chunk is allocated when a thread first finds a page in its range, so a hole
+ * in the address space uses no memory.
+ *
+ * ksm_lock protects the members, except where the list says otherwise. @region,
+ * @start and @items do not change.
  */
 struct ksm_chunk {
 	struct ksm_region *region;
@@ -306,17 +342,20 @@ struct ksm_area {
  * @resume: the address at which the next pass enters the region, if the mmap
  *	lock was contended in this pass; otherwise 0
  * @merged: the number of items that are KSM_ITEM_MERGED
- * @users: the number of holds that keep the region from being freed: one for
- *	each claimed range, one for each partner job (struct ksm_jobs), and one
- *	for each thread that keeps its place in ksm_regions by it (the reaper,
- *	and a writer of run=2)
- * @leaving: the region is being removed; scanners and the reaper do not enter
- *	it
+ * @users: the number of users. While it is not 0, the region is not freed. Each
+ *	claimed range is a user, and each partner job (@partners of struct
+ *	ksm_jobs). A thread that walks ksm_regions (the reaper, or a writer of
+ *	run=2) is a user of the region at which it drops ksm_lock
+ * @leaving: the region is being removed. Scanners do not enter it. The reaper
+ *	does not free it, unless @area is NULL
  * @freeing: the items are being reset; no thread may unmerge the region any
  *	more
  * @unmerging: a writer of run=2 is a user of the region, and may wait for the
  *	mmap lock
  * @chunks: the chunks, by address divided by PMD_SIZE
+ *
+ * ksm_lock protects the members. @mm, @start and @end do not change. Threads
+ * add chunks to @chunks without ksm_lock, because ksm_chunk_get() can sleep.
  */
 struct ksm_region {
 	struct ksm_area *area;
@@ -343,21 +382,31 @@ struct ksm_region {
  *	a search finds another node with the same content
  * @pfn: the number of the page frame of the kernel page; 0 once the node has
  *	been dropped. The node holds no reference: the page lives as long as
- *	page tables map it or a merge uses it. Until the page is freed or the
- *	node is dropped, the private field of the page points to the node
- * @hash: unless @full: the hash under which the node is in the index
- * @complete: unless @full: @hash is a hash of the complete page. The sample of
- *	the page has collided, and the node keeps it in the set (collision.c)
+ *	page tables map it or a job uses it. Until the page is freed or the node
+ *	is dropped, the private field of the page points to the node
+ * @hash: the hash under which the node is in the index
+ * @complete: @hash is a hash of the complete page. The sample of the page has
+ *	collided, and the node keeps it in the set (collision.c)
  * @word: the two members above
- * @entry: unless @full: the entry in the stable index, until the node is
- *	dropped
- * @in_full: if @full: its place in the list of full nodes
- * @freed: once the node is unused: its place in the list of nodes to free
+ * @entry: the entry in the stable index
+ * @in_full: its place in the list of full nodes
+ * @freed: its place in the list of nodes to free
  *
- * A node corresponds to a stable_node in mm/ksm.c. When the last mapping of a
- * kernel page is removed, the page is freed at once. The node is then stale
- * until it is dropped; see ksm_node_tryget(). A dropped node is freed when its
- * last item is unlinked from it.
+ * A node corresponds to a stable_node in mm/ksm.c. The state of the node
+ * decides which members of the union are valid:
+ *
+ *	in the index	@hash, @complete and @entry
+ *	full		@in_full
+ *	dropped		none, and @pfn is 0
+ *	unused		@freed; a work item is about to free the node
+ *
+ * A new node is in the index. It becomes full when the kernel page has
+ * max_page_sharing mappings, and returns to the index when some of these are
+ * gone. When the last mapping of a kernel page is removed, the page is freed at
+ * once, but its node does not change. Such a node is called stale; see
+ * ksm_node_tryget(). A thread that finds a stale node, or a node whose kernel
+ * page has a memory error, drops the node (ksm_node_dropped()). A dropped node
+ * is unused, and freed, when no item points to it any more.
  *
  * The size of a node depends on the index: 24 bytes with index=hash, 40 with
  * index=tree. With @pfn of 32 bits, kernel pages are in the first 16 TiB of
@@ -444,11 +493,14 @@ struct ksm_settings {
 };
 
 /*
- * With one mapping, a kernel page saves no memory. The upper limit keeps the
- * reference count of a kernel page, an int, from overflowing. Merges stop when
- * all processes together have this many mappings, and fork() gives a child no
- * more mappings than its parent has. So each of at most PID_MAX_LIMIT processes
- * has at most KSM_MAX_SHARING.
+ * The range of max_page_sharing. With one mapping, a kernel page would save no
+ * memory.
+ *
+ * The upper limit keeps the reference count of a kernel page, an int, from
+ * overflowing. A merge adds a mapping only while all processes together have
+ * fewer than KSM_MAX_SHARING, and fork() gives the child no more mappings than
+ * the parent has. So no process ever has more than KSM_MAX_SHARING mappings of
+ * the page, and there are at most PID_MAX_LIMIT processes.
  */
 #define KSM_MIN_SHARING		2
 #define KSM_MAX_SHARING		(INT_MAX / PID_MAX_LIMIT)
@@ -472,14 +524,20 @@ extern struct ksm_counters ksm_counters;
 extern struct ksm_settings ksm_settings;
 extern const struct ksm_index_ops *ksm_index_ops;
 extern struct ksm_index *ksm_index;
-/* Incremented to end the idle state of all chunks and pages. Under ksm_lock. */
+/*
+ * Incremented to end the idle state of all chunks and pages. Changed under
+ * ksm_lock; walk.c reads it without.
+ */
 extern unsigned int ksm_scan_epoch;
 /*
  * Whether a scanner has found a new or volatile page, or a region has been
  * registered, since the most recent pass began. Under ksm_lock.
  */
 extern bool ksm_seen_fresh;
-/* Scanners sleep here after pages_to_scan pages, or while "run" is not 1. */
+/*
+ * Scanners sleep here after pages_to_scan pages, while "run" is not 1, and
+ * while there is nothing to scan.
+ */
 extern wait_queue_head_t ksm_scan_asleep;
 /* Scanners wait here while other scanners have claimed all of the pass. */
 extern wait_queue_head_t ksm_scan_idle;
@@ -635,7 +693,7 @@ static inline struct page *ksm_node_page(const struct ksm_node *node)
 /**
  * ksm_page_node - return the node that the private field of a page points to
  * @page: the page. If it is not a kernel page, the return value is not the
- *	address of a node and must only be compared
+ *	address of a node: only compare it, or use ksm_node_of()
  *
  * Context: any. Without ksm_lock, the node may be freed at any time.
  * Return: the node; NULL if @page is a kernel page whose node was dropped.
@@ -689,7 +747,8 @@ int ksm_scan_set_threads(unsigned int nr);
  * @addr: the address at which the scanner continues
  * @end: the end of the range. One page table maps the whole range, unless
  *	ksm_pass_extend() has extended it over a hole, or over a VMA whose pages
- *	cannot be merged
+ *	cannot be merged. An extended range covers many chunks, and can end in
+ *	the middle of one
  */
 struct ksm_range {
 	struct ksm_region *region;
@@ -724,7 +783,8 @@ void ksm_pass_wake_all(void);
  * @collided: hash collision: the page has the same sample as @kpage, but
  *	differs
  * @split: a huge page was split for this job
- * @undo: no other item maps @kpage, so match.c unmerges the page again
+ * @undo: the merge has saved no memory, because no other item maps @kpage.
+ *	match.c unmerges the page again
  */
 struct ksm_job {
 	struct ksm_item *item;
@@ -751,8 +811,12 @@ void ksm_unmap_poisoned(struct mm_struct *mm, unsigned long addr);
 
 /**
  * struct ksm_walk - the result of a page-table walk
- * @page: the page found, with a reference for the caller; NULL if there is none
- * @addr: the address that maps @page: where the walk began, or later
+ * @page: the page found, or NULL. ksm_walk_next() takes a reference to it for
+ *	the caller. ksm_walk_batch() drops this reference but keeps the pointer,
+ *	which then only tells that a page was found: do not dereference it
+ * @addr: the address of @page, or of the first page that is skipped. The walk
+ *	passes over empty page-table entries, so this can be after the address
+ *	at which the walk began. If there is no such page, it is that address
  * @next: the address at which the next walk begins
  * @why: why the pages from @addr to @next are skipped; KSM_SKIP_NONE if that
  *	range maps no pages, or if @page was found
@@ -775,7 +839,7 @@ struct ksm_walk {
  * @item: its item
  * @page: the page; the candidate holds a reference
  * @hash: the return value of ksm_page_hash(); 0 if the page is not anonymous
- * @sample: the sample of the page
+ * @sample: the sample of the page; 0 if the page is not anonymous
  * @word: item->word when the page was hashed
  */
 struct ksm_candidate {
@@ -827,7 +891,7 @@ static inline void ksm_batch_clear(struct ksm_batch *batch)
  * @own: jobs for pages of the batch, sorted by address
  * @nr_own: the number of elements of @own in use
  * @partners: jobs for pages that were in the unstable index. Each of them
- *	matches a page of @own, and one kernel page replaces both
+ *	matches a page of @own, and one new kernel page replaces both
  * @nr_partners: the number of elements of @partners in use
  */
 struct ksm_jobs {

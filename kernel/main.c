@@ -9,12 +9,12 @@
  * With index=tree, a new page is skipped as well.
  *
  * For every other page, the scanner first searches the kernel pages (the stable
- * index), then the pages that have no match yet (the unstable index; match.c,
- * index.h). If it finds a kernel page, it replaces the page with that. If it
- * finds another page, it replaces both with a new kernel page (merge.c, pte.c).
- * The kernel page is mapped read-only. A process that writes
- * to it takes an ordinary copy-on-write fault, and gets a page of its own
- * again.
+ * index), and then the ordinary pages that have no match yet (the unstable
+ * index): see match.c and index.h. If the scanner finds a kernel page, it maps
+ * the kernel page in place of the page. If it finds an ordinary page, it
+ * replaces both with a new kernel page (merge.c, pte.c). Kernel pages are
+ * mapped read-only. A process that writes to one takes an ordinary
+ * copy-on-write fault, and gets a page of its own again.
  *
  * The design and the interface are those of the KSM series that Izik Eidus
  * posted in 2009 (version 4, April), with Andrea Arcangeli, Chris Wright and

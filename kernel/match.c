@@ -78,9 +78,9 @@ static void pair(struct ksm_jobs *jobs, const struct ksm_candidate *candidate, s
 	job_add(jobs->own, &jobs->nr_own, candidate->item, node, KSM_UNSTABLE);
 	job_add(jobs->partners, &jobs->nr_partners, other, node, KSM_UNSTABLE);
 	/*
-	 * This scanner may not have claimed the range of the other item: keep
-	 * its region. Its chunk is not freed while the item is
-	 * KSM_ITEM_MERGING.
+	 * This scanner may not have claimed the range of the other item, so
+	 * keep its region. The chunk of the other item is kept while the item
+	 * is KSM_ITEM_MERGING.
 	 */
 	ksm_item_chunk(other)->region->users++;
 }
@@ -241,7 +241,12 @@ static void record_collision(const struct ksm_job *job, struct ksm_node *node)
 		ksm_index_ops->retry(ksm_index, &key);
 }
 
-/* Record the result of a job. */
+/*
+ * Record the result of a job. If the split of a huge page has mapped the zero
+ * page at the address of the job, the bit of the item is still set in
+ * chunk->zeroed: see ksm_chunk_count_zeroed(). If the merge has succeeded
+ * nevertheless, the address does not map the zero page any more.
+ */
 static void finish(struct ksm_job *job)
 {
 	struct ksm_chunk *chunk = ksm_item_chunk(job->item);
@@ -289,7 +294,8 @@ static void finish_undo(const struct ksm_job *job)
 /*
  * Unmerge the pages of marked jobs; without memory they stay merged. ksm_lock
  * is dropped and retaken. Meanwhile the chunks of the partners may be freed,
- * because their items are not KSM_ITEM_MERGING any more.
+ * because their items are not KSM_ITEM_MERGING any more. So job->item is not
+ * used here.
  */
 static void undo(struct ksm_jobs *jobs)
 {
@@ -331,7 +337,9 @@ static void finish_all(struct ksm_jobs *jobs)
  * @batch: the batch; the references to candidate pages are dropped here
  * @jobs: the scanner's buffer for merge jobs
  *
- * Context: ksm_lock must be held. Drops and retakes it to merge. May sleep.
+ * Context: ksm_lock must be held. Drops and retakes it to merge. The caller has
+ * claimed the range of the batch, and holds no reference to pages of it except
+ * those in @batch: a further reference would make a merge fail. May sleep.
  */
 void ksm_match_batch(const struct ksm_batch *batch, struct ksm_jobs *jobs)
 {

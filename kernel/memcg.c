@@ -4,9 +4,14 @@
  *
  * A scanner is a kernel thread, so by default its allocations would be charged
  * to the root cgroup, and a process could use more memory than its cgroup
- * allows. So the driver makes the cgroup of that process the active one around
+ * allows. So a scanner makes the cgroup of the process the active one around
  * each allocation with __GFP_ACCOUNT. The memory is uncharged when it is freed;
  * the charge does not follow a process to another cgroup.
+ *
+ * The buckets of the hash index (index_hash.c) and of the set of collisions
+ * (collision.c) are not charged to a cgroup, because entries of all processes
+ * share them. So the memory of a process can exceed the limit of its cgroup by
+ * a few bytes for each entry.
  */
 #include <linux/memcontrol.h>
 #include <linux/sched/mm.h>

@@ -26,6 +26,11 @@
  * Isolate the page of a job: check that it may be merged, lock it, and take a
  * reference. The caller holds the page-table lock. Returns KSM_SKIP_NONE on
  * success.
+ *
+ * The kernel's own KSM turns a page into a KSM page under the page lock. It can
+ * do so between PageKsm() and trylock_page(), because mm/ksm.c drops the
+ * page-table lock before. That does no harm: the page is still anonymous, and
+ * its mappings and references are counted as before.
  */
 static enum ksm_skip isolate(struct vm_area_struct *vma, pte_t *ptep, struct ksm_job *job)
 {
@@ -95,7 +100,10 @@ static enum ksm_skip replace(struct vm_area_struct *vma, const struct pte_change
 	return why;
 }
 
-/* Undo isolate(). This takes the LRU lock once, not once for each page. */
+/*
+ * Undo isolate(). release_pages() takes the LRU lock once; put_page() would
+ * take it for each page that is freed.
+ */
 static noinline_for_stack void release(const struct pte_change *changes, unsigned int nr)
 {
 	struct page *pages[WRPROTECT_MAX_PAGES];
@@ -126,7 +134,10 @@ static void replace_pages(struct vm_area_struct *vma, struct ksm_job *jobs, unsi
 	first = get_pte(vma->vm_mm, start, &ptl);
 	for (job = jobs; job < jobs + nr; job++) {
 		ptep = first + (job->addr - start) / PAGE_SIZE;
-		/* No page table: split() finds a huge page, or a hole. */
+		/*
+		 * No page table: the address is in a huge page or in a hole.
+		 * For THP_SPLIT, merge_run() calls split(), which finds out.
+		 */
 		job->why = first ? isolate(vma, ptep, job) : KSM_SKIP_THP_SPLIT;
 		if (job->why)
 			continue;
@@ -147,6 +158,7 @@ static void replace_pages(struct vm_area_struct *vma, struct ksm_job *jobs, unsi
 	release(changes, n);
 }
 
+/* Does an entry map a part of @huge, or the zero page if @huge is NULL? */
 static bool entry_maps(struct vm_area_struct *vma, unsigned long addr, pte_t pte, struct page *huge)
 {
 	struct page *page;
@@ -160,9 +172,9 @@ static bool entry_maps(struct vm_area_struct *vma, unsigned long addr, pte_t pte
 }
 
 /*
- * Find the items of a chunk whose addresses map a part of a huge page, or the
- * zero page if @huge is NULL, and set their bits in @found. The caller holds
- * the mmap lock.
+ * Set a bit in @found for each item of a chunk whose address maps a part of
+ * @huge; if @huge is NULL, for each item whose address maps the zero page. The
+ * caller holds the mmap lock.
  */
 static void find_items(const struct ksm_chunk *chunk, struct page *huge, unsigned long *found)
 {
@@ -277,9 +289,13 @@ static bool refuse_huge_pages(struct ksm_region *region)
  * khugepaged cannot isolate it. But with CONFIG_DEBUG_VM, khugepaged first
  * asserts that each page is still anonymous. It also checks the flag again
  * after it has taken the lock for writing, so a marked mapping never reaches
- * the assertion. On other kernels the driver leaves the flag alone, because two
- * mappings with different flags can neither be merged nor be moved by one
- * mremap().
+ * the assertion.
+ *
+ * The flag is set on whole mappings, also outside of the region, and is never
+ * cleared again. On kernels without CONFIG_DEBUG_VM the driver leaves it alone,
+ * because two mappings with different flags can neither be merged nor be moved
+ * by one mremap(). So a bug that depends on this flag may not reproduce on a
+ * kernel with CONFIG_DEBUG_VM.
  */
 static enum ksm_skip lock_vma(struct ksm_region *region, unsigned long addr,
 			      struct vm_area_struct **vma)
@@ -354,8 +370,8 @@ static unsigned int merge_run(struct ksm_region *region, struct ksm_job *jobs, u
  * @nr: the number of jobs, at most KSM_BATCH
  *
  * A page that is not replaced stays mapped as before, except that a huge page
- * may have been split. The items, kernel pages and regions of the jobs cannot
- * go away: the items are KSM_ITEM_MERGING, each job holds a reference to its
+ * may have been split. The items, kernel pages and regions of the jobs are not
+ * freed: the items are KSM_ITEM_MERGING, each job holds a reference to its
  * kernel page, and each region has a user.
  *
  * Context: ksm_lock must not be held. Only tries to take the mmap lock. May

@@ -3,11 +3,11 @@
  * Rename the wrappers that mm_symbols.c defines for mm functions.
  *
  * The source calls the wrappers by the kernel's names, but their symbols need
- * other names: if /proc/kallsyms lists two symbols of the same name,
- * kprobes, perf and bpf refuse to attach to either. Kbuild makes the compiler
- * include this file before any header. So the declarations in the kernel's
- * headers, and the calls in their inline functions, are renamed as well, and
- * the compiler still checks the prototypes.
+ * other names: if /proc/kallsyms lists two symbols of the same name, kprobes,
+ * perf and bpf refuse to attach to either. Kbuild makes the compiler include
+ * this file before any header. So the declarations in the kernel's headers, and
+ * the calls in their inline functions, are renamed as well, and the compiler
+ * still checks the prototypes.
  */
 #ifndef KSM_MM_NAMES_H
 #define KSM_MM_NAMES_H

@@ -4,9 +4,9 @@
  *
  * A kprobe yields the address of kallsyms_lookup_name(), which then yields the
  * addresses of all other functions. For each of them, this file defines a
- * wrapper with the same name and prototype, which forwards to the kernel's
- * function through a static call. A static call is a direct call whose target
- * is patched into the code. This design has three advantages:
+ * wrapper with the same name and prototype (mm_names.h renames its symbol). The
+ * wrapper forwards to the kernel's function through a static call: a direct
+ * call whose target is patched into the code. This design has three advantages:
  *
  *  - The kernel's headers declare each function, so the compiler checks the
  *    prototypes.
@@ -40,8 +40,10 @@
 #include "mm_symbols.h"
 
 /*
- * X(return type, name, prototype, arguments).
- * V(name, prototype, arguments) for functions that return void.
+ * The list of all functions. An entry is X(return type, name, prototype,
+ * arguments), or V(name, prototype, arguments) if the function returns void.
+ * Further down, DEFINE_X() and DEFINE_V() turn each entry into a wrapper, and
+ * ROW_X() and ROW_V() into an element of symbols[].
  */
 #define KSM_SYMBOLS_ALL(X, V)								\
 	X(pte_t, ptep_clear_flush,							\
@@ -146,8 +148,8 @@ struct ksm_symbol {
 };
 
 /*
- * Both macros are written out. If one used the other, the preprocessor would
- * replace the argument fn with the name from mm_names.h before #fn sees it.
+ * ROW_X() must not call ROW_V(). The preprocessor would first expand fn to its
+ * name in mm_names.h, and #fn would then yield "ksm_sym_...".
  */
 #define ROW_V(fn, proto, args)								\
 	{ #fn, &STATIC_CALL_KEY(ksm_sc_##fn), STATIC_CALL_TRAMP_ADDR(ksm_sc_##fn) },
@@ -168,7 +170,12 @@ struct lockdep_map __mmu_notifier_invalidate_range_start_map = {
 };
 #endif
 
-/* Returns the address of a kernel symbol, or 0 if there is no such symbol. */
+/*
+ * Returns the address of a kernel symbol, or 0 if there is no such symbol. A
+ * variable has an address only if the kernel has CONFIG_KALLSYMS_ALL. If the
+ * kernel itself has no such symbol, kallsyms_lookup_name() searches the loaded
+ * modules as well, and returns the symbol of a module.
+ */
 static unsigned long kernel_symbol(const char *name)
 {
 	return static_call(ksm_sc_lookup)(name);
@@ -248,11 +255,11 @@ int ksm_symbols_init(void)
 	}
 	kobj = (struct kobject **)kernel_symbol("mm_kobj");
 	if (!kobj) {
-		pr_err("the running kernel has no variable mm_kobj\n");
+		pr_err("the running kernel has no symbol mm_kobj (CONFIG_KALLSYMS_ALL)\n");
 		missing++;
 	}
 	if (missing) {
-		pr_err("%d kernel symbols are missing; the module was not loaded. Use Linux 6.1 or 6.12.\n",
+		pr_err("%d kernel symbols are missing; the module was not loaded. Use a kernel that is built with them.\n",
 		       missing);
 		return -ENOENT;
 	}

@@ -4,11 +4,12 @@
  *
  * A node holds no reference to its kernel page, just as a stable_node in
  * mm/ksm.c holds none to its KSM page. The page tables that map the page hold
- * references, and so do merges in progress. When the last reference is dropped
- * (a write, munmap, exec, exit), the page is freed at once, whether or not a
- * scanner runs. The page allocator may then give the page to another owner. So
- * no function uses the content of the page before ksm_node_tryget() has
- * confirmed that it is still the node's own.
+ * references, and so do jobs that merge or unmerge a page. When the last one is
+ * dropped (a write, munmap, exec, exit), the page is freed at once, whether or
+ * not a scanner runs. The node is then stale, and the page allocator may give
+ * the page to another owner. So no function uses the content of the page before
+ * ksm_node_tryget() has confirmed that it is still the node's own. The comment
+ * of struct ksm_node describes the states of a node.
  *
  * ksm_lock protects everything here, except the content of a new page.
  */
@@ -30,25 +31,29 @@ static LIST_HEAD(full_nodes);
 static_assert(offsetofend(struct ksm_node, entry.next) >= offsetofend(struct ksm_node, in_full));
 
 /*
- * Unused nodes, freed by a work item without ksm_lock, because the page
- * allocator sometimes returns thousands of pages to their zone when one page is
- * freed.
+ * Unused nodes. A work item frees them, without ksm_lock: kmem_cache_free() may
+ * free a slab page, and the page allocator may then return thousands of pages
+ * to their zone.
  */
 static LLIST_HEAD(unused_nodes);
 
-/* Serializes walks over all nodes. Taken before ksm_lock. */
+/*
+ * Serializes walks over all nodes. Taken before ksm_lock, and by
+ * devksm_memory_callback() after mem_hotplug_lock.
+ */
 static DEFINE_MUTEX(prune_lock);
 
 /*
- * The node that prune_nodes() examines next. NULL means the first node; it is
- * reset to NULL when the node is dropped.
+ * The node that prune_nodes() examines next; NULL means the first node. If
+ * another thread drops this node, prune_nodes() begins with the first one
+ * again.
  */
 static struct ksm_node *prune_next;
 
 /*
- * Nodes examined before ksm_lock is dropped, and nodes examined in one call.
- * For NODES_PER_HOLD, a node that may return to the index counts as SEARCH_COST
- * nodes, because the index is searched for its content.
+ * prune_nodes() drops ksm_lock after NODES_PER_HOLD nodes. A full node that has
+ * room again counts as SEARCH_COST nodes, because prune() searches the index
+ * for its content. One ksm_nodes_prune() examines at most NODES_PER_CALL nodes.
  */
 #define NODES_PER_HOLD	256
 #define NODES_PER_CALL	(1 << 16)
@@ -60,8 +65,8 @@ static size_t node_size(void)
 }
 
 /*
- * The node after @node (the first one for NULL), or NULL at the end: first the
- * nodes in the index, then the full ones.
+ * Returns the node after @node, or the first one if @node is NULL; NULL at the
+ * end. The nodes in the index come first, and then the full ones.
  */
 static struct ksm_node *node_next(struct ksm_node *node)
 {
@@ -76,8 +81,8 @@ static struct ksm_node *node_next(struct ksm_node *node)
 }
 
 /*
- * Begin a walk by node_next(). It misses no node that exists all the time and
- * keeps its hash, even if others are created or dropped meanwhile.
+ * Begin a walk by node_next(). Until walk_end(), nodes can be created and
+ * dropped. The walk misses none of the others, unless a node gets another hash.
  */
 static void walk_begin(void)
 {
@@ -108,10 +113,20 @@ static struct ksm_key key_of(struct page *page, u64 *sample)
 }
 
 /*
- * Has the kernel page of a node been freed? The page allocator clears the
- * private field before it hands out a page again, and only ksm_node_create()
- * sets that field to @node. So a page that has been reused is never mistaken
- * for the node's own.
+ * Has the kernel page of a node been freed? When the page allocator frees a
+ * page, it clears the private field, and only ksm_node_create() sets that field
+ * to @node. So a page that has been reused is never mistaken for the node's
+ * own.
+ *
+ * That needs ac1ea219590c ("mm/page_alloc: clear page->private in
+ * free_pages_prepare()"), which is in 6.1.176 and 6.12.93. Older releases clear
+ * the field only when a page is allocated, and then not in the second and later
+ * pages of a block that is not compound (split_page(), alloc_pages_exact()).
+ * There, the node of a freed kernel page can stay in the index until such a
+ * block is freed. Pages that match the node are then skipped as busy, because
+ * match() in merge.c requires PageUptodate(), which the owner of such a block
+ * does not set. With index=tree, the content of the block can also mislead
+ * searches.
  */
 static bool is_stale(const struct ksm_node *node)
 {
@@ -154,7 +169,10 @@ static bool node_insert(struct ksm_node *node, const struct ksm_key *key, u64 sa
 	return true;
 }
 
-/* The node has left the index. Its sample may leave the set of collisions. */
+/*
+ * Called after a node has left the index: drop its hold on its sample, which
+ * may then leave the set of collisions.
+ */
 static void put_collision(const struct ksm_node *node)
 {
 	if (!node->full && node->complete)
@@ -186,14 +204,16 @@ static void node_free(struct ksm_node *node)
  *	because its page has been freed or has a memory error, or because the
  *	module is being unloaded
  *
- * If items still point to the node, the last of them frees it. If the page is
- * still mapped (by a forked child, for example), it becomes an ordinary page.
+ * If items still point to the node, ksm_node_remove_item() frees the node when
+ * the last of them is unlinked. If the page is still mapped (by a forked child,
+ * for example), it becomes an ordinary page: no further page is merged with it.
  *
  * Context: ksm_lock must be held.
  */
 void ksm_node_dropped(struct ksm_node *node)
 {
 	struct page *kpage = ksm_node_page(node);
+	/* Page tables map the page, or jobs hold references to it. */
 	bool mapped = ksm_node_tryget(node);
 
 	trace_devksm_node_dropped(node->pfn, mapped ? ksm_mapcount(kpage) : 0);
@@ -234,9 +254,10 @@ static void node_set_full(struct ksm_node *node)
 
 /*
  * Insert a node that has left the index or the list of full nodes. The caller
- * has searched the index, so usually this succeeds. But a search gives up in a
- * very long chain, and may find a node the next time: then the node is treated
- * as full.
+ * has found no match in the index, so usually this succeeds. But a search gives
+ * up in a very long chain of the hash index. If the order of the chain has
+ * changed, the insertion can find a match that the search has missed. Then the
+ * node is treated as full.
  */
 static void node_return(struct ksm_node *node, const struct ksm_key *key, u64 sample)
 {
@@ -246,7 +267,7 @@ static void node_return(struct ksm_node *node, const struct ksm_key *key, u64 sa
 	node->full = true;
 }
 
-/* Can pages no longer be merged with the kernel page of a node? */
+/* Must a node be dropped? Its page has been freed or has a memory error. */
 static bool is_useless(const struct ksm_node *node)
 {
 	return is_stale(node) || PageHWPoison(ksm_node_page(node));
@@ -269,9 +290,10 @@ static struct page *kpage_alloc(struct page *content)
 
 /**
  * ksm_node_create - allocate a kernel page and its node
- * @content: the page to copy; its owner can still write it, so each merge
- *	compares again
- * @hash: the hash of @content; the index has no node with this hash yet
+ * @content: the page to replace. With index=tree it is copied; its owner can
+ *	still write it, so each merge compares again
+ * @hash: the hash of @content; with index=hash, the index has no node with this
+ *	hash yet
  * @sample: the sample of @content
  * @owner: the mm whose memory cgroup is charged
  * @why: set to the reason if no node is created
@@ -363,7 +385,7 @@ void ksm_kpage_put(struct page *kpage)
 	struct ksm_node *node = ksm_page_node(kpage);
 
 	put_page(kpage);
-	/* If the node has items, the last one to leave drops it. */
+	/* If the node has items, ksm_node_remove_item() drops it later. */
 	if (node && !node->nr_items && is_stale(node))
 		node_drop(node);
 }
@@ -391,7 +413,8 @@ bool ksm_node_is_single(const struct ksm_node *node)
  * the caller does not hold ksm_lock, the node may be freed at any moment.
  *
  * Context: any. Does not sleep.
- * Return: the node, or NULL if @page is not a kernel page.
+ * Return: the node; NULL if @page is not a kernel page, or if its node has been
+ * dropped.
  */
 struct ksm_node *ksm_node_of(struct page *page)
 {
@@ -540,9 +563,9 @@ void ksm_node_remove_item(struct ksm_node *node)
 }
 
 /*
- * Put a full node back into the index, unless the index has another node with
- * the same content that is not full. The caller holds a reference to the kernel
- * page.
+ * Put a full node back into the index, unless the index has another node that
+ * is not full and has the same hash (index=hash) or content (index=tree). The
+ * caller holds a reference to the kernel page.
  */
 static void node_reindex(struct ksm_node *node)
 {
@@ -561,13 +584,16 @@ static void node_reindex(struct ksm_node *node)
 	node_return(node, &key, sample);
 	/*
 	 * While this node was full, one equal page may have entered the
-	 * unstable index.
+	 * unstable index. Remove it, so that the next pass merges it.
 	 */
 	if (ksm_index_ops->retry)
 		ksm_index_ops->retry(ksm_index, &key);
 }
 
-/* Examine one node, and return what that costs: see SEARCH_COST. */
+/*
+ * Drop a node, or put it back into the index, if necessary. Returns the number
+ * of nodes as which it counts: 1 or SEARCH_COST.
+ */
 static unsigned int prune(struct ksm_node *node)
 {
 	struct page *kpage = ksm_node_page(node);
@@ -614,7 +640,8 @@ static void prune_nodes(unsigned long max)
  * is none. Until the nodes are dropped, the counters are wrong. A full node has
  * room when a process has written or unmapped some of its pages. Each call
  * examines at most NODES_PER_CALL nodes, and continues where the last call
- * ended.
+ * ended. The reaper calls this function twice a second while any kernel page
+ * exists. No setting controls the cost: one cache miss for each node examined.
  *
  * Context: takes ksm_lock, and drops it every NODES_PER_HOLD nodes. May sleep.
  */
@@ -628,10 +655,11 @@ void ksm_nodes_prune(void)
 }
 
 /*
- * Memory is about to be unplugged, and its struct pages are freed, too. No page
- * of that memory is in use any more, so the nodes of its pages are stale. This
- * drops all stale nodes. A stale node keeps its hash: only a node whose kernel
- * page is in use gets another one.
+ * Memory has been taken offline. The kernel is about to free its struct pages,
+ * which is_stale() reads. No page of that memory is in use any more, so the
+ * nodes of its pages are stale. This function drops all stale nodes. The walk
+ * misses none of them: only a node whose kernel page is in use gets another
+ * hash.
  */
 static int devksm_memory_callback(struct notifier_block *block, unsigned long action, void *arg)
 {

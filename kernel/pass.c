@@ -4,9 +4,9 @@
  *
  * A cursor moves through the regions in the order of their registration, and
  * through each region by address. A scanner claims a range at the cursor, and
- * the cursor moves to the end of the range. One page table maps the whole
- * range, so no two scanners work in one chunk, but all of them can work in one
- * large region. Before a scanner sleeps, it returns the unfinished part of
+ * the cursor moves to the end of the range. Usually the range is what one page
+ * table maps, so that all scanners can work in one large region, but no two of
+ * them in one chunk. Before a scanner sleeps, it returns the unfinished part of
  * its range, and another scanner can claim that.
  *
  * The pass ends when the cursor has reached the end of the last region and all
@@ -110,7 +110,9 @@ void ksm_pass_begin(void)
 	pass_hold();
 	/*
 	 * Per-CPU LRU batches hold references to new pages, and a page with an
-	 * extra reference is not merged.
+	 * extra reference is not merged. The driver cannot tell such a page
+	 * from a pinned one: while a pinned page has a match, every pass drains
+	 * the batches of all CPUs, also with sleep=0.
 	 */
 	if (ksm_seen_fresh || ksm_counters.skipped_last[KSM_SKIP_PINNED]) {
 		mutex_unlock(&ksm_lock);
@@ -159,6 +161,7 @@ bool ksm_pass_end(void)
 
 /*
  * Test whether this pass skips the chunk at the cursor. If so, count the skip.
+ * A chunk is skipped only as a whole, so the cursor must be at its beginning.
  */
 static bool should_skip_chunk(struct ksm_chunk *chunk)
 {
@@ -202,12 +205,14 @@ unsigned int ksm_pass_skip_idle(unsigned int most)
 }
 
 /*
- * Decide how many passes skip a chunk that a scanner has finished. A chunk is
- * idle in a pass if none of its pages was merged, was a candidate, or was
- * refused for a reason of enum ksm_skip. With index=tree, every unmerged page
- * is a candidate in each pass. With index=hash, skipping an idle chunk delays
- * few merges: its pages stay in the index, and a match of one of them ends the
- * idle state of the chunk.
+ * Decide how many passes skip a chunk that a scanner has finished.
+ *
+ * A chunk is active in a pass if one of its pages is merged, was a candidate in
+ * this pass, or was skipped (enum ksm_skip). Otherwise it is idle. With
+ * index=tree, every unmerged page is a candidate in each pass, so no chunk with
+ * pages is idle. With index=hash, skipping an idle chunk delays few merges: its
+ * pages stay in the index, and a match of one of them ends the idle state of
+ * the chunk.
  */
 static void chunk_finish(struct ksm_chunk *chunk)
 {
@@ -228,7 +233,8 @@ static void chunk_finish(struct ksm_chunk *chunk)
 /**
  * ksm_pass_claim - claim a range of the pass for the calling scanner
  * @range: set to the range. Until the caller calls ksm_pass_release(), the
- *	region is not freed, and only the caller frees the chunk of the range
+ *	region is not freed, no other thread walks the range, and no other
+ *	thread frees a chunk that is completely in it
  *
  * Context: ksm_lock must be held.
  * Return: true if a range was claimed.
@@ -367,7 +373,8 @@ void ksm_pass_drop_region(struct ksm_region *region)
  * The caller has already changed "run", so that no scanner claims another
  * range.
  *
- * Context: ksm_lock must not be held. May sleep. A fatal signal ends the wait.
+ * Context: ksm_run_lock must be held, so that "run" does not change back.
+ * ksm_lock must not be held. May sleep. A fatal signal ends the wait.
  * Return: 0 on success, or -EINTR if the caller was killed.
  */
 int ksm_pass_wait(void)
@@ -391,6 +398,8 @@ int ksm_pass_wait(void)
 
 /**
  * ksm_pass_wake_all - end the idle state of all chunks and pages
+ *
+ * Each write to "run" does so, also a write of the same value.
  *
  * Context: takes ksm_lock. May sleep.
  */

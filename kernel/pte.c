@@ -11,6 +11,25 @@
  * pte_change_begin() before it takes the page-table lock, and pte_change_end()
  * after it has dropped the lock. In between, no secondary MMU maps the pages.
  *
+ * Kernel pages count as file pages: in the rss of a process (RssFile), and in
+ * "Mapped" of /proc/meminfo. They must, because they are not anonymous: when
+ * the kernel unmaps a page, mm_counter() and the rmap functions decide by
+ * PageAnon() which counters they decrement.
+ *
+ * A kernel page cannot be anonymous. The mapping field of an anonymous page
+ * points to one anon_vma, and the page has one offset in it. A kernel page is
+ * mapped at unrelated addresses of unrelated processes, so the rmap would not
+ * find all of its mappings. Also, once only one process maps an anonymous page,
+ * a write fault makes the page writable in place (do_wp_page()), but a kernel
+ * page must be copied. mm/ksm.c solves both with a mark in the mapping field,
+ * PAGE_MAPPING_KSM: do_wp_page() copies marked pages, and rmap_walk() passes
+ * them to rmap_walk_ksm(). A module cannot use the mark, because
+ * rmap_walk_ksm() takes the field for a pointer to a stable node of mm/ksm.c.
+ *
+ * As a file page that is on no LRU list, a kernel page makes one estimate
+ * wrong: node_unmapped_file_pages() finds fewer reclaimable file pages than
+ * there are.
+ *
  * The helpers are exported to ksm_lab.ko, which changes one entry at a time.
  */
 #include <linux/export.h>
@@ -29,9 +48,9 @@
  * ksm_find_pmd - find the page-middle-directory entry of an address
  * @mm: the mm
  * @addr: an address in a VMA
- * @next: set to the address at which the next such entry begins. If a table of
- *	an upper level is missing, that is the end of the range that the table
- *	would map
+ * @next: set to the first address after the range that the entry maps, or, if a
+ *	table of an upper level is missing, after the range that the table would
+ *	map
  *
  * Context: the mmap lock of @mm must be held.
  * Return: the entry, which can be empty or map a huge page; NULL if there is no
@@ -99,13 +118,13 @@ EXPORT_SYMBOL_NS_GPL(pte_change_end, KSM_LAB);
  *
  * The race: without the page-table lock, another thread can change the entry
  * between a read of it and the next step. Page faults, reclaim and migration do
- * so. A caller therefore relies on nothing that it read before it took the
- * lock.
+ * so. A caller therefore relies on nothing that it read before this function
+ * took the lock.
  *
  * Context: the mmap lock of @mm must be held. On success, returns with the
  * entry mapped and the page-table lock held; undo both with put_pte().
- * Return: the entry; NULL, with no lock taken, if @addr has no page table
- * because it is in a hole or in a huge page.
+ * Return: the entry; NULL, with no lock taken, if no page table maps @addr: it
+ * is in a hole, in a huge page, or in a huge page that is being migrated.
  */
 pte_t *get_pte(struct mm_struct *mm, unsigned long addr, spinlock_t **ptl)
 {
@@ -130,14 +149,29 @@ EXPORT_SYMBOL_NS_GPL(get_pte, KSM_LAB);
  * further reference belongs to a user that can read or write the page without a
  * page-table entry.
  *
+ * The race: if fork() has shared the page, another process can unmap it between
+ * the read of the map count and the read of the reference count. Then the map
+ * count is too high by one, and hides one further reference. So the function
+ * reads the map count again. An unmap decrements the map count before the
+ * reference count, so the second read finds the change. mm/ksm.c reads each
+ * count only once.
+ *
  * Context: the page must be locked.
  * Return: true if there are further references.
  */
 bool page_is_held(struct page *page)
 {
-	int expected = ksm_mapcount(page) + 1 + folio_test_swapcache(page_folio(page));
+	int mapped = ksm_mapcount(page);
+	int expected = mapped + 1 + folio_test_swapcache(page_folio(page));
 
-	return page_ref_count(page) != expected;
+	if (page_ref_count(page) != expected)
+		return true;
+	/*
+	 * Has another process unmapped the page between the two reads? Then the
+	 * map count was too high, and may have hidden a reference.
+	 */
+	smp_rmb();
+	return ksm_mapcount(page) != mapped;
 }
 
 /**
@@ -152,11 +186,12 @@ bool page_is_held(struct page *page)
  * not by an address, and may write to it. get_user_pages_fast() takes a
  * reference without a lock: it reads the entry, takes the reference, and checks
  * that the entry has not changed. So this function first clears the entries and
- * flushes the TLBs, and only then counts the references. A reference that was
- * taken before is in the count. A thread that tries to take one later sees that
- * the entry has changed, and waits for the page-table lock in the page fault.
- * If the references were counted first, one that is taken between the count and
- * the clearing would be missed.
+ * flushes the TLBs, and only then counts the references. If the check of
+ * get_user_pages_fast() comes before the clearing, its reference is in the
+ * count. If the check comes later, it finds that the entry has changed. Then
+ * the thread drops the reference, takes a page fault, and waits there for the
+ * page-table lock. If the references were counted first, one that is taken and
+ * checked between the count and the clearing would be missed.
  *
  * In 2009 this function set the entry read-only. A CPU can load a read-only
  * entry into its TLB again, so replace_page() had to flush a second time. An
@@ -167,9 +202,9 @@ bool page_is_held(struct page *page)
  * All entries are cleared before one flush of the whole range. A thread that
  * touches a page while its entry is empty takes a page fault. If the access is
  * a write, the fault handler allocates a page. It then waits for the page-table
- * lock, finds that the entry is set again, and frees the page. So
- * WRPROTECT_MAX_PAGES limits both the range of the flush and the number of
- * entries that are empty at once.
+ * lock, finds that the entry is set again, and frees the page. Such a fault is
+ * wasted work, so WRPROTECT_MAX_PAGES limits the number of entries that are
+ * empty at once, and with it the range of the flush.
  *
  * The result of each page is in @err: 0 if its entry is empty now; -EBUSY if
  * the page is held (page_is_held()), and then its entry is as before.
@@ -204,14 +239,18 @@ EXPORT_SYMBOL_NS_GPL(page_wrprotect, KSM_LAB);
  * @change: the anonymous page, after page_wrprotect()
  * @kpage: the kernel page, with the same content
  *
- * The race: no process can write to either page between page_wrprotect() and
- * this function, so pages that were found equal are still equal. The map
- * counts, reference counts and rss change under the page-table lock, so no
- * other thread sees a page that is replaced in part.
+ * No race is left: no process can write to either page between page_wrprotect()
+ * and this function, so pages that were found equal are still equal. The entry
+ * and the rss change under the page-table lock, so no other thread that takes
+ * this lock sees a page that is replaced in part.
  *
  * The new entry is read-only and clean. It keeps the soft-dirty bit, because
  * the content has not changed. The old page loses its mapping and the reference
- * of the mapping. If this was its last mapping, its swap slot is freed.
+ * of the mapping. If this was its last mapping, its swap slot is freed, unless
+ * the slot is in use: by another process, by writeback or by hibernation.
+ *
+ * The kernel page counts as a file page; the opening comment of this file says
+ * why.
  *
  * Context: as for page_wrprotect().
  * Return: 0 on success, or -EBUSY if the kernel's rule for exclusive pages says
@@ -243,7 +282,9 @@ int replace_page(struct vm_area_struct *vma, const struct pte_change *change,
 	ksm_remove_rmap(page, vma);
 	if (ksm_mapcount(page) || folio_test_swapcache(folio)) {
 		/*
-		 * Other processes may use the page or its swap slot after fork.
+		 * After fork, other processes may still use the page or its
+		 * swap slot. The dirty bit of the old entry is gone now: if the
+		 * page were not marked dirty, reclaim could drop its content.
 		 */
 		if (pte_dirty(change->orig))
 			folio_mark_dirty(folio);
@@ -262,12 +303,13 @@ EXPORT_SYMBOL_NS_GPL(replace_page, KSM_LAB);
  * @ptep: its entry, which is empty
  * @pte: the new entry
  *
- * A KVM guest accesses memory through a page table of KVM. If that still mapped
- * the old page after the entry is set, a vCPU would use the old page while the
- * process already uses the new one. In 2009 this call alone prevented that: it
- * gave KVM the new entry. Since 6bdb913f0a70 (3.7), KVM is notified before the
- * change, in pte_change_begin(), and unmaps the page then, so this call finds
- * nothing to change. Since 6.10, KVM is not even called here.
+ * A KVM guest accesses memory through a page table of KVM. If this page table
+ * still mapped the old page after the entry is set, a vCPU would use the old
+ * page while the process already uses the new one. In 2009 this call alone
+ * prevented that: it gave KVM the new entry. Since 6bdb913f0a70 (3.7), KVM is
+ * notified before the change: pte_change_begin() makes KVM unmap the page, so
+ * this call finds nothing to change. Since 6.10, this function does not even
+ * notify KVM.
  *
  * Context: the page-table lock must be held. Call it between pte_change_begin()
  * and pte_change_end().

@@ -24,7 +24,7 @@
 /*
  * The maximum length, in pages, of the range that one page_wrprotect() changes,
  * and so the maximum number of entries that are empty at once. For a range of
- * more than 33 pages, x86 would flush the whole TLB of the process.
+ * more than 33 pages, x86 would flush all TLB entries of the process.
  */
 #define WRPROTECT_MAX_PAGES	32
 
@@ -32,7 +32,7 @@
  * struct pte_change - an anonymous page that a kernel page will replace
  * @addr: the address of the page
  * @ptep: the page-table entry that maps it
- * @page: the page: anonymous, not compound, and locked. The caller holds one
+ * @page: an anonymous page, not compound, and locked. The caller holds one
  *	reference.
  * @orig: the entry before page_wrprotect()
  * @err: the result of page_wrprotect(): 0, or -EBUSY if the page is held

@@ -17,6 +17,11 @@ static void reap(struct work_struct *work)
 	ksm_regions_reap();
 	ksm_nodes_prune();
 	ksm_collisions_expire();
+	/*
+	 * This is read without ksm_lock. A thread that adds a region or a node
+	 * calls ksm_reap_start() afterwards. A collision is added only while
+	 * there is a node.
+	 */
 	if (!list_empty(&ksm_regions) || READ_ONCE(ksm_counters.kernel_pages) ||
 	    READ_ONCE(ksm_counters.collisions))
 		ksm_reap_start();

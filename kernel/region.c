@@ -2,8 +2,8 @@
 /*
  * The set of all regions, and the user counts of regions.
  *
- * A region is not freed while its user count is not 0. area.c allocates and
- * frees regions.
+ * A region is not freed while its user count is not 0: region_free() in area.c
+ * waits. area.c allocates and frees regions.
  */
 #include <linux/rbtree.h>
 #include <linux/sched/mm.h>
@@ -82,9 +82,10 @@ void ksm_region_erase(struct ksm_region *region)
 
 /**
  * ksm_region_put - decrement the user count of a region
- * @region: the region. If the count is now 0, a thread that waits to remove the
- *	region is woken, or, if the mm is dead or the region is not in an area
- *	any more, reap.c frees the region
+ * @region: the region
+ *
+ * If the count becomes 0, a thread that waits in ksm_region_wait() is woken. If
+ * the mm is dead, or if the area has been closed, reap.c frees the region.
  *
  * Context: ksm_lock must be held.
  */
@@ -117,12 +118,14 @@ void ksm_region_set_unmerging(struct ksm_region *region, bool unmerging)
  * ksm_region_wait - wait until a region has no users
  * @region: the region; the caller has marked it "leaving", so no other thread
  *	frees it
- * @force: set if no signal may end the wait. Then the function does not wait
- *	for a writer of run=2, who may wait for the mmap lock of another process
+ * @force: set if no signal may end the wait. If the region belongs to another
+ *	process, the function then does not wait for a writer of run=2, because
+ *	that thread may wait for the mmap lock of the process
  *
  * Context: ksm_lock must be held. Drops and retakes it. May sleep.
  * Return: 0 on success; -EINTR if the caller was killed and @force is not set;
- * -EBUSY if @force is set and a writer of run=2 unmerges the region.
+ * -EBUSY if @force is set, the region belongs to another process, and a writer
+ * of run=2 unmerges it.
  */
 int ksm_region_wait(struct ksm_region *region, bool force)
 {

@@ -41,14 +41,18 @@ struct ksm_scanner {
 static struct ksm_scanner *scanners[KSM_MAX_THREADS];
 
 /*
- * Walk the beginning of the claimed range, at most @left pages. The scanner
- * does not wait for the mmap lock, because that would delay the scan of all
- * other memory. Returns 0 on success, -ESRCH if the mm has no users, or -EBUSY
- * if its mmap lock is contended.
+ * Walk from the beginning of the claimed range, at most @left pages. One hole,
+ * or one VMA that is skipped, can extend beyond the end of the range. The
+ * scanner does not wait for the mmap lock, because that would delay the scan of
+ * all other memory. Returns 0 on success, -ESRCH if the mm has no users, or
+ * -EBUSY if its mmap lock is contended.
  *
  * The caller does not hold ksm_lock. It has claimed the range, so no other
- * thread allocates or frees the chunk. ksm_match_batch() checks later whether
- * the items have changed.
+ * thread frees the chunk. ksm_match_batch() checks later whether the items have
+ * changed.
+ *
+ * If a page is found, walk->page tells process_batch() so. When this function
+ * returns, it holds no reference to that page any more.
  */
 static int walk_range(struct ksm_scanner *s, unsigned int left)
 {
@@ -73,6 +77,11 @@ static int walk_range(struct ksm_scanner *s, unsigned int left)
 		ksm_walk_batch(mm, chunk, left, region->end, walk, batch);
 	if (walk->next == addr)
 		ksm_walk_next(mm, addr, region->end, walk);
+	/*
+	 * The allocation of a chunk can wait for reclaim. Until then, this
+	 * scanner holds the mmap lock of the process for reading, and delays
+	 * its mmap() and munmap().
+	 */
 	if (walk->page) {
 		chunk = ksm_chunk_get(region, walk->addr);
 		if (chunk) {
@@ -89,7 +98,10 @@ static int walk_range(struct ksm_scanner *s, unsigned int left)
 	return 0;
 }
 
-/* Skip a range that maps no pages, or whose pages cannot be merged. */
+/*
+ * Skip a range that maps no pages, or whose pages cannot be merged. Usually the
+ * items of the range are reset.
+ */
 static void skip_range(struct ksm_region *region, unsigned long start, unsigned long end,
 		    enum ksm_skip why)
 {
@@ -97,7 +109,8 @@ static void skip_range(struct ksm_region *region, unsigned long start, unsigned 
 		ksm_skip(region->mm, start, (end - start) / PAGE_SIZE, why);
 	/*
 	 * If userfaultfd was registered after the merge, the pages are still
-	 * merged: keep their items. Busy pages will be there again soon.
+	 * merged: keep their items. A busy page is usually still mapped in the
+	 * next pass: keep its item, too.
 	 */
 	if (why != KSM_SKIP_UFFD && why != KSM_SKIP_BUSY)
 		ksm_items_forget(region, start, end, why == KSM_SKIP_ZERO_PAGE ?
@@ -112,6 +125,7 @@ static void process_batch(struct ksm_scanner *s)
 	struct ksm_walk *walk = &s->walk;
 	struct ksm_chunk *chunk;
 
+	/* The walk has passed over empty entries up to walk->addr. */
 	ksm_items_forget(region, range->addr, walk->addr, KSM_BREAK_UNMAPPED);
 	chunk = walk->why || s->batch.nr ? ksm_chunk_find(region, walk->addr) : NULL;
 	if (chunk)
@@ -165,7 +179,11 @@ static bool may_scan(void)
 	return READ_ONCE(ksm_settings.run) == KSM_RUN_SCAN && !kthread_should_stop();
 }
 
-/* Is there anything to scan? Like ksmd_should_run() in mm/ksm.c. */
+/*
+ * Is there anything to scan? Like ksmd_should_run() in mm/ksm.c. The caller
+ * does not hold ksm_lock, so the result may be out of date: the thread that
+ * registers a region wakes the scanners afterwards.
+ */
 static bool should_scan(void)
 {
 	return READ_ONCE(ksm_settings.run) == KSM_RUN_SCAN &&
@@ -173,8 +191,9 @@ static bool should_scan(void)
 }
 
 /*
- * Scan pages_to_scan pages, or fewer if the pass ends. Returns false if other
- * scanners have claimed all that is left of the pass.
+ * Scan pages_to_scan pages, or fewer if the pass ends or "run" changes. Returns
+ * false if nothing was scanned and the pass has not ended: usually because
+ * other scanners have claimed all that is left of the pass.
  */
 static bool scan_batch(struct ksm_scanner *s)
 {

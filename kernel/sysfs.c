@@ -2,7 +2,9 @@
 /*
  * /sys/kernel/mm/ksm: settings and counters.
  *
- * The directory has the six files of the 2009 driver and several more.
+ * The directory has the six files of the 2009 driver (run, pages_to_scan,
+ * sleep, max_kernel_pages, pages_shared and kernel_pages_allocated) and several
+ * more.
  *
  * If the kernel has its own KSM (mm/ksm.c), /sys/kernel/mm/ksm exists already.
  * With sysfs=auto, the driver's directory is then called ksm_dev. With
@@ -318,8 +320,9 @@ busy:
 }
 
 /*
- * Restore the directory of the kernel's own KSM. Nothing else can restore it
- * before a reboot, so the function retries if an allocation fails.
+ * Restore the directory of the kernel's own KSM. If this function fails, the
+ * directory is missing until the next reboot, so it retries if an allocation
+ * fails.
  */
 static void restore_kernel_ksm(void)
 {
@@ -377,7 +380,11 @@ int ksm_sysfs_init(void)
 		sysfs_attr_init(&skipped[i].attr);
 		skipped_attrs[i] = &skipped[i].attr;
 	}
-	/* Kernel pages cannot be swapped: limit them to a quarter of memory. */
+	/*
+	 * Kernel pages cannot be swapped: limit them to a quarter of memory.
+	 * The scanner thread exists already, but it reads this setting only
+	 * when it merges pages, and no memory is registered yet.
+	 */
 	ksm_settings.max_kernel_pages = totalram_pages() / 4;
 
 	name = choose_name();

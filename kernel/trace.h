@@ -6,7 +6,10 @@
  *	trace-cmd record -e devksm
  *	echo 1 > /sys/kernel/tracing/events/devksm/enable
  *
- * The fields of the events:
+ * The values that the events print are listed below. Filters and bpf programs
+ * use the names of the fields, which the "format" file of each event lists. Two
+ * names differ: the field of pages_shared is called shared, and the field of
+ * kernel_pfn is called kpfn.
  *
  * @pass: the number of the pass, from 1
  * @pages_shared: page frames saved. Mainline KSM calls this pages_sharing
@@ -17,8 +20,9 @@
  * @kind: the index in which the match was found
  * @how: why the address no longer maps its kernel page
  * @why: why the pages were skipped
- * @mm: the address space, as a hash of the mm pointer. The same mm always has
- *	the same value
+ * @mm: the address space. The kernel prints a hash of the pointer to its struct
+ *	mm_struct, which is always the same for one mm. The field, and a file
+ *	that trace-cmd records, contain the pointer itself
  * @addr: the address of the page, or of the first of the pages
  * @pages: the number of pages
  * @pfn: the page frame number of the page that was replaced

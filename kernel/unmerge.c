@@ -28,7 +28,8 @@
  * entry by a hwpoison entry, so that the next access raises SIGBUS and does not
  * read the page.
  *
- * Context: the mmap lock of @mm must be held. May sleep.
+ * Context: the mmap lock of @mm must be held, but no page-table lock, and not
+ * between pte_change_begin() and pte_change_end() of another range. May sleep.
  */
 void ksm_unmap_poisoned(struct mm_struct *mm, unsigned long addr)
 {
@@ -49,8 +50,9 @@ void ksm_unmap_poisoned(struct mm_struct *mm, unsigned long addr)
 		page = vm_normal_page(vma, addr, ptep_get(ptep));
 	/*
 	 * The node may have been dropped already, so identify the page without
-	 * it: in such a mapping, only a kernel page is neither anonymous nor
-	 * in a file. If the page is locked, the next pass unmaps it.
+	 * it: in such a mapping, only a kernel page is neither anonymous nor in
+	 * a file. If the page is locked, it stays mapped for now: run_jobs()
+	 * and the next pass try again.
 	 */
 	if (!page || !PageHWPoison(page) || PageAnon(page) || page->mapping ||
 	    !trylock_page(page)) {
@@ -124,8 +126,9 @@ static int worse(int err, int other)
 }
 
 /*
- * Set @mapped of jobs whose addresses are in one page table. The caller has
- * found a VMA for @addr, one of the addresses, so the page table is not freed.
+ * Set @mapped of jobs whose addresses are in one page table. @addr is the
+ * address of one of the jobs. The caller holds the mmap lock and has found the
+ * VMA of @addr, so the page table is not freed.
  */
 static void check_mapped(struct mm_struct *mm, unsigned long addr, struct unmerge_job *jobs,
 			 unsigned int nr)
@@ -168,8 +171,10 @@ static int break_cow(struct vm_area_struct *vma, struct unmerge_job *job)
  * fault fails, or if another thread waits for the mmap lock or the CPU. The
  * caller holds the mmap lock.
  *
- * Returns the number of finished jobs. A job is finished if it has failed, or
- * if its address does not map the kernel page any more.
+ * A job is finished if it has failed, or if its address does not map the kernel
+ * page any more. A fault can succeed without a copy, so this is checked again
+ * after the faults. Returns the number of jobs before the first one that is not
+ * finished.
  */
 static unsigned int break_cow_batch(struct vm_area_struct *vma, struct unmerge_job *jobs,
 				    unsigned int nr)
@@ -308,7 +313,9 @@ static int unmerge_chunk(struct ksm_chunk *chunk, bool force)
  *
  * A scanner must neither wait for the mmap lock nor invoke the OOM killer. A
  * page fault can invoke the OOM killer if no page is available. So the function
- * first allocates a page without invoking the OOM killer, and frees it.
+ * first allocates a page without invoking the OOM killer, and frees it. Usually
+ * the fault then finds a free page, but another thread can take that page
+ * first.
  *
  * Context: ksm_lock must not be held. May sleep.
  * Return: true if @addr does not map @kpage any more.

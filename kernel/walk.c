@@ -115,7 +115,7 @@ static void walk_small(struct mm_struct *mm, struct vm_area_struct *vma, unsigne
 
 	first = get_pte(mm, addr, &ptl);
 	if (!first) {
-		/* The entry in the PMD has changed since ksm_walk_next() read it. */
+		/* The PMD entry has changed since the caller read it. */
 		walk->why = KSM_SKIP_BUSY;
 		return;
 	}
@@ -196,10 +196,13 @@ void ksm_walk_next(struct mm_struct *mm, unsigned long addr, unsigned long end,
 }
 
 /*
- * Returns the number of the pass, by which is_idle() chooses the pages to leave
- * out. Returns 0 if no page is left out: the idle counts are out of date,
- * or the chunk itself is skipped in most passes. ksm_lock is not held: if
- * another thread wakes a page or the chunk now, the next pass hashes the page.
+ * Returns the number of this pass, for is_idle(). Returns 0 if this pass must
+ * hash all pages of the chunk: their idle counts are out of date (struct
+ * ksm_chunk, @epoch), or the chunk is idle itself, so that few passes scan it
+ * (KSM_IDLE_MIN).
+ *
+ * The caller does not hold ksm_lock. If another thread ends the idle state of a
+ * page or of the chunk now, the next pass hashes the page.
  */
 static unsigned long idle_pass(const struct ksm_chunk *chunk)
 {
@@ -211,10 +214,10 @@ static unsigned long idle_pass(const struct ksm_chunk *chunk)
 
 /*
  * Does this pass leave out a page, because it has been unchanged for a long
- * time? @now is a copy of its item, @pass the return value of idle_pass(). The
- * index @i of the item is added to it, so that all passes hash about the same
- * number of idle pages. Such a page is in the unstable index: an equal page
- * that appears elsewhere finds it there, so little is lost.
+ * time? @now is a copy of its item, @pass the return value of idle_pass(). @i,
+ * the index of the item, is added to @pass, so that all passes hash about the
+ * same number of idle pages. An idle page is in the unstable index: a search
+ * for an equal page finds it there, so little is lost.
  */
 static bool is_idle(struct ksm_item now, unsigned long pass, unsigned long i)
 {
@@ -226,10 +229,13 @@ static bool is_idle(struct ksm_item now, unsigned long pass, unsigned long i)
 }
 
 /*
- * Scan one page under the page-table lock. It is added to the batch as a
- * candidate if it has changed, or if it is in no index. The item's node may be
- * freed at any moment, so it is not dereferenced, only compared with the
- * private field of the page.
+ * Scan one page under the page-table lock. An anonymous page becomes a
+ * candidate of the batch if it has changed, or if it is in no index. Any other
+ * page becomes one if its item is not linked to its node.
+ *
+ * The caller does not hold ksm_lock, so the node of the item may be freed at
+ * any moment. It is not dereferenced, only compared with the private field of
+ * the page.
  *
  * Returns false, and does nothing, if the page is not an ordinary one, or if
  * the batch already has KSM_BATCH hashed pages or candidates.
@@ -251,8 +257,8 @@ static __always_inline bool scan_page(struct ksm_item *item, struct page *page,
 	if (anon && is_idle(now, pass, i))
 		return true;
 	/*
-	 * Another scanner merges it, and a reference would make that merge
-	 * fail.
+	 * Another scanner merges the page. A reference to it would make that
+	 * merge fail.
 	 */
 	if (now.state == KSM_ITEM_MERGING)
 		return true;
@@ -336,9 +342,9 @@ static void batch_small(struct vm_area_struct *vma, struct ksm_chunk *chunk, uns
 }
 
 /*
- * Hash the subpages of a huge page, until one of them is a candidate. If that
- * is merged, the huge page is split, and the remaining pages are then scanned
- * as small pages.
+ * Hash the subpages of a huge page, until one of them is a candidate. If the
+ * candidate is merged, the huge page is split, and the remaining pages are then
+ * scanned as small pages.
  */
 static void batch_huge(struct vm_area_struct *vma, pmd_t *pmd, struct ksm_chunk *chunk,
 			unsigned int most, unsigned long end, struct ksm_walk *walk,
@@ -368,12 +374,16 @@ static void batch_huge(struct vm_area_struct *vma, pmd_t *pmd, struct ksm_chunk 
  * @chunk: the chunk of @walk->addr
  * @most: the maximum number of pages to scan
  * @end: the end of the address range
- * @walk: the walk begins at @walk->addr. @walk->page may be the page there,
- *	found by ksm_walk_next(); its reference is dropped. @walk->next is set
- *	to the address at which the next walk begins. If it is equal to
- *	@walk->addr, the batch is empty, and the caller must call
- *	ksm_walk_next()
+ * @walk: the walk begins at @walk->addr; @walk->next is set to its end.
+ *	@walk->page is NULL, or the page at @walk->addr, which ksm_walk_next()
+ *	has found: see below
  * @batch: set to the candidates
+ *
+ * If @walk->page is not NULL, the function drops the reference to this page,
+ * but leaves the pointer (see struct ksm_walk). It always advances past this
+ * page, even if the page is not an ordinary one and the batch is empty. If
+ * @walk->page is NULL and the first page is not an ordinary one, @walk->next is
+ * set to @walk->addr, and the caller must call ksm_walk_next().
  *
  * A page that is unchanged and still in the unstable index is not a candidate.
  * It is hashed under the page-table lock, which keeps the page mapped, so no
@@ -415,7 +425,7 @@ void ksm_walk_batch(struct mm_struct *mm, struct ksm_chunk *chunk, unsigned int 
 /*
  * May the unmerge loop skip a page-table entry? It may if the entry is empty,
  * maps an anonymous page, or maps a kernel page to whose node the item is
- * linked already.
+ * linked already. All other entries are for ksm_walk_next().
  */
 static bool is_linked(struct ksm_item *item, pte_t pte)
 {
@@ -434,15 +444,15 @@ static bool is_linked(struct ksm_item *item, pte_t pte)
 }
 
 /**
- * ksm_walk_linked - skip page-table entries whose items are up to date
+ * ksm_walk_linked - skip page-table entries for which no item must be linked
  * @mm: the mm
  * @chunk: the chunk of @addr
  * @addr: the address at which the walk begins
  * @end: the end of the address range
  *
  * The unmerge loop must find each address that maps a kernel page and whose
- * item is not linked to the node of that page yet. This function skips all
- * other addresses.
+ * item is not linked to the node of that page yet. This function skips only
+ * addresses for which that is certainly not so (is_linked()).
  *
  * Context: the mmap lock of @mm must be held. Takes a page-table lock. Does not
  * sleep. No other thread may free @chunk.
@@ -475,8 +485,8 @@ unsigned long ksm_walk_linked(struct mm_struct *mm, struct ksm_chunk *chunk, uns
  * @item: the item
  *
  * Context: ksm_lock must be held. Does not wait for the mmap lock.
- * Return: the page, with a reference for the caller; NULL if the address maps
- * no page, or if the mmap lock is contended.
+ * Return: the page, with a reference for the caller; NULL if the mm has no
+ * users, if the mmap lock is contended, or if ksm_walk_next() finds no page.
  */
 struct page *ksm_item_page(struct ksm_item *item)
 {

@@ -78,6 +78,10 @@ static int call_helper(struct ksm_lab_call *call, struct vm_area_struct *vma, pt
  * Lock the page at the address of @call, and call the helper. The caller holds
  * the mmap lock for reading. Returns 0 if the helper was called, or a negative
  * error of KSM_LAB_CALL.
+ *
+ * Unlike the driver, ksm_lab also accepts mappings that userfaultfd handles. A
+ * thread that touches the page while its entry is empty then causes an event in
+ * userspace, although the page is not missing.
  */
 static int call_at(struct ksm_lab_call *call, struct page *kpage)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
 /*
  * The interface of /dev/ksm_lab, which calls the PTE helpers of the driver one
- * at a time, and hashes pages in a plain loop.
+ * at a time, and hashes pages in a plain loop. Every ioctl may sleep.
  */
 #ifndef KSM_LAB_H
 #define KSM_LAB_H
@@ -16,8 +16,8 @@
  *	again, read-only
  * @KSM_LAB_REPLACE: page_wrprotect() for one page, then replace_page() with a
  *	copy of the page
- * @KSM_LAB_SET_PTE: set_pte_at_notify() with the same entry, its accessed bit
- *	cleared
+ * @KSM_LAB_SET_PTE: set_pte_at_notify() with the same entry, but with the
+ *	accessed bit cleared
  */
 enum ksm_lab_op {
 	KSM_LAB_GET_PTE = 1,
@@ -88,7 +88,8 @@ struct ksm_lab_hash {
 /**
  * KSM_LAB_HOLD_MMAP_LOCK - hold the mmap lock of the caller for writing
  *
- * The argument is the time in milliseconds; with 0, only a signal ends it.
+ * The argument is the time in milliseconds, less than 2^32. With 0, only a
+ * signal ends the wait.
  *
  * Return: 0 on success, or -EINTR if a signal arrived before the time was over.
  */

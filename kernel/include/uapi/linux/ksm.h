@@ -4,8 +4,10 @@
  * the series).
  *
  * A program opens /dev/ksm, creates an area, and registers regions of its own
- * memory with the descriptor of the area.  The driver then merges pages with
+ * memory with the descriptor of the area. The driver then merges pages with
  * equal content in all registered regions: it keeps one read-only copy.
+ *
+ * Every ioctl may sleep.
  *
  * C and C++ programs include this file as <linux/ksm.h>.
  */
@@ -42,7 +44,7 @@ struct ksm_memory_region {
  * @addr: address of the first byte in the caller's address space; page-aligned
  *
  * One distribution shipped this form, and the driver accepts it for programs
- * that were built there.  New programs use struct ksm_memory_region.
+ * that were built there. New programs use struct ksm_memory_region.
  */
 struct ksm_memory_region_v16 {
 	__u32 npages;
@@ -51,35 +53,35 @@ struct ksm_memory_region_v16 {
 };
 
 /*
- * ioctls of /dev/ksm.  All other numbers fail with -ENOTTY.
+ * ioctls of /dev/ksm. All other numbers fail with -ENOTTY.
  */
 
 /**
  * KSM_GET_API_VERSION - return the version of this interface
  *
- * Takes no argument.  Return: KSM_API_VERSION.
+ * Takes no argument. Return: KSM_API_VERSION.
  */
 #define KSM_GET_API_VERSION		_IO(KSMIO, 0x00)
 
 /**
  * KSM_CREATE_SHARED_MEMORY_AREA - create an area without regions
  *
- * Takes no argument.  The new descriptor is close-on-exec.  Closing its last
- * copy removes all regions of the area.
+ * Takes no argument. The new descriptor is close-on-exec. Closing its last copy
+ * removes all regions of the area.
  *
  * Return: the descriptor of the area, or -ENOMEM, -EMFILE or -ENFILE.
  */
 #define KSM_CREATE_SHARED_MEMORY_AREA	_IO(KSMIO, 0x01)
 
 /*
- * ioctls of the descriptor of an area.  All other numbers fail with -ENOTTY.
+ * ioctls of the descriptor of an area. All other numbers fail with -ENOTTY.
  */
 
 /**
  * KSM_REGISTER_MEMORY_REGION - register a range of the caller's memory
  *
- * Takes a pointer to struct ksm_memory_region.  The range may contain holes and
- * pages that the driver cannot merge.  The driver skips them, and merges
+ * Takes a pointer to struct ksm_memory_region. The range may contain holes and
+ * pages that the driver cannot merge. The driver skips them, and merges
  * anonymous memory that is mapped there later.
  *
  * Return: 0 on success; on error, nothing has changed:
@@ -90,6 +92,7 @@ struct ksm_memory_region_v16 {
  *  -EEXIST: the range overlaps a region of the same address space
  *  -ENOSPC: the area already has 1024 regions
  *  -ENOMEM: there is no memory for the region
+ *  -EINTR: the caller was killed
  */
 #define KSM_REGISTER_MEMORY_REGION	_IOW(KSMIO, 0x20, \
 					     struct ksm_memory_region)
@@ -106,7 +109,7 @@ struct ksm_memory_region_v16 {
 /**
  * KSM_REMOVE_MEMORY_REGION - remove all regions of the area
  *
- * The argument is ignored.  The driver unmerges all pages of the regions: each
+ * The argument is ignored. The driver unmerges all pages of the regions: each
  * address in them that maps a merged page gets its own copy.
  *
  * Return: 0 on success; on error, the remaining regions stay registered, so
