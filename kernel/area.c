@@ -61,7 +61,7 @@ static void region_free(struct ksm_region *region)
  */
 static bool is_dead(const struct ksm_region *region)
 {
-	if (region->users)
+	if (region->users || region->freeing)
 		return false;
 	return !region->area || (!region->leaving && !atomic_read(&region->mm->mm_users));
 }

@@ -156,7 +156,7 @@ def test_a_tried_lock_is_not_ordered_after_the_held_locks(threads: Threads) -> N
         "ksm_lock",
         None,
         "Thread 1 has only tried mmap_lock under ksm_lock. A thread that tries a lock does not wait for it, so this "
-        "is no order. See 'Never wait for a process under a shared lock'.",
+        "is no order. See 'Never wait for a process under ksm_lock'.",
     )
 
 

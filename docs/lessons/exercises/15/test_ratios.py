@@ -1,17 +1,17 @@
-"""Ratios of samples from machines that other programs use, too."""
+"""Ratios of costs on machines that other programs use, too."""
 
 import pytest
 from ratios import compare
 
 
-def check(samples: list[tuple[float, float]], ratio: float, agreed: bool, story: str) -> None:
+def check(costs: list[tuple[float, float]], ratio: float, agreed: bool, story: str) -> None:
     """Compare the return value of compare() with the right one."""
-    got, same = compare(samples)
+    got, same = compare(costs)
     assert got == pytest.approx(ratio), (
         f"{story} The ratio must be {ratio}; compare() returned {got}. See 'What is wrong with these numbers'."
     )
     assert same == agreed, (
-        f"{story} So the second value must be {agreed}; compare() returned {same}. Is each ratio on the same side of 1?"
+        f"{story} The second value must be {agreed}; compare() returned {same}. Are all ratios on the same side of 1?"
     )
 
 

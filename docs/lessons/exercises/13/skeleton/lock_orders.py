@@ -15,10 +15,12 @@ class LockOrders:
     def lock(self, thread, lock):
         """Record that a thread waits for a lock, and then holds it.
 
-        If the thread holds a lock, and an earlier order leads from `lock` to that one, two threads can deadlock.
+        Recorded orders form chains: a before b, and b before c. If a chain leads from `lock` to a lock that the thread
+        holds, this wait can end in a deadlock. The new orders are recorded in both cases.
 
         Returns:
-            The earlier order, a list from `lock` to the lock that the thread holds; None if there is none.
+            The shortest such chain, a list from `lock` to the lock that the thread holds; None if there is none. If the
+            thread already holds `lock`, the list is [lock].
         """
         raise NotImplementedError
 

@@ -1,11 +1,11 @@
 """The ratio of the costs of two engines. Complete compare()."""
 
 
-def compare(samples: list[tuple[float, float]]) -> tuple[float, bool]:
+def compare(costs: list[tuple[float, float]]) -> tuple[float, bool]:
     """Compare two engines.
 
     Args:
-        samples: one pair for each run: the cost of the first engine, and the cost of the second
+        costs: one pair for each run: the cost of the first engine, and the cost of the second
             engine, measured right after it.
 
     Returns:
