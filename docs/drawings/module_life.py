@@ -22,9 +22,11 @@ def draw() -> str:
         _TOP + _STEP * len(_BOXES) - 22,
         "The life of a module",
         "At first hello.ko is only a file, and none of its code runs. insmod loads it. While the init function runs, "
-        "its state is 'coming'. If the function returns 0, its state becomes 'live', and the kernel can call its code. "
+        "the state of the module is 'coming'. If the function returns 0, the state of the module becomes 'live', and "
+        "the kernel can call its code. "
         "If the function returns an error, the kernel frees the module. rmmod unloads a module whose reference "
-        "count is 0. While the exit function runs, its state is 'going'. Then the kernel frees its memory.",
+        "count is 0. While the exit function runs, the state of the module is 'going'. Then the kernel frees the "
+        "memory of the module.",
     )
     sheet.text(_LEFT, 32, "The life of a module", "head")
     sheet.text(_LEFT, 52, "coming, live, going: states in /sys/module/hello/initstate", "dim small")

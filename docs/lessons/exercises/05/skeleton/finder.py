@@ -31,11 +31,13 @@ class Finder:
     def visit(self, name) -> Result:
         """Visit a page, as kksmd does once in each pass.
 
-        If a page has changed since the last visit, it is not merged any more: a write has given it
-        its own frame. Remove it from the unstable index, and return WAITS. Look up any other page,
-        also a new one: first in the stable index, then in the unstable one. If there is no match,
-        insert the page into the unstable index. If the match is another unstable page, remove that
-        page from the index, and read it again. If it still has this content, merge both pages. If
-        not, merge none, and do not insert the visited page.
+        If the page has changed since the last visit, remove it from the unstable index and from
+        `merged` (a write to a merged page gives this page its own frame), and return WAITS.
+
+        Look up any other page, also a new one: first in the stable index, then in the unstable
+        index. If there is no match, insert the page into the unstable index. If the match is
+        another unstable page, remove that page from the index, and read it again. If it still has
+        the same content, merge both pages. If not, merge neither of them, and do not insert the
+        visited page.
         """
         raise NotImplementedError
