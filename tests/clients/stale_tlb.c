@@ -31,7 +31,9 @@
 #define PAGE		4096ul
 #define USUAL		0x1111111111111111ull
 #define MANY		64	/* pages whose flush is a flush of everything */
-#define WRITES		2000	/* between two looks at the frame */
+#define WRITES		2000	/* between two reads of the pagemap entry */
+#define FRAME		((1ull << 55) - 1)	/* in a pagemap entry */
+#define MERGED		(1ull << 61)		/* in a pagemap entry: not anonymous */
 
 static void __attribute__((noreturn)) fail(const char *what)
 {
@@ -77,6 +79,7 @@ static void offer(unsigned char *memory, unsigned int npages)
 		fail("KSM_REGISTER_MEMORY_REGION");
 }
 
+/* The frame number of a page, and the bit MERGED. */
 static uint64_t frame(int pagemap, const volatile void *address)
 {
 	uint64_t entry;
@@ -84,7 +87,7 @@ static uint64_t frame(int pagemap, const volatile void *address)
 
 	if (pread(pagemap, &entry, sizeof(entry), at) != (ssize_t)sizeof(entry))
 		fail("pagemap");
-	return entry & ((1ull << 55) - 1);
+	return entry & (FRAME | MERGED);
 }
 
 static void forget_tlb(void)
@@ -124,7 +127,12 @@ int main(int argc, char **argv)
 		for (i = 0; i < WRITES; i++)
 			*word = USUAL;
 		now = frame(pagemap, word);
-		if (now == last)
+		/*
+		 * The page may have merged before the last statement of this
+		 * loop. Then the frame does not change any more if the CPU
+		 * writes to the old one.
+		 */
+		if (now == last && !(now & MERGED))
 			continue;
 		switched++;
 		*word = ~USUAL;

@@ -123,6 +123,7 @@ def test_report_has_the_name_of_its_kind(line: str, kind: str) -> None:
         "traps: python[12] general protection fault ip:7feb96eb56a1 sp:20000fd0 error:0 in x[1+2]",
         "Command line: quiet loglevel=7 nmi_watchdog=1 oops=panic",
         "pci 0000:00:1f.0: quirk: [io  0x0600-0x067f] claimed by ICH6 ACPI/GPIO/TCO",
+        "page dumped because: kasan: bad access detected",
     ],
 )
 def test_harmless_line_is_no_headline(line: str) -> None:

@@ -62,7 +62,8 @@ KINDS: dict[str, tuple[str, ...]] = {
     "bad page": (
         r"BUG: (?:Bad page (?:state|map|cache)|Bad rss-counter|non-zero pgtables_bytes)",
         r"(?:Bad|Unused) swap (?:file|offset) entry",
-        r"page dumped because: ",
+        # KASAN's own dump is part of its report, which may have been cut before this line.
+        r"page dumped because: (?!kasan: )",
     ),
     # A control group's limit is set on purpose, and the kernel's report about it says "Memory cgroup out of memory".
     "out of memory": (r"\bOut of memory(?: \(\w+\))?: Killed process",),

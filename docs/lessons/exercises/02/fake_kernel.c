@@ -41,7 +41,7 @@ int ioctl(int fd, unsigned long request, ...)
 	argument = va_arg(rest, void *);
 	va_end(rest);
 	fprintf(log, "%s %#lx ", fd == device ? "device" : fd == area ? "area" : "other", request);
-	/* The kernel copies the number of bytes that the ioctl number contains. */
+	/* Record as many bytes as the ioctl number contains. The driver itself reads only 16 bytes. */
 	for (i = 0; request >> 30 & 1 && i < (request >> 16 & 0x3fff); i++)
 		fprintf(log, "%02x", argument[i]);
 	if (request == 0x4018ab20)

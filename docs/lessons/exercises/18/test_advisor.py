@@ -8,8 +8,8 @@ from advisor import MIN_CPU, Advisor
 #: The first pages_to_scan, the target in seconds, and of each scan: its time in seconds, the CPU use of ksmd in
 #: percent, and the pages_to_scan that the kernel set.
 RECORDED = {
-    (10, 1): [(5, 120, 15), (3, 4, 30), (1, 7, 40), (1, 10, 40), (1, 7, 50), (1, 5, 100)],
-    (500, 200): [(1, 651, 10), (5, 3, 30), (1, 7, 40), (1, 8, 50), (1, 8, 60), (1, 8, 70)],
+    (10, 1): [(4, 125, 12), (4, 3, 40), (1, 8, 50), (1, 7, 70), (1, 6, 110), (1, 10, 110)],
+    (500, 200): [(1, 551, 10), (4, 2, 50), (1, 4, 120), (1, 6, 200), (1, 12, 160), (1, 13, 120)],
 }
 
 

@@ -8,6 +8,7 @@ BITS = {
     6: "dirty",
     7: "huge",
     8: "global",
+    11: "soft-dirty",
     58: "uffd_wp",
     63: "no-execute",
 }
