@@ -217,9 +217,9 @@ unlock:
 /*
  * Remove all regions of an area. With @force, neither an error nor a signal
  * ends the loop: pages that cannot be unmerged stay merged, and the driver no
- * longer tracks them. A region that a writer of run=2 uses is left to the
- * reaper, because the writer may wait for the mmap lock of another process. If
- * the region is one of the caller's own mm, the function waits for the writer.
+ * longer tracks them. If a writer of run=2 uses a region of another process, it
+ * may wait for the mmap lock of that process. Such a region is left to the
+ * reaper.
  */
 static int remove_all(struct ksm_area *area, bool force)
 {

@@ -265,8 +265,8 @@ static bool expire_some(struct rhashtable_iter *iter)
  * ksm_collisions_expire - remove samples that no page has had for long
  *
  * Examines the set once in EXPIRE_PASSES / 2 passes, or in every call if no
- * memory is registered. Whether memory is registered is read without ksm_lock:
- * a wrong result only makes this call, or the next one, examine the set.
+ * memory is registered. The function tests that without ksm_lock. If the result
+ * is wrong, this call or the next one examines the set without need.
  *
  * Context: process context, one thread at a time. Takes ksm_lock, and drops it
  * every SAMPLES_PER_HOLD samples. May sleep.

@@ -353,8 +353,8 @@ static bool chunk_forget(struct ksm_chunk *chunk, unsigned long start, unsigned 
 }
 
 /**
- * ksm_items_forget - reset the items of a range that maps no pages any more, or
- * whose region is being removed
+ * ksm_items_forget - reset the items of a range that maps no page that may be
+ * merged, or whose region is being removed
  * @region: the region; either the caller is freeing it, or no other thread
  *	walks the range in this pass
  * @start: the first byte of the range

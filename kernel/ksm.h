@@ -79,8 +79,9 @@
  *    runs. Only the scanner that queued the job changes the state of the item,
  *    and no thread frees the chunk of the item.
  *  - A kernel page is not freed while a merge job holds a reference to it. A
- *    new kernel page has no content: the scanner that allocated it fills it,
- *    with a copy of the first page that it replaces. No other scanner does so.
+ *    new kernel page has no content with index=hash: the scanner that
+ *    allocated it fills it, with a copy of the first page that it replaces. No
+ *    other scanner does so. With index=tree, it is filled when it is allocated.
  */
 #ifndef KSM_DRIVER_H
 #define KSM_DRIVER_H
@@ -262,9 +263,9 @@ struct ksm_item {
  *
  * A chunk that has been idle in KSM_IDLE_MIN consecutive scans (chunk_finish()
  * in pass.c) is skipped for one pass, and then scanned again. If it is still
- * idle, it is skipped for two passes, then for 4, and so on. From the scan
- * number KSM_IDLE_MAX on, it is skipped for 2^(KSM_IDLE_MAX - KSM_IDLE_MIN) =
- * 32 passes after each idle scan.
+ * idle, it is skipped for two passes, then for 4, and so on. After KSM_IDLE_MAX
+ * idle scans, it is skipped for 2^(KSM_IDLE_MAX - KSM_IDLE_MIN) = 32 passes
+ * after each scan.
  *
  * A chunk with merged or changing pages is never skipped. An unchanged page of
  * such a chunk is hashed in every pass at first. After it has been found
@@ -345,7 +346,8 @@ struct ksm_area {
  * @users: the number of users. While it is not 0, the region is not freed. Each
  *	claimed range is a user, and each partner job (@partners of struct
  *	ksm_jobs). A thread that walks ksm_regions (the reaper, or a writer of
- *	run=2) is a user of the region at which it drops ksm_lock
+ *	run=2) is a user of the region at which it continues after it has
+ *	dropped ksm_lock
  * @leaving: the region is being removed. Scanners do not enter it. The reaper
  *	does not free it, unless @area is NULL
  * @freeing: the items are being reset; no thread may unmerge the region any
@@ -817,7 +819,8 @@ bool ksm_unmap_poisoned(struct mm_struct *mm, unsigned long addr);
  *	which then only tells that a page was found: do not dereference it
  * @addr: the address of @page, or of the first page that is skipped. The walk
  *	passes over empty page-table entries, so this can be after the address
- *	at which the walk began. If there is no such page, it is that address
+ *	at which the walk began. If the walk finds no page, @addr is the address
+ *	at which it began
  * @next: the address at which the next walk begins
  * @why: why the pages from @addr to @next are skipped; KSM_SKIP_NONE if that
  *	range maps no pages, or if @page was found

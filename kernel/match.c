@@ -187,8 +187,7 @@ static void merge_partners(struct ksm_jobs *jobs)
 
 /*
  * The first page that a new kernel page was to replace has not been replaced.
- * With index=hash, the kernel page therefore has no content: cancel the other
- * jobs for it.
+ * Cancel the other jobs for the kernel page: with index=hash, it has no content.
  */
 static void cancel_own(struct ksm_jobs *jobs, const struct ksm_job *there)
 {

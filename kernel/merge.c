@@ -27,10 +27,10 @@
  * reference. The caller holds the page-table lock. Returns KSM_SKIP_NONE on
  * success.
  *
- * The kernel's own KSM turns a page into a KSM page under the page lock. It can
- * do so between PageKsm() and trylock_page(), because mm/ksm.c drops the
- * page-table lock before. That does no harm: the page is still anonymous, and
- * its mappings and references are counted as before.
+ * The kernel's own KSM turns a page into a KSM page under the page lock, but not
+ * under the page-table lock. So it can do so between PageKsm() and
+ * trylock_page(). That does no harm: the page is still anonymous, and its
+ * mappings and references are counted as before.
  */
 static enum ksm_skip isolate(struct vm_area_struct *vma, pte_t *ptep, struct ksm_job *job)
 {

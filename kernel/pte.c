@@ -146,8 +146,8 @@ EXPORT_SYMBOL_NS_GPL(get_pte, KSM_LAB);
  * @page: the page, not compound. The caller holds one reference.
  *
  * Each mapping of a page holds a reference, and so does the swap cache. Any
- * further reference belongs to a user that can read or write the page without a
- * page-table entry.
+ * further reference may belong to a user that can read or write the page
+ * without a page-table entry.
  *
  * The race: if fork() has shared the page, another process can unmap it between
  * the read of the map count and the read of the reference count. Then the map

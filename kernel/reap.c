@@ -40,8 +40,8 @@ void ksm_reap_init(void)
 /**
  * ksm_reap_exit - cancel the work, and free the regions that are left
  *
- * Context: module unload, when no area is open, so that no thread schedules the
- * work again. May sleep.
+ * Context: module unload, when no area is open, so that no other thread
+ * schedules the work again. May sleep.
  */
 void ksm_reap_exit(void)
 {

@@ -130,9 +130,9 @@ void ksm_region_set_unmerging(struct ksm_region *region, bool unmerging)
  * ksm_region_wait - wait until a region has no users
  * @region: the region; the caller has marked it "leaving", so no other thread
  *	frees it
- * @force: set if no signal may end the wait. If the region belongs to another
- *	process, the function then does not wait for a writer of run=2, because
- *	that thread may wait for the mmap lock of the process
+ * @force: set if no signal may end the wait. With @force, the function does not
+ *	wait for a writer of run=2 that uses a region of another process,
+ *	because the writer may wait for the mmap lock of that process
  *
  * Context: ksm_lock must be held. Drops and retakes it. May sleep.
  * Return: 0 on success; -EINTR if the caller was killed and @force is not set;

@@ -221,9 +221,10 @@ static unsigned int jobs_in_vma(const struct vm_area_struct *vma, const struct u
 
 /*
  * Run all jobs of one page table. If a fault succeeds but the address still
- * maps the kernel page, drop the mmap lock and try again: some faults make no
- * progress until another thread has taken that lock for writing (userfaultfd).
- * If an error ends the loop, set it as the result of all remaining jobs.
+ * maps the kernel page, drop the mmap lock and try again. While a userfaultfd
+ * is being closed, faults make no progress until the closing thread has taken
+ * that lock for writing. If an error ends the loop, set it as the result of all
+ * remaining jobs.
  */
 static void run_jobs(struct mm_struct *mm, struct unmerge_job *jobs, unsigned int nr, bool force)
 {

@@ -230,8 +230,9 @@ static bool is_idle(struct ksm_item now, unsigned long pass, unsigned long i)
 
 /*
  * Scan one page under the page-table lock. An anonymous page becomes a
- * candidate of the batch if it has changed, or if it is in no index. Any other
- * page becomes one if its item is not linked to its node.
+ * candidate of the batch if it has changed, or if it is in no index. A kernel
+ * page becomes a candidate if the item is not linked to the node of the page,
+ * and any other page always does.
  *
  * The caller does not hold ksm_lock, so the node of the item may be freed at
  * any moment. It is not dereferenced, only compared with the private field of
@@ -382,8 +383,8 @@ static void batch_huge(struct vm_area_struct *vma, pmd_t *pmd, struct ksm_chunk 
  * If @walk->page is not NULL, the function drops the reference to this page,
  * but leaves the pointer (see struct ksm_walk). It always advances past this
  * page, even if the page is not an ordinary one and the batch is empty. If
- * @walk->page is NULL and the first page is not an ordinary one, @walk->next is
- * set to @walk->addr, and the caller must call ksm_walk_next().
+ * @walk->next equals @walk->addr, the function has found nothing to scan there,
+ * and the caller must call ksm_walk_next().
  *
  * A page that is unchanged and still in the unstable index is not a candidate.
  * It is hashed under the page-table lock, which keeps the page mapped, so no
