@@ -5,21 +5,25 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import subprocess
 import threading
 from typing import TYPE_CHECKING
 
 from equal import NPAGES, all_merged
+from fuse import FuseFile
+from kernel_config import need
 
 from ksmlab import content, pagemap
 from ksmlab.libc import PAGE_SIZE
+from ksmlab.memory import Arena
 from ksmlab.nbd import SlowDisk
 
 if TYPE_CHECKING:
     from ksmlab.device import Area
-    from ksmlab.memory import Arena
     from ksmlab.sysfs import KsmSysfs
 
 PINNED = 7
+SPLICE_F_GIFT = 8
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -105,6 +109,40 @@ def test_vmsplice_of_a_merged_page_keeps_the_content(
     finally:
         os.close(out)
         os.close(into)
+
+
+def test_fuse_does_not_take_over_a_kernel_page(
+    area: Area, arena: Arena, scanning: KsmSysfs
+) -> None:
+    """A process passes a kernel page that nothing maps any more to FUSE, as a page of a file.
+
+    If FUSE took over the page itself, the kernel page would get new mappings, and a write to the file would change the
+    memory of others.
+    """
+    need(
+        "FUSE", subprocess.run(["modprobe", "fuse"], check=False).returncode == 0, "CONFIG_FUSE_FS"
+    )
+
+    def give(pipe: int) -> None:
+        vector = _Iovec(arena.page_address(0), PAGE_SIZE)
+        assert _libc.vmsplice(pipe, ctypes.byref(vector), 1, SPLICE_F_GIFT) == PAGE_SIZE
+        arena.fill(content.unique(NPAGES, first=1000))
+
+    area.register(arena)
+    all_merged(scanning)
+    kept = arena.expected(0)
+    with FuseFile(give) as file, Arena(NPAGES, huge=False) as other:
+        descriptor = os.open(file.path, os.O_RDWR)
+        try:
+            assert os.read(descriptor, PAGE_SIZE) == kept
+            other.fill(content.equal(NPAGES))
+            area.register(other)
+            scanning.wait_until(lambda s: s.pages_shared == NPAGES - 1, 60, "the pages to merge")
+            os.pwrite(descriptor, b"changed", 0)
+            assert other.verify() == []
+        finally:
+            os.close(descriptor)
+        area.remove()
 
 
 def test_an_io_uring_buffer_is_left_alone(area: Area, arena: Arena, scanning: KsmSysfs) -> None:
