@@ -1,4 +1,4 @@
-"""The index by hash: two tables of chains, and an entry whose page was written since it was added."""
+"""The index by hash: two tables of chains, and an entry whose page has changed since it was added."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from drawings.canvas import Canvas
 NAME = "hash-index"
 SOURCE = Path(__file__).resolve().parents[2] / "kernel/index_hash.c"
 _ROW = 28
-#: What the drawing says of a search, as lines of hash_find(): another hash is passed over, and the first
-#: entry that the callback does not turn down is returned.
+#: The lines of hash_find() that the drawing describes: a search skips entries with another hash, and returns
+#: the first entry that the callback accepts.
 SEARCH = (
     "if (hash_of(table, entry) != key->hash)",
     "continue;",
@@ -24,7 +24,7 @@ def check_search(source: Path = SOURCE) -> None:
     """Check that a search of the driver still does what the drawing says.
 
     Raises:
-        ValueError: the lines of hash_find() are others, so the drawing may be wrong.
+        ValueError: the lines of hash_find() have changed, so the drawing may be wrong.
     """
     found = re.search(
         r"^static struct ksm_entry \*hash_find\(.*?^}", source.read_text(), re.MULTILINE | re.DOTALL
@@ -69,11 +69,11 @@ def draw() -> str:
         634,
         "The hash index",
         "Two tables. The lowest bits of the hash select a chain. The stable table contains kernel pages. The unstable "
-        "table contains pages that have no match yet. One of them has changed since it was added, so it is in the "
-        "chain of its old hash. A search returns the first entry with the same hash, and compares no pages.",
+        "table contains pages that have no match yet. One of these pages has changed since it was added, so it is in "
+        "the chain of its old hash. A search returns the first entry with the same hash, and compares no pages.",
     )
     sheet.text(16, 32, "Stable table: kernel pages", "head")
-    sheet.text(16, 52, "the lowest bits of the hash choose the chain", "dim small")
+    sheet.text(16, 52, "the lowest bits of the hash select the chain", "dim small")
     _table(
         sheet,
         62,
@@ -84,7 +84,7 @@ def draw() -> str:
         },
     )
     sheet.line((16, 246), (374, 246), css="dashed")
-    sheet.text(16, 274, "Unstable table: pages that wait", "head")
+    sheet.text(16, 274, "Unstable table: pages without a match", "head")
     sheet.text(16, 294, "entries stay when a pass ends", "dim small")
     _table(
         sheet,
@@ -100,11 +100,11 @@ def draw() -> str:
         496,
         "A search walks one chain and returns the first entry\n"
         "with the same hash. It compares no pages; the merge does.\n"
-        "The page of the red entry was written after it was added.\n"
-        "A search for its old content still returns the entry; the\n"
-        "merge sees the change and fails, and the entry leaves.\n"
-        f"A search gives up after {chain_limit()} entries of a chain, so a\n"
-        "collision costs merges, never time.",
+        "The page of the red entry has changed since it was added.\n"
+        "A search for the old content still returns this entry. Then\n"
+        "the driver removes the entry, and the merge fails.\n"
+        f"A search gives up after {chain_limit()} entries of a chain. So in\n"
+        "a long chain it can miss a match, but it never takes long.",
         "dim small",
         18,
     )
