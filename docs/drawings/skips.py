@@ -49,7 +49,7 @@ GATES = (
     ),
     Gate(
         "2. The page",
-        "not merged while this is so",
+        "not merged while one of these is true",
         "bad",
         (
             ("swapped", "reading it back would use memory"),
