@@ -83,6 +83,16 @@ MUTANTS = (
         test="tests/vm/test_rule_references.py::test_vmsplice_keeps_what_was_spliced",
         sign=r"AssertionError: the page that is held is merged",
     ),
+    # A process passes the kernel page to its own FUSE file system, and then writes to the file.
+    Mutant(
+        name="FUSE may take over a kernel page",
+        edits=(
+            Edit("node.c", "\tSetPageChecked(kpage);\n", ""),
+            Edit("node.c", " && PageChecked(page)", ""),
+        ),
+        test="tests/vm/test_rule_references.py::test_fuse_does_not_take_over_a_kernel_page",
+        sign=r"assert \[0, 1, 2, 3, 4, 5, \.\.\.\] == \[\]",
+    ),
     # Another CPU goes on writing to the frame from before the merge. It is kept, or its next owner would break.
     Mutant(
         name="no TLB flush before the compare",
