@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from ksmlab.demo.record import RunRecord
+from ksmlab.patience import patient
 
 STORED = Path(__file__).parents[1] / "unit/data/demo-run.json"
 #: Some words of a line differ in each run: the process that writes, and the time that a step took.
@@ -23,6 +24,6 @@ def test_stored_run_shows_what_a_new_run_shows(tmp_path: Path) -> None:
     """If it does not, run: make images."""
     record = tmp_path / "run.json"
     command = [sys.executable, "-m", "ksmlab.demo", "--view", "plain", "--record", str(record)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=patient(600))
     assert done.returncode == 0, done.stdout + done.stderr
     assert lines(record) == lines(STORED)
