@@ -24,6 +24,8 @@ def test_stored_run_shows_what_a_new_run_shows(tmp_path: Path) -> None:
     """If it does not, run: make images."""
     record = tmp_path / "run.json"
     command = [sys.executable, "-m", "ksmlab.demo", "--view", "plain", "--record", str(record)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=patient(600))
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=patient(600)
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert lines(record) == lines(STORED)
