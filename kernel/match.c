@@ -187,7 +187,8 @@ static void merge_partners(struct ksm_jobs *jobs)
 
 /*
  * The first page that a new kernel page was to replace has not been replaced.
- * Cancel the other jobs for the kernel page: with index=hash, it has no content.
+ * Cancel the other jobs for the kernel page. With index=hash, it has no
+ * content.
  */
 static void cancel_own(struct ksm_jobs *jobs, const struct ksm_job *there)
 {

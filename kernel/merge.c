@@ -27,8 +27,8 @@
  * reference. The caller holds the page-table lock. Returns KSM_SKIP_NONE on
  * success.
  *
- * The kernel's own KSM turns a page into a KSM page under the page lock, but not
- * under the page-table lock. So it can do so between PageKsm() and
+ * The kernel's own KSM turns a page into a KSM page under the page lock, but
+ * not under the page-table lock. So it can do so between PageKsm() and
  * trylock_page(). That does no harm: the page is still anonymous, and its
  * mappings and references are counted as before.
  */
