@@ -114,9 +114,10 @@ struct ksm_index;
  * @next: return the entry after @entry, or the first one if @entry is NULL;
  *	NULL at the end
  * @walk: begin a walk by @next if the last argument is true; otherwise end
- *	it. During the walk, entries can be inserted and removed; it misses none of the
- *	others. To end the walk, call @walk until it returns false. The caller
- *	may drop its lock between the calls. NULL if no walk misses an entry
+ *	it. During the walk, entries can be inserted and removed; it misses none
+ *	of the others. To end the walk, call @walk until it returns false. The
+ *	caller may drop its lock between the calls. NULL if no walk misses an
+ *	entry
  */
 struct ksm_index_ops {
 	const char *name;
