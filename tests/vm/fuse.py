@@ -22,17 +22,9 @@ from ksmlab.libc import PAGE_SIZE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-LOOKUP, FORGET, GETATTR, OPEN, READ, WRITE, RELEASE, INIT, BATCH_FORGET = (
-    1,
-    2,
-    3,
-    14,
-    15,
-    16,
-    18,
-    26,
-    42,
-)
+LOOKUP, FORGET, GETATTR = 1, 2, 3
+OPEN, READ, WRITE, RELEASE = 14, 15, 16, 18
+INIT, BATCH_FORGET = 26, 42
 ROOT, FILE = 1, 2
 NAME = "page"
 _REQUEST = struct.Struct("IIQQIIIHH")
@@ -50,9 +42,7 @@ def _attributes(node: int) -> bytes:
     mode = stat.S_IFDIR | 0o755 if node == ROOT else stat.S_IFREG | 0o666
     size = 0 if node == ROOT else PAGE_SIZE
     times = (0,) * 6
-    return struct.pack(
-        "6Q10I", node, size, size // 512, *times[:3], *times[3:], mode, 1, 0, 0, 0, PAGE_SIZE, 0
-    )
+    return struct.pack("6Q10I", node, size, size // 512, *times, mode, 1, 0, 0, 0, PAGE_SIZE, 0)
 
 
 class FuseFile(Closing):
