@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,13 +10,30 @@ from typing import TYPE_CHECKING
 import proc
 
 from ksmlab.bench import engines
+from ksmlab.patience import patient
 
 if TYPE_CHECKING:
     from ksmlab.sysfs import KsmSysfs
 
 #: A sleep time, in microseconds, that is longer than any test. Writing another sleep time wakes kksmd.
 LONG = 0xFFFFFFF0
+#: A number of pages to scan that is larger than all regions of a test together.
+ALL_PAGES = 1 << 30
 SECONDS = 60.0
+
+#: A shell script that lets a thread ($1, its directory in /proc) scan one batch, by writing a new time ($3) to the file
+#: of the sleep time ($2). A thread sets its state to sleeping (S) before it checks for the last time whether it has to
+#: sleep. wchan is not 0 only after the thread has left the CPU.
+ONE_BATCH = """
+wait_until_asleep() {
+	until [ "$(cat "$1/wchan")" != 0 ] && read -r _ _ state _ < "$1/stat" && [ "$state" = S ]; do
+		sleep 0.01
+	done
+}
+wait_until_asleep "$1"
+echo "$3" > "$2"
+wait_until_asleep "$1"
+"""
 
 
 def tid(name: str = "kksmd") -> int:
@@ -38,21 +56,30 @@ def finds_by_hash() -> bool:
     return Path("/sys/module/ksm/parameters/index").read_text() == "hash\n"
 
 
-def asleep(thread: Path) -> bool:
-    """Return whether a thread sleeps, rather than being about to sleep.
-
-    A thread sets its state to sleeping (S) before it checks for the last time whether it has to sleep. wchan is not 0
-    only after the thread has left the CPU.
-    """
-    return thread.joinpath("wchan").read_text() != "0" and proc.state(thread) == "S"
-
-
 def one_batch(scanning: KsmSysfs) -> None:
-    """Let kksmd, whose sleep time is LONG, scan one batch, and wait until it sleeps again."""
-    thread = find()
-    scanning.wait_until(lambda _: asleep(thread), SECONDS, "kksmd to sleep")
-    scanning.sleep = LONG + (scanning.sleep == LONG)
-    scanning.wait_until(lambda _: asleep(thread), SECONDS, "kksmd to sleep again")
+    """Let kksmd, whose sleep time is LONG, scan one batch, and wait until it sleeps again.
+
+    Another process waits for kksmd, since this one might allocate or free memory while it waits. Then it would hold its
+    mmap lock for a moment, and kksmd would skip its pages as busy.
+
+    Raises:
+        subprocess.CalledProcessError: kksmd was not asleep within SECONDS.
+    """
+    sleep = LONG + (scanning.sleep == LONG)
+    limited = ["timeout", str(patient(SECONDS)), "sh", "-e", "-c", ONE_BATCH, "sh"]
+    subprocess.run([*limited, find(), scanning.directory / "sleep", str(sleep)], check=True)
+
+
+def skipped(scanning: KsmSysfs) -> dict[str, int]:
+    """Return the numbers of pages, by reason, that kksmd skips in a pass that finds no mmap lock held by this process.
+
+    If a pass finds it held, the next pass examines only the remaining pages. So let kksmd scan two more passes. The
+    first batch may end a pass that has begun earlier.
+    """
+    with scanning.settings(pages_to_scan=ALL_PAGES, sleep=LONG):
+        for _ in range(3):
+            one_batch(scanning)
+        return scanning.skipped()
 
 
 def pass_takes(scanning: KsmSysfs, seconds: float) -> bool:

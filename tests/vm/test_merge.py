@@ -131,8 +131,7 @@ def test_all_pages_differ_in_one_word_only(area: Area, scanning: KsmSysfs) -> No
         assert [frames[page] == frames[page + 256] for page in range(768)] == [True] * 768
         assert len(set(frames)) == 256
         # Nothing is tried again and again.
-        scanning.wait_full_scans(2)
-        assert scanning.skipped()["changed"] == 0
+        assert kksmd.skipped(scanning)["changed"] == 0
         assert arena.verify() == []
 
 
@@ -316,14 +315,13 @@ def test_at_max_kernel_pages_they_stay_and_merge_when_it_is_raised(
         assert scanning.kernel_pages_allocated == 10
         assert scanning.pages_shared == 30
         # One of each group of four waits in the index, three find it and are refused.
-        assert scanning.skipped()["limit"] == 54 * 3
+        assert kksmd.skipped(scanning)["limit"] == 54 * 3
         assert distinct(arena) == 256 - 30
         scanning.max_kernel_pages = 20
         scanning.wait_until(lambda s: s.kernel_pages_allocated == 20, 60, "20 kernel pages")
         scanning.max_kernel_pages = 0
         scanning.wait_until(lambda s: s.pages_shared == 192, 60, "192 pages shared")
-        scanning.wait_full_scans(1)
-        assert scanning.skipped()["limit"] == 0
+        assert kksmd.skipped(scanning)["limit"] == 0
         assert distinct(arena) == 64
         assert arena.verify() == []
 

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import kksmd
 import pytest
 from equal import NPAGES, all_merged
 from modules import kernels_own_ksm
@@ -50,8 +51,8 @@ def kernel_ksm(modules: Modules) -> Iterator[Path]:
 
 
 def left_alone(ksm: KsmSysfs, reason: str, pages: int) -> None:
-    ksm.wait_full_scans(3)
-    assert ksm.skipped()[reason] == pages, ksm.skipped()
+    skipped = kksmd.skipped(ksm)
+    assert skipped[reason] == pages, skipped
     assert ksm.pages_shared == 0
 
 
@@ -87,8 +88,7 @@ def test_device_memory(area: Area, scanning: KsmSysfs) -> None:
     with open("/dev/mem", "rb") as memory:
         address = _mmap(memory.fileno(), 16 * PAGE_SIZE, offset=0xF0000)
         area.register(address, 16)
-        scanning.wait_full_scans(2)
-        skipped = scanning.skipped()
+        skipped = kksmd.skipped(scanning)
         assert skipped["io"] + skipped["pfnmap"] == 16
         area.remove()
         libc.unmap(address, 16 * PAGE_SIZE)
@@ -161,10 +161,10 @@ def test_swapped_pages_stay_in_swap(
         swapped = sum(entry.swapped for entry in pagemap.entries(None, arena.address, NPAGES))
         assert swapped > NPAGES // 2
         area.register(arena)
-        scanning.wait_full_scans(3)
+        skipped = kksmd.skipped(scanning)["swapped"]
         now = pagemap.entries(None, arena.address, NPAGES)
         assert sum(entry.swapped for entry in now) == swapped
-        assert scanning.skipped()["swapped"] == swapped
+        assert skipped == swapped
         # Read back in, they are in the swap cache as well, and merge all the same.
         assert arena.verify() == []
         all_merged(scanning)
@@ -212,9 +212,8 @@ def test_pages_of_the_kernels_own_ksm(kernel_ksm: Path, area: Area, scanning: Ks
 
         area.register(arena)
         scanning.wait_until(lambda s: s.pages_shared == NPAGES - 1, 60, "our half shared")
-        scanning.wait_full_scans(2)
+        assert kksmd.skipped(scanning)["kernel_ksm"] == NPAGES
         assert set(pagemap.frames(None, arena.address, NPAGES)) == theirs
-        assert scanning.skipped()["kernel_ksm"] == NPAGES
         ours = set(pagemap.frames(None, arena.page_address(NPAGES), NPAGES))
         assert len(ours) == 1
         assert ours != theirs
