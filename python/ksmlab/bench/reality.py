@@ -1,7 +1,7 @@
 """Read pages of real programs and files: the anonymous memory of two Python processes, and files of /usr.
 
 The pages are read once in each boot, so that all engines get the same pages. The processes run without address space
-randomisation, so that their pages are the same in each boot.
+randomisation, so that their pages differ little from boot to boot.
 """
 
 from __future__ import annotations
