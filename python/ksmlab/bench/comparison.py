@@ -148,7 +148,7 @@ def _missed(timed: Measured) -> str:
     kinds = Counter((one.metric, one.versus) for one in verdicts if not one.met)
     named = [f"{count} {KINDS.get(kind, METRICS[kind[0]].title)}" for kind, count in kinds.items()]
     return textwrap.fill(
-        f"{kinds.total()} of {len(verdicts)} targets are missed: {', '.join(named)}.",
+        f"On 6.12, {kinds.total()} of {len(verdicts)} targets are missed: {', '.join(named)}.",
         _LINE,
     )
 
