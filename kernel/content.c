@@ -29,6 +29,9 @@
 #include <linux/moduleparam.h>
 #include <linux/random.h>
 #include <linux/xxhash.h>
+#ifdef CONFIG_X86_64
+#include <asm/fpu/api.h>
+#endif
 
 #include "ksm.h"
 
@@ -133,6 +136,51 @@ int ksm_page_order(struct page *a, struct page *b)
 	return order;
 }
 
+/* The bytes that bytes_equal() compares before it tests the result. */
+#define EQUAL_STEP	512
+
+#ifdef CONFIG_X86_64
+/*
+ * Compare the bytes with SSE2 registers, 16 at a time: xmm0 collects all bits
+ * that differ. @a and @b are aligned to 16 bytes, and @length is a multiple of
+ * EQUAL_STEP.
+ *
+ * Scanners are kernel threads, so these registers contain no state that must be
+ * saved. Preemption is disabled for less than a microsecond, and the caller
+ * holds a spinlock anyway.
+ */
+static bool bytes_equal(const u8 *a, const u8 *b, size_t length)
+{
+	unsigned int equal = 0xffff;
+	size_t i;
+
+	kernel_fpu_begin_mask(0);
+	for (i = 0; i < length && equal == 0xffff; i += EQUAL_STEP)
+		asm volatile("pxor	%%xmm0, %%xmm0\n\t"
+			     ".set	.Loffset, 0\n\t"
+			     ".rept	%c[step] / 16\n\t"
+			     "movdqa	.Loffset(%[a]), %%xmm1\n\t"
+			     "pxor	.Loffset(%[b]), %%xmm1\n\t"
+			     "por	%%xmm1, %%xmm0\n\t"
+			     ".set	.Loffset, .Loffset + 16\n\t"
+			     ".endr\n\t"
+			     "pxor	%%xmm1, %%xmm1\n\t"
+			     "pcmpeqb	%%xmm1, %%xmm0\n\t"
+			     "pmovmskb	%%xmm0, %[equal]"
+			     : [equal] "=r" (equal)
+			     : [a] "r" (a + i), [b] "r" (b + i), [step] "i" (EQUAL_STEP),
+			       "m" (*(const u8 (*)[EQUAL_STEP])(a + i)),
+			       "m" (*(const u8 (*)[EQUAL_STEP])(b + i)));
+	kernel_fpu_end();
+	return equal == 0xffff;
+}
+#else
+static bool bytes_equal(const u8 *a, const u8 *b, size_t length)
+{
+	return !memcmp(a, b, length);
+}
+#endif
+
 /**
  * ksm_pages_equal - test whether two pages have the same content
  * @a: the first page
@@ -140,26 +188,20 @@ int ksm_page_order(struct page *a, struct page *b)
  *
  * This is faster than memcmp(), which must find the first difference. Nearly
  * all pages that this function compares are equal, so it usually reads them to
- * the end. It tests the result only once every 32 words.
+ * the end.
  *
- * Context: any. Does not sleep.
+ * Context: task context. Does not sleep.
  * Return: true if the contents are equal.
  */
 bool ksm_pages_equal(struct page *a, struct page *b)
 {
-	const unsigned long *pa = kmap_local_page(a);
-	const unsigned long *pb = kmap_local_page(b);
-	unsigned long differ = 0;
-	unsigned int i, j;
+	void *pa = kmap_local_page(a);
+	void *pb = kmap_local_page(b);
+	bool equal = bytes_equal(pa, pb, PAGE_SIZE);
 
-	for (i = 0; i < PAGE_SIZE / sizeof(*pa) && !differ; i += 32) {
-#pragma GCC unroll 32
-		for (j = i; j < i + 32; j++)
-			differ |= pa[j] ^ pb[j];
-	}
 	kunmap_local(pb);
 	kunmap_local(pa);
-	return !differ;
+	return equal;
 }
 
 /* Returns a random number; with hash_seed, one that depends on @nr only. */
