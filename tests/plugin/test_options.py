@@ -95,18 +95,17 @@ def test_workers_have_a_vm_each(project: Project) -> None:
 @contextmanager
 def kept_vm(project: Project, test: str) -> Iterator[tuple[Run, Kept]]:
     """Run a failing test with --vm-keep. Provide the result and the kept VM, which is ended afterwards."""
-    before = {each.name for each in keep.kept()}
     run = project.run("--vm-keep", "-k", test)
-    (name,) = {each.name for each in keep.kept()} - before
-    kept = keep.find(name)
+    found = re.search(r"ksmlab vm attach (\S+)", run.output)
+    assert found, run.output
+    kept = keep.find(found[1])
     try:
-        assert f"ksmlab vm attach {name}" in run.output
         assert kept.gdb_command in run.output
         yield run, kept
     finally:
         kept.end()
     with pytest.raises(VmError):
-        keep.find(name)
+        keep.find(found[1])
 
 
 def test_a_vm_that_panicked_is_kept_for_the_debugger(project: Project) -> None:

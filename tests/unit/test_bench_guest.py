@@ -283,13 +283,13 @@ def test_steady_passes_are_whole_cycles_once_all_rests() -> None:
     assert figures.whole_cycles(figures.MANY_CYCLES * 9 + 1, 9)
 
 
-def test_a_look_at_everything_lasts_three_passes() -> None:
+def test_each_look_at_everything_lasts_three_passes() -> None:
     engine = FakeEngine(0)
     engine.look_at_all = lambda: False  # type: ignore[attr-defined]
     assert figures.full_pass(engine, PLAN) is None  # type: ignore[arg-type]
     engine.look_at_all = lambda: True  # type: ignore[attr-defined]
     assert figures.full_pass(engine, PLAN) == 200  # type: ignore[arg-type]
-    assert engine.looks // 2 == 2 + figures.FULL_PASSES
+    assert engine.looks // 2 == figures.FULL_ROUNDS * (2 + figures.FULL_PASSES)
 
 
 def test_a_scanner_that_stands_still_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,14 +55,21 @@ def hold(connection: Connection, shared: Area | None) -> None:
 
 @contextmanager
 def held(ksm: KsmSysfs, shared: Area | None = None) -> Iterator[Child]:
-    """Start a process with merged pages that holds its own mmap lock; see hold()."""
+    """Start a process with merged pages that holds its own mmap lock; see hold().
+
+    kksmd sleeps between two passes while the process takes the lock. In the middle of a pass, it could find the lock
+    free for some pages of the region, and then begin with the other ones in each pass that follows.
+    """
     with child(lambda connection: hold(connection, shared)) as process:
         assert process.receive() == "registered"
         ksm.wait_until(lambda s: s.pages_shared == NPAGES - 1, 60, "its pages to merge")
-        assert process.ask("hold") == "holding"
-        deadline = time.monotonic() + patient(60)
-        while "lab_ioctl" not in Path(f"/proc/{process.pid}/stack").read_text():
-            assert time.monotonic() < deadline, "the child does not hold its mmap lock"
+        with ksm.settings(pages_to_scan=kksmd.ALL_PAGES, sleep=kksmd.LONG):
+            kksmd.one_batch(ksm)
+            assert process.ask("hold") == "holding"
+            task = Path(f"/proc/{process.pid}")
+            deadline = time.monotonic() + patient(60)
+            while "lab_ioctl" not in (task / "stack").read_text() or proc.state(task) != "S":
+                assert time.monotonic() < deadline, "the child does not hold its mmap lock"
         yield process
 
 

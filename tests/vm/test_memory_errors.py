@@ -15,12 +15,11 @@ from uffd import MODE_MISSING, userfaultfd
 from ksmlab import content, pagemap
 from ksmlab.device import KsmDevice
 from ksmlab.memory import Arena
+from ksmlab.sysfs import KsmSysfs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from multiprocessing.connection import Connection
-
-    from ksmlab.sysfs import KsmSysfs
 
 NPAGES = 64
 
@@ -110,14 +109,26 @@ def test_remove_does_not_copy_a_broken_kernel_page(scanning: KsmSysfs) -> None:
 
 def test_close_returns_if_userfaultfd_covers_a_broken_kernel_page(scanning: KsmSysfs) -> None:
     def body(connection: Connection) -> None:
-        with KsmDevice() as device, Arena(NPAGES, huge=False) as arena, userfaultfd() as uffd:
+        with (
+            KsmDevice() as device,
+            Arena(2, huge=False) as pair,
+            Arena(NPAGES, huge=False) as arena,
+            userfaultfd() as uffd,
+        ):
             area = device.create_area()
+            pair.fill(content.equal(2, key=2))
             arena.fill(content.equal(NPAGES))
+            area.register(pair)
             area.register(arena)
             connection.send("registered")
             connection.recv()
             uffd.register(arena, MODE_MISSING, NPAGES)
-            # The node of the broken page is dropped half a second later.
+            # The driver drops nodes twice a second. When it has just dropped that of the pair, half a second is left
+            # until it drops the node of the broken page.
+            pair.discard()
+            KsmSysfs.find().wait_until(
+                lambda s: s.kernel_pages_allocated == 1, 60, "the pair's node to go", interval=0.001
+            )
             break_page(arena.address)
             area.close()
             connection.send("closed")
@@ -126,7 +137,8 @@ def test_close_returns_if_userfaultfd_covers_a_broken_kernel_page(scanning: KsmS
 
     with child(body) as process:
         process.receive()
-        scanning.wait_until(lambda s: s.pages_shared == NPAGES - 1, 60, "all shared")
+        scanning.wait_until(lambda s: s.pages_shared == NPAGES, 60, "all shared")
+        scanning.run = 0
         assert process.ask("close") == "closed"
         process.send("read")
         assert process.finish() == -signal.SIGBUS

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 from ksmlab.device import Area, KsmDevice
 from ksmlab.memory import Arena
+from ksmlab.patience import patient
 
 if TYPE_CHECKING:
     from ksmlab.demo.plan import Plan
 
 #: The seconds between two changes of the changing pages.
 CHANGE_EVERY = 0.1
-#: The most seconds to wait for an answer.
+#: The most seconds to wait for an answer, on an ordinary machine.
 DEADLINE = 60.0
 #: The most pages with wrong content that an answer lists.
 NAMED = 5
@@ -182,12 +183,13 @@ class Worker:
         Raises:
             WorkerError: The process has failed or ended, or does not answer in time.
         """
+        deadline = patient(DEADLINE)
         try:
-            answer = self._channel.receive(DEADLINE)
+            answer = self._channel.receive(deadline)
         except EOFError:
             raise WorkerError(f"process {self.pid} has ended without an answer") from None
         if answer is None:
-            raise WorkerError(f"process {self.pid} does not answer within {DEADLINE:.0f} s")
+            raise WorkerError(f"process {self.pid} does not answer within {deadline:.0f} s")
         if "error" in answer:
             raise WorkerError(f"process {self.pid} failed:\n{answer['error']}")
         return answer
