@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import random
+import time
 from typing import TYPE_CHECKING
 
+import kksmd
+import proc
 import pytest
 from clients import Client
 from equal import NPAGES
 from kernel_config import built_with
+from labours import KHUGEPAGED
 from modules import Modules
+from written import written
 
 from ksmlab import content
 from ksmlab.device import KsmDevice
 from ksmlab.memory import Arena
+from ksmlab.patience import patient
 from ksmlab.pytest_plugin.fixtures import module_dir
 from ksmlab.sysfs import KsmSysfs
 
@@ -86,6 +92,26 @@ def modules(pytestconfig: pytest.Config) -> Modules:
 def _driver_loaded(modules: Modules) -> None:
     modules.unload_all()
     modules.load_usual()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _khugepaged_sleeps() -> Iterator[None]:
+    """Let khugepaged sleep until the tests have ended, unless a test wakes it.
+
+    To make a huge page, khugepaged takes the mmap lock of a process for writing. If kksmd finds the lock taken, it
+    skips the pages of this process, and a test that counts passes or skipped pages would fail.
+    """
+    if not KHUGEPAGED.exists():
+        yield
+        return
+    with written({KHUGEPAGED / "scan_sleep_millisecs": "4294967295"}):
+        # The write wakes it for one more scan.
+        thread = kksmd.find("khugepaged")
+        end = time.monotonic() + patient(60)
+        while proc.state(thread) != "S":
+            assert time.monotonic() < end, "khugepaged does not sleep"
+            time.sleep(0.02)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
 VMSTAT = Path("/proc/vmstat")
+KHUGEPAGED = Path("/sys/kernel/mm/transparent_hugepage/khugepaged")
 NUMA_BALANCING = Path("/proc/sys/kernel/numa_balancing")
 #: Two huge pages.
 COLLAPSED = 1024

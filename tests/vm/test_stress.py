@@ -26,7 +26,7 @@ import numa
 import pytest
 from actors import FEWEST_STEPS, NPAGES, PATIENCE, Stage, make_disk, play, turn_knobs
 from children import child
-from labours import NUMA_BALANCING, Collapser, Worker, toil, vmstat
+from labours import KHUGEPAGED, NUMA_BALANCING, Collapser, Worker, toil, vmstat
 from swap import disk, swap
 from written import written
 
@@ -50,7 +50,7 @@ ROUND_SECONDS = 25.0
 #: Seconds for the last steps of a life, or for one compaction of all memory beside ten others who want the CPU. What
 #: hangs in the kernel is reported by the kernel, and sooner.
 SLOWEST = PATIENCE * max(FEWEST_STEPS)
-KHUGEPAGED = Path("/sys/kernel/mm/transparent_hugepage/khugepaged")
+MODULE = Path("/sys/module/ksm")
 LOAD = ("--vm", "1", "--vm-bytes", "48M", "--mremap", "1", "--madvise", "1", "--fork", "1")
 
 
@@ -149,6 +149,13 @@ def unload_under(heir: Heir, modules: Modules, ksm: KsmSysfs) -> None:
         heir.let_go()
         assert heir.arena.verify() == []
         assert heir.merged(process.pid)
+        # A forked child of a killed actor may still run.
+        users = MODULE / "refcnt"
+        ksm.wait_until(
+            lambda _: int(users.read_text()) == len(list((MODULE / "holders").iterdir())),
+            PATIENCE,
+            "the children of killed actors to end",
+        )
         modules.unload_all()
         assert heir.merged(process.pid)
         assert process.ask(deadline=PATIENCE) == []
