@@ -40,6 +40,15 @@ def _call(name: str, *arguments: object) -> int:
     return result
 
 
+def drain() -> None:
+    """Empty the per-CPU lists of pages that go to or leave an LRU list. They hold a reference to each of their pages.
+
+    Each move_pages() does so before it moves pages. This one moves none.
+    """
+    none = ctypes.byref(ctypes.c_int())
+    _call("move_pages", _MOVE_PAGES, 0, ctypes.c_ulong(0), none, none, none, _MOVE)
+
+
 def prefer(address: int, npages: int, node: int) -> None:
     """Have a range prefer a node, and move there what is not (mbind)."""
     mask = _mask([node])

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import kksmd
+import numa
 import pytest
 from equal import NPAGES, all_merged
 from modules import kernels_own_ksm
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from ksmlab.sysfs import KsmSysfs
 
 _libc = ctypes.CDLL(None, use_errno=True)
-COMPACT = Path("/proc/sys/vm/compact_memory")
 
 
 @pytest.fixture
@@ -184,8 +184,8 @@ def test_merged_pages_are_not_swapped_out(
         for page in range(1, NPAGES):
             arena.write(page, b"x")
         assert pagemap.map_counts([kernel_page])[kernel_page] == 1
-        # A copy can be in the list of another CPU, and not on an LRU list yet. A compaction empties these lists.
-        COMPACT.write_text("1")
+        # A copy can be in the list of a CPU, and not on an LRU list yet.
+        numa.drain()
         deadline = time.monotonic() + patient(60)
         while True:
             arena.advise(MADV_PAGEOUT)
