@@ -189,7 +189,7 @@ def test_a_collision_does_not_wake_idle_chunks(quiet: KsmSysfs) -> None:
                 for arena in arenas:
                     other.register(arena)
                 quiet.wait_full_scans(10)
-        # In so many passes, each idle page is hashed at most once, and the others in each pass.
+        # In these passes, each idle page is hashed at most once, and every other page once a pass.
         found = [numbers(line) for line in lines][: LONGEST - 1]
         assert sum(each["complete"] for each in found) > 0
         assert sum(each["hashed"] for each in found) <= npages + len(found) * FAMILIES * VARIANTS
