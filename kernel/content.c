@@ -136,10 +136,10 @@ int ksm_page_order(struct page *a, struct page *b)
 	return order;
 }
 
+#ifdef CONFIG_X86_64
 /* The bytes that bytes_equal() compares before it tests the result. */
 #define EQUAL_STEP	512
 
-#ifdef CONFIG_X86_64
 /*
  * Compare the bytes with SSE2 registers, 16 at a time: xmm0 collects all bits
  * that differ. @a and @b are aligned to 16 bytes, and @length is a multiple of

@@ -37,12 +37,12 @@ wait_until_asleep "$1"
 
 
 def tid(name: str = "kksmd") -> int:
-    """Return the thread ID of kksmd or of another scanner."""
+    """Return the thread ID of kksmd or of another kernel thread."""
     return engines.thread_id(name)
 
 
 def find(name: str = "kksmd") -> Path:
-    """Return the directory in /proc of kksmd or of another scanner."""
+    """Return the directory in /proc of kksmd or of another kernel thread."""
     return Path("/proc") / str(tid(name))
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 
 MM_KSM = Path("/sys/kernel/mm/ksm")
+#: The number of references to the driver's module: one for each open descriptor, and one for each module that uses it.
+REFERENCES = Path("/sys/module/ksm/refcnt")
 
 
 def kernel_has_ksm() -> bool:

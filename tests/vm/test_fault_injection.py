@@ -17,6 +17,7 @@ import kksmd
 import pytest
 from faults import FailNth, Trial, walk
 from leaks import held, unaccounted_pages, wait_until_held
+from modules import REFERENCES
 
 from ksmlab import content, pagemap
 from ksmlab.device import Area, KsmDevice
@@ -35,7 +36,6 @@ SHARED = NPAGES - NPAGES // ALIKE
 MOST_PAGES = NPAGES * 2 // 3
 #: A walk over so few allocations that chance counts is done so often.
 WALKS = 4
-REFERENCES = Path("/sys/module/ksm/refcnt")
 #: Turns until everything that is kept for the next time is there.
 FIRST_TURNS = 5
 #: Microseconds to sleep: for good, as far as a test is concerned.

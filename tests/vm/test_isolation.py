@@ -53,6 +53,14 @@ def hold(connection: Connection, shared: Area | None) -> None:
         lab.hold_mmap_lock()
 
 
+def wait_in_kernel(process: Child, function: str, state: str, seconds: float) -> None:
+    """Wait until a process is in a state (a letter of proc.state()), with a function on its stack in the kernel."""
+    task = Path(f"/proc/{process.pid}")
+    deadline = time.monotonic() + patient(seconds)
+    while function not in (task / "stack").read_text() or proc.state(task) != state:
+        assert time.monotonic() < deadline, f"not in {function}(): {process.plight()}"
+
+
 @contextmanager
 def held(ksm: KsmSysfs, shared: Area | None = None) -> Iterator[Child]:
     """Start a process with merged pages that holds its own mmap lock; see hold().
@@ -66,19 +74,13 @@ def held(ksm: KsmSysfs, shared: Area | None = None) -> Iterator[Child]:
         with ksm.settings(pages_to_scan=kksmd.ALL_PAGES, sleep=kksmd.LONG):
             kksmd.one_batch(ksm)
             assert process.ask("hold") == "holding"
-            task = Path(f"/proc/{process.pid}")
-            deadline = time.monotonic() + patient(60)
-            while "lab_ioctl" not in (task / "stack").read_text() or proc.state(task) != "S":
-                assert time.monotonic() < deadline, "the child does not hold its mmap lock"
+            wait_in_kernel(process, "lab_ioctl", "S", 60)
         yield process
 
 
 def wait_for_mmap_lock(writer: Child) -> None:
     """Wait until a writer of run=2 waits for the mmap lock of a region."""
-    task = Path(f"/proc/{writer.pid}")
-    deadline = time.monotonic() + patient(10)
-    while "ksm_unmerge_region" not in (task / "stack").read_text() or proc.state(task) != "D":
-        assert time.monotonic() < deadline, f"it does not wait: {writer.plight()}"
+    wait_in_kernel(writer, "ksm_unmerge_region", "D", 10)
 
 
 def seconds_of(body: Callable[[], object]) -> float:

@@ -27,6 +27,7 @@ import pytest
 from actors import FEWEST_STEPS, NPAGES, PATIENCE, Stage, make_disk, play, turn_knobs
 from children import child
 from labours import KHUGEPAGED, NUMA_BALANCING, Collapser, Worker, toil, vmstat
+from modules import REFERENCES
 from swap import disk, swap
 from written import written
 
@@ -50,7 +51,6 @@ ROUND_SECONDS = 25.0
 #: Seconds for the last steps of a life, or for one compaction of all memory beside ten others who want the CPU. What
 #: hangs in the kernel is reported by the kernel, and sooner.
 SLOWEST = PATIENCE * max(FEWEST_STEPS)
-MODULE = Path("/sys/module/ksm")
 LOAD = ("--vm", "1", "--vm-bytes", "48M", "--mremap", "1", "--madvise", "1", "--fork", "1")
 
 
@@ -150,9 +150,9 @@ def unload_under(heir: Heir, modules: Modules, ksm: KsmSysfs) -> None:
         assert heir.arena.verify() == []
         assert heir.merged(process.pid)
         # A forked child of a killed actor may still run.
-        users = MODULE / "refcnt"
+        holders = REFERENCES.with_name("holders")
         ksm.wait_until(
-            lambda _: int(users.read_text()) == len(list((MODULE / "holders").iterdir())),
+            lambda _: int(REFERENCES.read_text()) == len(list(holders.iterdir())),
             PATIENCE,
             "the children of killed actors to end",
         )

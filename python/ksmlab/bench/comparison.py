@@ -30,11 +30,12 @@ if TYPE_CHECKING:
 
 README = CHECKOUT / "README.md"
 CHART = CHECKOUT / "docs/images/performance.svg"
-KERNEL = "debian-6.12"
+SERIES = "6.12"
+KERNEL = f"debian-{SERIES}"
 BLOCK = re.compile(
     r"(?<=<!-- Written by python -m ksmlab\.bench\.comparison -->\n).*?(?=<!-- end -->)", re.DOTALL
 )
-TITLE = "CPU time of in-kernel KSM divided by CPU time of this driver, Linux 6.12"
+TITLE = f"CPU time of in-kernel KSM divided by CPU time of this driver, Linux {SERIES}"
 
 # The chart, in SVG user units. At 390 pixels, the width of a phone, they are nearly pixels.
 _WIDTH, _MARGIN, _VALUE = 420, 14, 56
@@ -148,7 +149,7 @@ def _missed(timed: Measured) -> str:
     kinds = Counter((one.metric, one.versus) for one in verdicts if not one.met)
     named = [f"{count} {KINDS.get(kind, METRICS[kind[0]].title)}" for kind, count in kinds.items()]
     return textwrap.fill(
-        f"On 6.12, {kinds.total()} of {len(verdicts)} targets are missed: {', '.join(named)}.",
+        f"On {SERIES}, {kinds.total()} of {len(verdicts)} targets are missed: {', '.join(named)}.",
         _LINE,
     )
 
@@ -175,7 +176,9 @@ def _across(ratio: float) -> float:
 
 def _head() -> Iterator[Shape]:
     yield Shape("text", "title", (_MARGIN, 24), "CPU time: in-kernel KSM / this driver")
-    yield Shape("text", "dim", (_MARGIN, 44), "Linux 6.12. Longer bars: the driver needs less.")
+    yield Shape(
+        "text", "dim", (_MARGIN, 44), f"Linux {SERIES}. Longer bars: the driver needs less."
+    )
     yield Shape("rect", "counted", (_MARGIN, 60, 12, 12))
     yield Shape("text", "", (_MARGIN + 18, 71), "counted instructions")
     yield Shape("rect", "timed", (_MARGIN + 178, 60, 12, 12))
