@@ -39,7 +39,8 @@ def test_a_crash_ends_the_vm() -> None:
 def test_emulation_has_one_thread() -> None:
     argv = virtme_command(KERNEL, MachineConfig(), TCG)
     assert "--disable-kvm" in argv
-    assert argv[-4:] == ["--qemu-opts", "-no-reboot", "-accel", "tcg,thread=single"]
+    accel = ["-accel", "tcg,thread=single,tb-size=64", "-cpu", "max,-erms,-fsrm"]
+    assert argv[-6:] == ["--qemu-opts", "-no-reboot", *accel]
 
 
 def test_what_a_machine_is_made_of() -> None:

@@ -22,6 +22,13 @@ LOOP_SECONDS = 0.1
 # Limit of elapsed time, for a probe that hangs without using CPU time. Python can start in this time on a busy host.
 PROBE_SECONDS = 20.0
 OVERRIDE = "KSMLAB_ACCEL"
+#: The most MiB of translated code. For each store to a page with code, QEMU walks the list of all translations of that
+#: page, and each address at which a process maps a library adds its own. With QEMU's usual limit of 1 GiB, the list
+#: becomes so long during a test run that clearing a page takes seconds, and the kernel reports a soft lockup.
+TRANSLATIONS_MIB = 64
+#: Without ERMS and FSRM, the kernel does not clear and copy memory with `rep stosb` and `rep movsb`, which QEMU emulates
+#: byte by byte.
+EMULATED_CPU = "max,-erms,-fsrm"
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,9 @@ class Accel:
     @property
     def qemu_options(self) -> list[str]:
         """The options for QEMU."""
-        return [] if self.kvm else ["-accel", "tcg,thread=single"]
+        if self.kvm:
+            return []
+        return ["-accel", f"tcg,thread=single,tb-size={TRANSLATIONS_MIB}", "-cpu", EMULATED_CPU]
 
 
 def judge(returncode: int | None, output: str) -> Accel:
