@@ -4,7 +4,8 @@
  *
  * The directory has the six files of the 2009 driver (run, pages_to_scan,
  * sleep, max_kernel_pages, pages_shared and kernel_pages_allocated) and several
- * more.
+ * more. Two names differ from mainline KSM: pages_shared is mainline's
+ * pages_sharing, and kernel_pages_allocated is mainline's pages_shared.
  *
  * If the kernel has its own KSM (mm/ksm.c), /sys/kernel/mm/ksm exists already.
  * With sysfs=auto, the driver's directory is then called ksm_dev. With

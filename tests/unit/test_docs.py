@@ -26,6 +26,8 @@ LESSONS = sorted(ROOT.glob("docs/lessons/[0-9]*.md"))
 TEST = re.compile(r"`(test_\w+)`")
 FUNCTION = re.compile(r"`(ksm_\w+)\(\)`")
 MUTANT = re.compile(r"[Mm]utant \*([^*]+)\*")
+DRAWING = re.compile(r"!\[[^\]]*\]\(([^)\s]+\.svg)\)")
+COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 
 
 def defined() -> set[str]:
@@ -153,11 +155,28 @@ def prose(text: str) -> str:
     return re.sub(r"^(`{3,}).*?^\1$", "", text, flags=re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=lambda page: page.stem)
-def test_page_that_names_pages_shared_gives_the_name_that_mainline_has(page: Path) -> None:
-    text = prose(page.read_text())
-    if re.search(r"\bpages_shared\b", text):
-        assert "pages_sharing" in text or "glossary.md#pages_shared" in text
+@pytest.mark.parametrize(
+    "page",
+    [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))],
+    ids=lambda page: page.stem,
+)
+def test_page_that_shows_pages_shared_gives_the_name_that_mainline_has(page: Path) -> None:
+    """The name can be in a code block or in a drawing; the text of the page explains it."""
+    text = page.read_text()
+    drawings = [(page.parent / name).read_text() for name in DRAWING.findall(text)]
+    if any(re.search(r"\bpages_shared\b", shown) for shown in (text, *drawings)):
+        assert "pages_sharing" in prose(text) or "glossary.md#pages_shared" in text
+
+
+def test_comment_that_names_pages_shared_gives_the_name_that_mainline_has() -> None:
+    comments = [
+        comment
+        for path in sorted((ROOT / "kernel").rglob("*.[ch]"))
+        for comment in COMMENT.findall(path.read_text())
+        if re.search(r"\bpages_shared\b", comment)
+    ]
+    assert len(comments) >= 3
+    assert [one for one in comments if "pages_sharing" not in one] == []
 
 
 def test_every_definition_of_pages_shared_gives_the_name_that_mainline_has() -> None:
