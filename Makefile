@@ -106,7 +106,8 @@ card: $(STAMP) ## draw the picture that other sites show beside a link again (ne
 pages: $(STAMP) ## update the code and the reference tables that the pages quote from the sources
 	@$(BIN)/python -m ksmlab.site.pages
 
-# A pattern for the first heading of the merge. The image leaves out fetching, building and booting, which precede it.
+# A pattern for the first heading of the merge. The image leaves out everything before it: fetching, building, booting, and the
+# note about pages_shared.
 MERGE := ╭[^\n]*\n[^\n]*/dev/ksm:
 
 # The images of README.md and the data of the unit tests come from the same runs.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ksmlab.demo import run
 from ksmlab.demo.checks import CheckError, Checks, Frames
 from ksmlab.demo.plan import Plan
 from ksmlab.demo.view import PlainView
@@ -141,6 +142,18 @@ def test_plain_lines_show_everything() -> None:
     assert "skipped: changed 10, pinned 9" in shown[0]
     assert any("ok  frames: 7" in line for line in lines)
     assert lines[-1] == "FAILED  bad luck"
+
+
+def test_output_begins_with_the_name_that_mainline_has_for_pages_shared(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "Worker", lambda *_: io.StringIO())
+    monkeypatch.setattr(run, "demonstrate", lambda *_: 0)
+    assert run.main(["--view", "plain"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert "pages_shared" in first
+    assert "pages_sharing" in first
+    assert second.startswith("== /dev/ksm: 3 processes")
 
 
 @pytest.mark.parametrize("columns", [52, 80, 200])

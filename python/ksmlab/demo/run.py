@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ksmlab.demo.checks import CheckError, Checks, Frames
+from ksmlab.demo.curves import COUNTERS
 from ksmlab.demo.plan import Plan
 from ksmlab.demo.recorder import Recorder
 from ksmlab.demo.view import PlainView
@@ -36,6 +37,9 @@ DEADLINE = 120.0
 #: The seconds between two readings of the counters.
 LOOK_EVERY = 0.1
 _MIB = 1 << 20
+
+#: The explanation of the first counter, whose name has another meaning in mainline KSM.
+LEGEND = f"pages_shared: {COUNTERS['pages_shared']}"
 
 FAILED = 1
 CANNOT_RUN = 2
@@ -321,6 +325,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             workers.append(Worker(plan, number))
             stack.callback(workers[-1].close)
         view = make_view(arguments.view)
+        # The record omits this line: its page has the meaning of each counter beside the counter.
+        view.note(LEGEND)
         recorder = None
         if arguments.record is not None:
             view = recorder = stack.enter_context(Recorder(view, plan, arguments.record))
