@@ -17,7 +17,8 @@ class Finder:
 
     Where the driver uses a hash, the model uses the content. `stable` is the set of the contents of
     all kernel pages. `unstable` is a dict: the key is the content that a page had when
-    it was inserted, and the value is the name of the page.
+    it was inserted, and the value is the name of the page. The driver frees a kernel page that no
+    process maps any more, but the model never removes a content from `stable`.
     """
 
     def __init__(self, read):
