@@ -224,6 +224,16 @@ def test_options_that_a_page_calls_ignored_are_reset_in_the_guest() -> None:
         assert LOCAL_OPTIONS[names[option]] is False
 
 
+def test_example_project_uses_a_tested_kernel_as_this_project_describes_it() -> None:
+    page = (ROOT / "docs/how-to/testing-your-module.md").read_text()
+    described = page.partition("`kernels.toml`:\n\n```toml\n")[2].partition("```")[0]
+    tested = tomllib.loads((ROOT / "vm/kernels.toml").read_text())
+    for name, kernel in tomllib.loads(described).items():
+        assert kernel | {"tested": True} == tested[name]
+        assert f"vm_default_kernels = {name}\n" in page
+        assert f"$ .venv/bin/pytest --kernel {name}\n" in page
+
+
 def test_listing_in_install_has_every_sysfs_file() -> None:
     page = (ROOT / "docs/how-to/install.md").read_text()
     listing = page.partition("$ ls /sys/kernel/mm/ksm_dev\n")[2].partition("```")[0]
