@@ -26,8 +26,8 @@ OVERRIDE = "KSMLAB_ACCEL"
 #: page, and each address at which a process maps a library adds its own. With QEMU's usual limit of 1 GiB, the list
 #: becomes so long during a test run that clearing a page takes seconds, and the kernel reports a soft lockup.
 TRANSLATIONS_MIB = 64
-#: Without ERMS and FSRM, the kernel does not clear and copy memory with `rep stosb` and `rep movsb`, which QEMU emulates
-#: byte by byte.
+#: Without ERMS and FSRM, the kernel does not use `rep stosb` and `rep movsb` to clear and copy memory. QEMU emulates
+#: them byte by byte.
 EMULATED_CPU = "max,-erms,-fsrm"
 
 
