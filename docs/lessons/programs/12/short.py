@@ -1,11 +1,13 @@
 """End all sharing in a memory cgroup that has no room for the copies, and print the result.
 
-A child process writes 2 to run. The parent has the merged pages. Both are in the cgroup.
+One process owns the merged pages, and another writes 2 to run. Both are in the cgroup. The main process is not, so that
+the OOM killer does not end it before it has raised the limit again.
 """
 
 import os
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 from ksmlab import content
@@ -32,40 +34,55 @@ def memory_cgroup(name: str) -> Path:
     return root / name
 
 
-def start_writer(ksm: KsmSysfs) -> tuple[int, int]:
-    """Start a process that ends all sharing when it reads a byte; return its PID, and the pipe to write to."""
+def start(work: Callable[[int], None]) -> tuple[int, int]:
+    """Start a process that calls `work` with the end of a pipe; return its PID, and the other end of the pipe."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
-        os.read(reader, 1)
-        ksm.run = 2
+        work(reader)
         os._exit(0)
     return pid, writer
 
 
-def main() -> None:
-    """Let pages merge, limit the memory, and have the child end all sharing."""
-    ksm = KsmSysfs.find()
-    group = memory_cgroup("short")
-    pid, pipe = start_writer(ksm)
+def own_pages(pipe: int) -> None:
+    """Let pages merge, and check their content after a byte has arrived."""
     with Arena(PAGES, huge=False) as arena, KsmDevice() as device, device.create_area() as area:
         arena.fill(content.cycle(PAGES, CONTENTS))
         area.register(arena)
-        ksm.run = 1
-        ksm.wait_until(lambda ksm: ksm.pages_shared == MERGED, 120)
-        for process in (os.getpid(), pid):
-            (group / "cgroup.procs").write_text(str(process))
-        limit = group / "memory.max"
-        limit.write_text(str(int((group / "memory.current").read_text()) + ROOM))
-        os.write(pipe, b"x")
-        _, status = os.waitpid(pid, 0)
-        limit.write_text("max")
-        killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-        print("the process that wrote 2 to run:", "killed" if killed else f"status {status}")
-        print("run:", ksm.run)
-        still = ksm.pages_shared
-        print("still merged:", "some pages" if 0 < still < MERGED else f"{still} of {MERGED}")
-        print("pages with a wrong content:", len(arena.verify()))
+        os.read(pipe, 1)
+        print("pages with a wrong content:", len(arena.verify()), flush=True)
+
+
+def end_sharing(pipe: int) -> None:
+    """Write 2 to run after a byte has arrived."""
+    os.read(pipe, 1)
+    KsmSysfs.find().run = 2
+
+
+def main() -> None:
+    """Let pages merge, limit the memory, and have another process end all sharing."""
+    ksm = KsmSysfs.find()
+    group = memory_cgroup("short")
+    limit = group / "memory.max"
+    owner, owner_pipe = start(own_pages)
+    writer, writer_pipe = start(end_sharing)
+    ksm.run = 1
+    ksm.wait_until(lambda ksm: ksm.pages_shared == MERGED, 120)
+    for process in (owner, writer):
+        (group / "cgroup.procs").write_text(str(process))
+    limit.write_text(str(int((group / "memory.current").read_text()) + ROOM))
+    os.write(writer_pipe, b"x")
+    _, status = os.waitpid(writer, 0)
+    limit.write_text("max")
+    killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+    print("the process that wrote 2 to run:", "killed" if killed else f"status {status}")
+    print("run:", ksm.run)
+    still = ksm.pages_shared
+    print(
+        "still merged:", "some pages" if 0 < still < MERGED else f"{still} of {MERGED}", flush=True
+    )
+    os.write(owner_pipe, b"x")
+    os.waitpid(owner, 0)
 
 
 if __name__ == "__main__":
