@@ -79,9 +79,11 @@ def test_headline_of_a_report_is_recognised(line: str) -> None:
 
 @pytest.mark.parametrize("word", ["WARNING", "BUG", "INFO"])
 @pytest.mark.parametrize(
-    "front", ["", "rcu: ", "usb 5-1: ", "EXT4-fs (sda1): ", "Spectre V9 : ", "[ ", "=====[ ", "# "]
-)
-@pytest.mark.parametrize("text", [": never seen before", ":"])
+    "front",
+    ["", "rcu: ", "usb 5-1: ", "EXT4-fs (sda1): ", "Spectre V9 : ", "[ ", "=====[ ", "# ", "ksm ", "foo, ",
+     "zonefs (sda) ", "DMA-API: device driver "],
+)  # fmt: skip
+@pytest.mark.parametrize("text", [": never seen before", ":", ":no blank"])
 def test_unknown_report_is_named_by_its_word(word: str, front: str, text: str) -> None:
     assert classify(f"{front}{word}{text}") == word
 
@@ -118,7 +120,7 @@ def test_report_has_the_name_of_its_kind(line: str, kind: str) -> None:
         "kobject_add_internal failed for ksm (error: -12 parent: mm)",
         "Warning: unable to open an initial console.",
         "DEBUG_INFO: 1",
-        "ksm: prints no INFO: here",
+        "ksm: FOOBAR_INFO: 1",
         "warning: `x' uses wireless extensions which will stop working for Wi-Fi 7 hardware",
         "traps: python[12] general protection fault ip:7feb96eb56a1 sp:20000fd0 error:0 in x[1+2]",
         "Command line: quiet loglevel=7 nmi_watchdog=1 oops=panic",

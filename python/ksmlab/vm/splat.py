@@ -1,7 +1,7 @@
 """Find the kernel's reports of errors in its log.
 
-A "splat" is a report by the kernel that something is wrong with it, from a warning to a panic. A line that has
-`WARNING:`, `BUG:` or `INFO:` where the kernel's reports have it begins a splat, unless harmless.toml covers the line.
+A "splat" is a report by the kernel that something is wrong with it, from a warning to a panic. A line that contains
+the word `WARNING:`, `BUG:` or `INFO:` begins a splat, unless harmless.toml covers the line.
 KINDS gives most splats a better name and adds the reports that have none of the three words. Its patterns follow the
 sources of Linux 5.10 to 7.x (kernel/panic.c, lib/bug.c, mm/kasan/report.c, kernel/locking/lockdep.c and others).
 """
@@ -91,11 +91,11 @@ KINDS: dict[str, tuple[str, ...]] = {
         r"Missing ENDBR",
         r"stack guard page was hit",
     ),
-    # The rule for all other reports. The word may follow rulers and brackets ("=====[ BUG: ", "# WARNING: ") or the
-    # name of a subsystem ("watchdog: BUG: ", "EXT4-fs (sda): INFO: ").
-    "WARNING": (r"(?:^\W*|[]:)] )WARNING:(?!\S)",),
-    "INFO": (r"(?:^\W*|[]:)] )INFO:(?!\S)",),
-    "BUG": (r"\bBUG:(?!\S)",),
+    # The rule for all other reports. Drivers put the word anywhere ("watchdog: BUG: ", "zonefs (sda) WARNING: ",
+    # "MCG WARNING: "), and some put no blank after it ("BUG:sequencer:").
+    "WARNING": (r"\bWARNING:",),
+    "INFO": (r"\bINFO:",),
+    "BUG": (r"\bBUG:",),
 }
 HEADLINES = tuple((kind, re.compile("|".join(patterns))) for kind, patterns in KINDS.items())
 HARMLESS = load_waivers(Path(__file__).with_name("harmless.toml"))
