@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import errno
+import itertools
+import re
 from pathlib import Path
 
 import pytest
 
 from ksmlab.pytest_plugin import kernel_log
 from ksmlab.pytest_plugin.kernel_log import MARK, KernelLog, complaints, slice_of
-from ksmlab.vm.waivers import load_waivers
+from ksmlab.vm.splat import KINDS, classify
+from ksmlab.vm.waivers import Waiver, load_waivers
 
 ALLOWED = Path(__file__).resolve().parents[2] / "vm" / "allow.toml"
 WARNING = "WARNING: CPU: 0 PID: 1 at mm/foo.c:12 foo+0x1/0x2 [foo]"
@@ -96,6 +100,54 @@ def test_waiver_covers_only_reports_that_match(tmp_path: Path) -> None:
     counted, waived = complaints(log, load_waivers(path))
     assert [splat.headline for splat in counted] == [other]
     assert [(splat.headline, waiver.reason) for splat, waiver in waived] == [(WARNING, "known")]
+
+
+#: One headline of each kind, and some of kinds that have reports of several lines.
+HEADLINES = (
+    WARNING,
+    "ksm INFO: x",
+    "BUG: Dentry 1{i=1,n=x} still in use (1) [unmount of tmpfs tmpfs]",
+    "BUG: Bad rss-counter state mm:1 type:MM_FILEPAGES val:1",
+    "BUG: Bad page state in process kksmd  pfn:01a69",
+    "page dumped because: fuse: trying to steal weird page",
+    "page dumped because: VM_BUG_ON_PAGE(x)",
+    "BUG: KASAN: slab-use-after-free in a [ksm]",
+    "BUG: KFENCE: use-after-free read in a",
+    "BUG: KCSAN: data-race in a / b",
+    "BUG: KMSAN: uninit-value in a",
+    "UBSAN: array-index-out-of-bounds in mm/ksm.c:1:2",
+    "BUG: unable to handle page fault for address: 1",
+    "BUG: kernel NULL pointer dereference, address: 0",
+    "Oops: general protection fault, probably for non-canonical address 1: 0000 [#1]",
+    "Oops: divide error: 0000 [#1] PREEMPT SMP NOPTI",
+    "list_add corruption. next->prev should be prev",
+    "BUG a (Tainted: G): Poison overwritten",
+    "rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:",
+    "rcu: INFO: rcu_preempt self-detected stall on CPU",
+    "watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [kksmd:120]",
+    "NMI watchdog: Watchdog detected hard LOCKUP on cpu 1",
+    "INFO: task a:1 blocked for more than 5 seconds.",
+    "INFO: task b:2 blocked for more than 5 seconds.",
+    "BUG: scheduling while atomic: a/1/0x00000002",
+    "WARNING: a/1 still has locks held!",
+    "Out of memory: Killed process 12 (python)",
+    "sysfs: cannot create duplicate filename '/a'",
+    "sysfs: cannot create duplicate filename '/b'",
+    "kmemleak: 3 new suspected memory leaks",
+    "VFS: Busy inodes after unmount of tmpfs (tmpfs)",
+    "unregister_netdevice: waiting for lo to become free. Usage count = 2",
+    "Kernel panic - not syncing: x",
+)
+
+
+def test_waiver_of_a_report_covers_no_report_before_or_after_it() -> None:
+    assert set(map(classify, HEADLINES)) == set(KINDS)
+    for one, other in itertools.permutations(HEADLINES, 2):
+        waiver = Waiver(re.compile(re.escape(one)), "known", dt.date(2026, 1, 31))
+        for log in ([one, other], [other, one], ["---[ cut here ]---", one, "a line", other]):
+            counted, waived = complaints(log, [waiver])
+            assert [splat.headline for splat in counted] == [other]
+            assert [splat.headline for splat, _ in waived] == [one]
 
 
 LEAK = """unreferenced object 0xffff88800bf9ef80 (size 16):

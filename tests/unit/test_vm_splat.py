@@ -190,8 +190,17 @@ INFO: lockdep is turned off.""",
 KASAN: maybe wild-memory-access in range [0x00badbeefbadbee8-0x00badbeefbadbeef]""",
         """rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:
 rcu: INFO: Stall ended before state dump start""",
+        """rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:
+rcu: rcu_preempt kthread timer wakeup didn't happen for 5249 jiffies! g1 f0x0 RCU_GP_WAIT_FQS(5) ->state=0x402
+rcu: rcu_preempt kthread starved for 5250 jiffies! g1 f0x2 RCU_GP_WAIT_FQS(5) ->state=0x0 ->cpu=1""",
+        """page dumped because: VM_BUG_ON_PAGE(PageTail(page))
+kernel BUG at mm/ksm.c:1!
+invalid opcode: 0000 [#1] PREEMPT SMP NOPTI""",
+        """Unable to handle kernel paging request at virtual address dfff800000000000
+KASAN: null-ptr-deref in range [0x0000000000000000-0x0000000000000007]
+Internal error: Oops: 96000005 [#1] PREEMPT SMP""",
     ],
-    ids=["slab", "hung task", "oops", "RCU stall"],
+    ids=["slab", "hung task", "oops", "RCU stall", "starved", "page", "arm64"],
 )
 def test_details_of_a_report_are_no_reports(log: str) -> None:
     (splat,) = scan(log.split("\n"))

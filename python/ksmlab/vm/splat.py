@@ -100,11 +100,36 @@ KINDS: dict[str, tuple[str, ...]] = {
 HEADLINES = tuple((kind, re.compile("|".join(patterns))) for kind, patterns in KINDS.items())
 HARMLESS = load_waivers(Path(__file__).with_name("harmless.toml"))
 
-# Lines that begin a report only if none is open: slub's details (5.10), the owner of the lock that a hung task waits
-# for (since 6.16), and KASAN's guess at the address of an oops.
-DETAIL = re.compile(
-    r"INFO: (?:Freed|Allocated|Slab|Object|0x[0-9a-f]+)\b"
-    r"|INFO: task.* is blocked on an? |KASAN: .* in range "
+# The second name that an oops gives itself, and the lines with INFO that slub prints up to 5.10.
+OOPS = r"^(?:Oops|Internal error):? (?:Oops: )?(?:stack guard page: |double fault: )?[0-9a-f]* ?\[#"
+SLUB_DETAIL = r"^INFO: (?:Freed|Allocated|Slab|Object|0x[0-9a-f]+)\b"
+# A headline that matches the second pattern of a pair continues the report whose latest headline matches the first.
+# Every other headline begins a report of its own, so that a waiver for one report never covers another.
+CONTINUATIONS = tuple(
+    (re.compile(headline), re.compile(continuation))
+    for headline, continuation in (
+        # An oops names itself several times.
+        (r"BUG: (?:unable to handle|kernel NULL pointer)", OOPS),
+        (
+            r"guard page was hit|PANIC: double fault|^Unable to handle kernel |^KASAN: .* in range ",
+            OOPS,
+        ),
+        (r"kernel BUG at ", r"^(?:Oops: )?invalid opcode: |^Internal error: |Kernel BUG \["),
+        (r"general protection fault|^Unable to handle kernel ", r"^KASAN: .* in range "),
+        # The check of a list, of a jump's target, of a page or of Rust code, and the BUG() after it.
+        (
+            r"list_(?:add|del) corruption|Missing ENDBR|page dumped because: VM_BUG_ON|^rust_kernel: ",
+            r"kernel BUG at ",
+        ),
+        # The reasons of the page allocator have no prefix.
+        (r"BUG: Bad page (?:state|cache)", r"page dumped because: (?!VM_|\w+: )"),
+        (r"BUG: Bad page map", r"page dumped because: bad pte"),
+        (r"sysfs: cannot create duplicate filename", r"kobject_add_internal failed"),
+        (r"rcu: .*(?:stalls?\b|kthread )", r"rcu: .*kthread (?:starved|timer wakeup)"),
+        (rf"^BUG \S+ \(.*\): |{SLUB_DETAIL}", SLUB_DETAIL),
+        # Since 6.16, the kernel names the owner of the lock that a hung task waits for.
+        (r"INFO: task.*(?:blocked|can't die) ", r"INFO: task.* is blocked on an? "),
+    )
 )
 # Headlines with a task's name in the middle. Each of the name's bytes may be a newline, which splits the headline.
 NAME_BYTES = 15
@@ -204,16 +229,23 @@ def scan(lines: Iterable[str]) -> list[Splat]:
     """
     cleaned = [clean(line) for line in lines]
     starts: list[_Start] = []
+    # The index after the last headline before each report, which the report's text cannot include.
+    floors: list[int] = []
+    last: _Start | None = None
     index = 0
     while index < len(cleaned):
         start = _start(cleaned, index)
         index += start.length if start else 1
-        if start and not (starts and _same_report(starts[-1], start, cleaned)):
+        if start is None:
+            continue
+        if last is None or not _continues(last, start, cleaned):
             starts.append(start)
-    stops = [start.index for start in starts[1:]] + [len(cleaned)]
+            floors.append(last.index + last.length if last else 0)
+        last = start
+    stops = [*(start.index for start in starts), len(cleaned)][1:]
     return [
-        Splat(start.kind, start.headline, tuple(_report(cleaned, start.index, stop)))
-        for start, stop in zip(starts, stops, strict=False)
+        Splat(start.kind, start.headline, tuple(_report(cleaned, floor, start.index, stop)))
+        for start, floor, stop in zip(starts, floors, stops, strict=True)
     ]
 
 
@@ -238,25 +270,20 @@ def _start(lines: list[str], index: int) -> _Start | None:
     return _Start(index, 1, kind, lines[index])
 
 
-def _same_report(last: _Start, start: _Start, lines: list[str]) -> bool:
-    """Return whether `start` only continues the report that began last."""
-    kind = start.kind
-    if kind == "panic" or any(END.match(line) for line in lines[last.index : start.index]):
+def _continues(last: _Start, start: _Start, lines: list[str]) -> bool:
+    """Return whether `start` continues the report that has the headline `last`."""
+    between = lines[last.index : start.index]
+    if len(between) >= MAX_LINES or any(END.match(line) for line in between):
         return False
-    if start.index - last.index >= MAX_LINES:
-        return False
-    if DETAIL.search(start.headline):
-        return True
-    if last.kind == "sysfs":
-        return kind == last.kind
-    if last.kind in {"KASAN", "oops", "bad page", "slab", "RCU stall", "list corruption"}:
-        return kind in {last.kind, "oops", "bad page", "BUG"}
-    return False
+    return any(
+        headline.search(last.headline) and continuation.search(start.headline)
+        for headline, continuation in CONTINUATIONS
+    )
 
 
-def _report(lines: list[str], start: int, stop: int) -> list[str]:
+def _report(lines: list[str], floor: int, start: int, stop: int) -> list[str]:
     # WARN() prints its message between the cut and the headline.
-    before = range(start - 1, max(-1, start - 1 - BEFORE_HEADLINE), -1)
+    before = range(start - 1, max(floor, start - BEFORE_HEADLINE) - 1, -1)
     first = next((index for index in before if CUT_HERE.match(lines[index])), start)
     body: list[str] = []
     for line in lines[first : min(stop, first + MAX_LINES)]:
