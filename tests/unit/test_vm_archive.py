@@ -73,9 +73,46 @@ def archive(tmp_path: Path) -> Archive:
     return Archive(tmp_path)
 
 
+UNREACHABLE = "http://127.0.0.1:9/debian"
+
+
+def test_server_that_cannot_be_reached_is_named(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """apt-get update itself ends with status 0."""
+    monkeypatch.delenv("http_proxy", raising=False)
+    apt = archive.apt("[trusted=yes]")
+    run = apt._run
+    once = ["-o", "Acquire::Retries=0", "-o", "Acquire::http::Proxy=DIRECT"]
+    monkeypatch.setattr(
+        apt, "_run", lambda argv, *arguments, **options: run(
+            [*argv, *(once if "update" in argv else ())], *arguments, **options
+        ),
+    )  # fmt: skip
+    sources = archive.place / "etc/sources.list"
+    good, bad = sources.read_text(), f"deb {UNREACHABLE} {host_codename()} main\n"
+    what = f"The package lists of {UNREACHABLE} could not be downloaded."
+    lines: list[str] = []
+    sources.write_text(bad)
+    with pytest.raises(FetchError) as caught:
+        apt.update(lines.append)
+    assert caught.value.what == what
+    assert "network" in caught.value.hint
+    sources.write_text(good + bad)
+    apt.update(lines.append)
+    assert lines == [f"{what} The other lists and older ones are used."]
+    assert apt.show("thing") is not None
+    error = apt.not_found("other")
+    assert error is not None
+    assert error.what == f"other not found. {what}"
+    sources.write_text(good)
+    apt.update(lines.append)
+    assert apt.not_found("other") is None
+
+
 def test_an_archive_that_is_trusted_gives_its_package(archive: Archive, tmp_path: Path) -> None:
     apt = archive.apt("[trusted=yes]")
-    apt.update()
+    apt.update(print)
     package = apt.show("thing")
     assert package is not None
     apt.unpack(package, tmp_path / "out/root")
@@ -84,7 +121,7 @@ def test_an_archive_that_is_trusted_gives_its_package(archive: Archive, tmp_path
 
 def test_an_archive_without_a_signature_is_refused(archive: Archive) -> None:
     with pytest.raises(FetchError) as caught:
-        archive.apt("").update()
+        archive.apt("").update(print)
     assert "is not signed" in caught.value.log
 
 
@@ -92,7 +129,7 @@ def test_a_package_that_is_not_what_the_lists_say_is_refused(
     archive: Archive, tmp_path: Path
 ) -> None:
     apt = archive.apt("[trusted=yes]")
-    apt.update()
+    apt.update(print)
     package = apt.show("thing")
     assert package is not None
     data = bytearray(archive.deb.read_bytes())

@@ -88,15 +88,29 @@ def test_older_cached_kernel_is_used_if_the_archive_cannot_be_asked(host: Host) 
     host.put(OLD)
     store = host.store("bookworm", unreachable=True)
     assert store.choose(store.tested, host.lines.append) == OLD
-    assert host.lines[-1].startswith(f"{OLD} is used instead of {NEW}: The package lists could")
+    assert host.lines[-1].startswith(
+        f"{OLD} is used instead of {NEW}: The package lists of x could"
+    )
 
 
 def test_empty_cache_and_unreachable_archive_is_an_error(host: Host) -> None:
     store = host.store("bookworm", unreachable=True)
-    with pytest.raises(FetchError, match="package lists could not be fetched"):
-        store.choose(store.tested, host.lines.append)
-    with pytest.raises(FetchError, match="package lists could not be fetched"):
-        store.available(store.tested, host.lines.append)
+    for ask in (store.choose, store.available):
+        with pytest.raises(FetchError, match="package lists of x could not be downloaded"):
+            ask(store.tested, host.lines.append)
+
+
+def test_kernel_that_is_in_no_list_is_not_called_missing_if_a_server_failed(host: Host) -> None:
+    for name in (OLD, "debug-6.1"):
+        store = host.store("trixie")
+        host.apt.incomplete = FetchError("The package lists of x could not be downloaded.")
+        with pytest.raises(FetchError) as caught:
+            store.get(name, host.lines.append)
+        assert caught.value.what == (
+            f"{name} not found. The package lists of x could not be downloaded."
+        )
+        assert store.available([OLD, NEW], host.lines.append) == [NEW]
+        assert host.lines[-1] == f"left out: {OLD} not found. {host.apt.incomplete.what}"
 
 
 @pytest.mark.parametrize(

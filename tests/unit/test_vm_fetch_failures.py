@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import itertools
@@ -58,7 +59,7 @@ class Commands:
         self.archive = FakeApt(TRIXIE, modules="usr/lib/modules")
 
     def run(
-        self, argv: Sequence[str], *, cwd: Path | None = None, **_options: Any
+        self, argv: Sequence[str], *, cwd: Path | None = None, **options: Any
     ) -> subprocess.CompletedProcess[str]:
         self.calls.append(" ".join(map(str, argv[:2])))
         outcome: Any = None
@@ -67,8 +68,16 @@ class Commands:
         if isinstance(outcome, BaseException):
             raise outcome
         if outcome is None:
+            if "update" in argv:
+                return self.update(Path(options["env"]["APT_CONFIG"]).parent, argv)
             return self._do(argv, cwd)
         return subprocess.CompletedProcess(argv, outcome, "", "what it said\n")
+
+    def update(self, home: Path, argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        """Make a package list, without the operations that this module breaks."""
+        with contextlib.suppress(FileExistsError):
+            os.mknod(home / "lists/archive.invalid_Packages")
+        return subprocess.CompletedProcess(argv, 0, "", "")
 
     def _do(self, argv: Sequence[str], cwd: Path | None) -> subprocess.CompletedProcess[str]:
         output = ""
@@ -120,6 +129,14 @@ def failure(monkeypatch: pytest.MonkeyPatch, host: Path, commands: Commands) -> 
     except VmError as error:
         return error
     return None
+
+
+class Unreachable(Commands):
+    """An apt without network, whose update prints a warning and ends with status 0."""
+
+    def update(self, _home: Path, argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        said = "W: Failed to fetch http://archive.invalid/debian/dists/trixie/InRelease  Could not connect\n"
+        return subprocess.CompletedProcess(argv, 0, "", said)
 
 
 class Broken:
@@ -283,3 +300,34 @@ def test_host_without_a_release_name_is_told_what_works(tmp_path: Path, text: st
     with pytest.raises(FetchError) as caught:
         apt_module.host_codename(path)
     assert "Debian 12 or 13" in caught.value.hint
+
+
+def test_server_that_cannot_be_reached_is_named_by_each_command(
+    monkeypatch: pytest.MonkeyPatch, host: Path
+) -> None:
+    built = KernelSpec("b", "6.12", "lab", source="linux-source-6.12", tested=True)
+    store = KernelStore({"k": SPEC, "b": built}, host / "cache")
+    monkeypatch.setattr(subprocess, "run", Unreachable().run)
+    for ask in (
+        lambda: store.choose(["k"]),
+        lambda: store.available(["k"]),
+        lambda: store.get("k"),
+        lambda: store.get("b"),
+        lambda: store.tool("t", "linux-source", ["x"]),
+    ):
+        with pytest.raises(FetchError) as caught:
+            ask()
+        assert caught.value.what == (
+            "The package lists of http://archive.invalid/debian could not be downloaded."
+        )
+        assert "Check the network" in caught.value.hint
+        assert "Debian 12" not in str(caught.value)
+
+
+def test_update_that_does_not_end_names_the_servers(
+    monkeypatch: pytest.MonkeyPatch, host: Path
+) -> None:
+    error = failure(monkeypatch, host, Commands(FAULTS["hangs"], 1))
+    assert error is not None
+    assert "`apt-get update` did not end" in error.what
+    assert "http://archive.invalid/debian" in error.hint

@@ -9,15 +9,19 @@ import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from ksmlab.vm import kernel_build
 from ksmlab.vm import kernels as kernels_module
-from ksmlab.vm.apt import Package
+from ksmlab.vm.apt import Package, PrivateApt
 from ksmlab.vm.errors import BuildError, FetchError, VmError
 from ksmlab.vm.kernels import Kernel, KernelSpec, KernelStore, load_specs
 from ksmlab.vm.long_run import run_logged
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 NAME = "linux-source-6.1"
 # As much of a kernel's Makefile as a build here calls. `lib/modules` has what depmod wants.
@@ -46,9 +50,12 @@ class FakeApt:
         self.version = version
         self.hook = hook
         self.updates = 0
+        self.incomplete: FetchError | None = None
 
-    def update(self) -> None:
+    def update(self, _report: Callable[[str], None]) -> None:
         self.updates += 1
+
+    not_found = PrivateApt.not_found
 
     def show(self, name: str, version: str | None = None) -> Package | None:
         return Package(name, self.version, (), 1) if version in (None, self.version) else None

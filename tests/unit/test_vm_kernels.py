@@ -14,12 +14,13 @@ import pytest
 
 from ksmlab.vm import fetch
 from ksmlab.vm import kernels as kernels_module
-from ksmlab.vm.apt import Package
+from ksmlab.vm.apt import Package, PrivateApt
 from ksmlab.vm.errors import FetchError, LockTimeout, VmError
 from ksmlab.vm.kernels import Kernel, KernelSpec, KernelStore, cache_root, load_specs
 from ksmlab.vm.lock import file_lock
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from multiprocessing.synchronize import Event
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -37,11 +38,14 @@ class FakeApt:
         self.broken = broken
         self.updates = 0
         self.unreachable = False
+        self.incomplete: FetchError | None = None
 
-    def update(self) -> None:
+    def update(self, _report: Callable[[str], None]) -> None:
         self.updates += 1
         if self.unreachable:
-            raise FetchError("The package lists could not be fetched.")
+            raise FetchError("The package lists of x could not be downloaded.")
+
+    not_found = PrivateApt.not_found
 
     def show(self, name: str, version: str | None = None) -> Package | None:
         package = self.packages.get(name)
@@ -171,7 +175,7 @@ def test_refresh_takes_a_newer_revision(
     old = store.get("k")
     assert store.fetch("k") == old
     use(monkeypatch, FakeApt(archive("6.1.6-1")))
-    new = store.fetch("k")
+    new = KernelStore(store.specs, store.cache).fetch("k")
     assert new.version == "6.1.6-1"
     assert old.image.is_file(), "the old entry stays for those who use it"
     assert store.find("k") == new
@@ -186,7 +190,7 @@ def test_a_broken_download_leaves_nothing(
     assert store.find("k") is None
     assert list((store.cache / "kernels/k").iterdir()) == []
     use(monkeypatch, FakeApt(archive()))
-    assert store.get("k").image.is_file()
+    assert KernelStore(store.specs, store.cache).get("k").image.is_file()
 
 
 def test_the_newest_is_the_one_with_the_highest_version_whichever_came_last(
@@ -207,7 +211,7 @@ def test_the_newest_is_the_one_with_the_highest_version_whichever_came_last(
     assert store.fetch("k") == newest
     use(monkeypatch, FakeApt(archive("6.1.9-1"), broken=f"linux-image-{newest.release}"))
     assert pinned.fetch("k") == old
-    assert store.fetch("k").root == old.root
+    assert KernelStore(store.specs, tmp_path).fetch("k").root == old.root
     assert newest.image.stat().st_ino == inode
 
 

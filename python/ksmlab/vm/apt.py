@@ -18,7 +18,7 @@ from ksmlab.vm.errors import FetchError
 from ksmlab.vm.failures import UNTOUCHED, fetch_errors, reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 UPDATE_SECONDS = 600
 DOWNLOAD_SECONDS = 1800
@@ -27,6 +27,12 @@ QUERY_SECONDS = 120
 NOT_FOUND = "No packages found"
 POCKETS = ("", "-updates", "-security", "-backports")
 RELEASE_ALIASES = ("stable", "oldstable")
+#: The address of an archive, in a source or in a message of apt about a list or about the archive.
+ADDRESS = re.compile(r"(?<!\S)'?([a-z][a-z0-9+]*:/[^\s']+?)/?(?=/dists/|[\s']|$)")
+#: A message of apt-get update about a list that could not be downloaded or verified.
+FAILURE = re.compile(
+    r"^(?:(?:E|Error): |(?:W|Warning): .*(?:Failed to fetch|GPG error)).*$", re.MULTILINE
+)
 ONE_LINE = re.compile(
     r"^deb\s+(?P<options>\[[^]]*\]\s+)?(?P<uri>\S+)\s+(?P<suite>\S+)\s+(?P<components>.+)$"
 )
@@ -99,6 +105,11 @@ def debian_deb822(text: str, codename: str) -> list[str]:
     return kept
 
 
+def addresses(texts: Sequence[str]) -> list[str]:
+    """Return the addresses of the archives that sources or messages of apt name, each once."""
+    return list(dict.fromkeys(address for text in texts for address in ADDRESS.findall(text)))
+
+
 def clean_acquire(dump: str) -> list[str]:
     """Return the lines of `apt-config dump` that concern the network: proxies, certificates, date checks."""
     return [
@@ -146,6 +157,9 @@ class PrivateApt:
     """An apt whose state is in a private directory.
 
     Hold a lock on that directory while using it: apt's own locks fail immediately instead of waiting.
+
+    Attributes:
+        incomplete: The error about the lists that the last `update` could not download, if it could use others.
     """
 
     def __init__(self, home: Path, *, etc: Path = Path("/etc/apt")) -> None:
@@ -157,6 +171,8 @@ class PrivateApt:
         """
         self.home = home
         self.etc = etc
+        self.incomplete: FetchError | None = None
+        self._archives: list[str] = []
 
     def _sources(self) -> tuple[list[str], list[str]]:
         """Read the distribution's own sources: lines in the one-line format, and stanzas in the deb822 format.
@@ -194,6 +210,7 @@ class PrivateApt:
 
     def _configure(self) -> None:
         lines, stanzas = self._sources()
+        self._archives = addresses([*lines, *stanzas])
         for name in ("lists/partial", "archives/partial", "sources.list.d", "parts"):
             (self.home / name).mkdir(parents=True, exist_ok=True)
         (self.home / "status").touch()
@@ -238,6 +255,7 @@ class PrivateApt:
         *,
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
+        hint: str = "Check the network and the free space (df -h), then try again.",
     ) -> subprocess.CompletedProcess[str]:
         """Run a command with the private configuration.
 
@@ -246,6 +264,7 @@ class PrivateApt:
             timeout: The most seconds that it may take.
             cwd: Its working directory.
             env: Variables to add to its environment.
+            hint: What to do if it does not end in time.
 
         Raises:
             FetchError: The command is not installed, cannot be run, or did not end in time.
@@ -272,7 +291,7 @@ class PrivateApt:
             raise FetchError(
                 f"`{' '.join(argv[:2])}` did not end within {timeout:.0f} s.",
                 untouched=UNTOUCHED,
-                hint="Check the network and the free space (df -h), then try again.",
+                hint=hint,
             ) from error
         except OSError as error:
             raise FetchError(
@@ -282,22 +301,57 @@ class PrivateApt:
             ) from error
 
     @fetch_errors("Preparing a private apt")
-    def update(self) -> None:
-        """Fetch the package lists.
+    def update(self, report: Callable[[str], None]) -> None:
+        """Download the package lists.
+
+        If some lists cannot be downloaded, use the others and those of the last update, and set `incomplete`.
+
+        Args:
+            report: Called if some lists cannot be downloaded.
 
         Raises:
-            FetchError: The host has no package source, or no list could be fetched.
+            FetchError: The host has no package source, or there is no list.
         """
         self._configure()
-        done = self._run(["apt-get", "update", "--quiet"], UPDATE_SECONDS)
-        # Ignore a failure of some sources if others work. If a package is missing as a result, `show` reports it.
-        if done.returncode and not any((self.home / "lists").glob("*_Packages*")):
-            raise FetchError(
-                "The package lists could not be fetched.",
-                untouched=UNTOUCHED,
-                hint="Check the network and the host's apt configuration (apt-get update), then try again.",
-                log=done.stdout + done.stderr,
-            )
+        servers = " and ".join(self._archives)
+        done = self._run(
+            ["apt-get", "update", "--quiet"],
+            UPDATE_SECONDS,
+            hint=f"Check the network, and that these servers answer: {servers}. Then try again.",
+        )
+        # apt-get ends with status 0 if it cannot reach a server.
+        failures = FAILURE.findall(done.stderr)
+        usable = any((self.home / "lists").glob("*_Packages*"))
+        self.incomplete = None
+        if usable and not done.returncode and not failures:
+            return
+        failed = " and ".join(addresses(failures)) or servers
+        error = FetchError(
+            f"The package lists of {failed} could not be downloaded.",
+            untouched=UNTOUCHED,
+            hint="The messages of apt-get update are above. "
+            f"Check the network and the apt configuration in {self.etc}, then try again.",
+            log=done.stderr,
+        )
+        if not usable:
+            raise error
+        self.incomplete = error
+        report(f"{error.what} The other lists and older ones are used.")
+
+    def not_found(self, what: str) -> FetchError | None:
+        """Return the error for something that is in no list if the lists are incomplete, otherwise None.
+
+        Args:
+            what: The beginning of a sentence, such as "debian-6.12".
+        """
+        if self.incomplete is None:
+            return None
+        return FetchError(
+            f"{what} not found. {self.incomplete.what}",
+            untouched=UNTOUCHED,
+            hint=self.incomplete.hint,
+            log=self.incomplete.log,
+        )
 
     def show(self, name: str, version: str | None = None) -> Package | None:
         """Return the newest version of a package, or `version` of it; None if the archive does not have it.

@@ -218,12 +218,14 @@ def fetch_scripts(
     Raises:
         FetchError: The archive lacks the source package, or the files cannot be fetched.
     """
-    apt.update()
+    apt.update(report)
     package = apt.show(meta)
     names = [name for name in package.depends if name.startswith(meta)] if package else []
     source = apt.show(names[0]) if names else None
     if source is None:
-        raise FetchError(f"The archive has no {meta}.", untouched=UNTOUCHED, hint=ELSEWHERE)
+        raise apt.not_found(meta) or FetchError(
+            f"The archive has no {meta}.", untouched=UNTOUCHED, hint=ELSEWHERE
+        )
     report(f"fetching {source.name} {source.version} ({source.size / 1e6:.0f} MB)")
     with scratch(place.parent) as made:
         deb = apt.download(source, made)

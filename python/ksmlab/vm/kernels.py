@@ -67,7 +67,7 @@ class KernelStore:
         """
         self.specs = specs
         self.cache = cache
-        self._lists_are_new = False
+        self._apt: PrivateApt | None = None
 
     def spec(self, name: str) -> KernelSpec:
         """Return the description of a kernel.
@@ -189,16 +189,17 @@ class KernelStore:
             fetch_errors("Asking the archive"),
             file_lock(self.cache / FETCH_LOCK, on_wait=lambda: report(WAITING)),
         ):
-            apt = PrivateApt(self.cache / "apt")
-            self._update(apt, report)
-            yield apt
+            yield self._updated_apt(report)
 
-    def _update(self, apt: PrivateApt, report: Report) -> None:
-        if not self._lists_are_new:
+    def _updated_apt(self, report: Report) -> PrivateApt:
+        """Return an apt whose package lists this process has updated. The caller holds the fetch lock."""
+        if self._apt is None:
             check_writable("kernel cache", self.cache, LISTS_BYTES)
             report("asking the archive which kernels it has")
-            apt.update()
-            self._lists_are_new = True
+            apt = PrivateApt(self.cache / "apt")
+            apt.update(report)
+            self._apt = apt
+        return self._apt
 
     def _offers(self, apt: PrivateApt, spec: KernelSpec) -> bool:
         if spec.source is not None:
@@ -206,9 +207,14 @@ class KernelStore:
         return find_image(apt, spec) is not None
 
     def _missing(self, apt: PrivateApt, *wanted: KernelSpec) -> FetchError:
-        """Return the error for kernels that the archive lacks. It names the kernels that the archive has."""
+        """Return the error for kernels that the archive lacks. It names the kernels that the archive has.
+
+        If the package lists are incomplete, it names the servers whose lists are missing instead.
+        """
         first = wanted[0]
         names = ", ".join(spec.name for spec in wanted)
+        if (error := apt.not_found(names)) is not None:
+            return error
         packages = dict.fromkeys(
             name for spec in wanted for name in (spec.source, *spec.packages) if name is not None
         )
@@ -353,8 +359,7 @@ class KernelStore:
         ):
             if not refresh and (kernel := self.find(name)) is not None:
                 return kernel
-            apt = PrivateApt(self.cache / "apt")
-            self._update(apt, report)
+            apt = self._updated_apt(report)
             image = find_image(apt, spec)
             if image is None:
                 raise self._missing(apt, spec)

@@ -70,7 +70,7 @@ def fetch_source(
     shelf = cache / "sources" / name
     with file_lock(cache / "fetch.lock", on_wait=on_wait):
         report(f"asking the archive for {name}")
-        apt.update()
+        apt.update(report)
         package = apt.show(name, pin)
         if package is None:
             return None
