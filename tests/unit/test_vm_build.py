@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from test_vm_paths import KBUILD_SHELL, ODD, named, odd_environment
 
 from ksmlab.vm import build as build_module
 from ksmlab.vm.build import build_modules, mirror
@@ -117,6 +118,18 @@ def test_build_rejects_a_path_that_kbuild_gives_to_a_shell(
     with pytest.raises(VmError, match="The path of the kernel build directory contains"):
         build_modules(source, tmp_path / name, tmp_path / "built")
     assert not (tmp_path / "built").exists()
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_no_variable_with_an_odd_directory_reaches_kbuild(
+    source: Path, kernel: Path, tmp_path: Path, odd: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd_environment(monkeypatch, named(tmp_path, odd))
+    (kernel / "Makefile").write_text(MAKEFILE + KBUILD_SHELL)
+    built = build_modules(source, kernel, tmp_path / "b")
+    assert f"TMPDIR={tmp_path}/b/" in built.log
+    assert "pwned" not in built.log
+    assert not list(tmp_path.rglob("pwned"))
 
 
 def test_a_directory_that_is_no_kernel(source: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from test_vm_paths import KBUILD_SHELL, ODD, named, odd_environment
 
 from ksmlab.vm import kernel_build
 from ksmlab.vm import kernels as kernels_module
@@ -25,10 +26,11 @@ if TYPE_CHECKING:
 
 NAME = "linux-source-6.1"
 # As much of a kernel's Makefile as a build here calls. `lib/modules` has what depmod wants.
-MAKEFILE = """
+MAKEFILE = f"""
 RELEASE := 6.1.9-toy
 all:
 allnoconfig:
+{KBUILD_SHELL}
 \tgrep -v LOST $(KCONFIG_ALLCONFIG) > .config
 modules: bzImage
 bzImage:
@@ -229,6 +231,29 @@ def test_a_source_of_another_series_is_refused(
     use(monkeypatch, FakeApt("6.12.1-1"))
     with pytest.raises(FetchError, match=r"6\.12\.1-1 is not Linux 6\.1\."):
         store.get("k", lambda _: None)
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_no_variable_with_an_odd_directory_reaches_kbuild(
+    monkeypatch: pytest.MonkeyPatch, store: KernelStore, tmp_path: Path, odd: str
+) -> None:
+    odd_environment(monkeypatch, named(tmp_path, odd))
+    use(monkeypatch, FakeApt())
+    store.get("k", lambda _: None)
+    log = (store.cache / "kernels/k/build.log").read_text()
+    assert f"TMPDIR={store.cache}/" in log
+    assert "pwned" not in log
+    assert not list(tmp_path.rglob("pwned"))
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_build_rejects_a_cache_that_kbuild_gives_to_a_shell(
+    monkeypatch: pytest.MonkeyPatch, spec: KernelSpec, tmp_path: Path, odd: str
+) -> None:
+    use(monkeypatch, FakeApt())
+    with pytest.raises(VmError, match="The path of the kernel cache contains"):
+        KernelStore({"k": spec}, named(tmp_path, odd)).build("k", lambda _: None)
+    assert not list(tmp_path.rglob("pwned"))
 
 
 def test_a_tool_that_is_missing(monkeypatch: pytest.MonkeyPatch, store: KernelStore) -> None:

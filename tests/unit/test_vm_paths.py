@@ -30,6 +30,9 @@ TCG = Accel(kvm=False, why="")
 RELEASE = "6.1.0-9-amd64"
 #: Each would run `touch pwned` in a shell that got it unquoted, or mean something to make, QEMU or the kernel.
 ODD = [*";&()'=, \"$`\\*?[#:%@\n\tü", "$(touch pwned)", "`touch pwned`"]
+#: What scripts/tools-support-relr.sh and tools/scripts/Makefile.include of a kernel do with its environment.
+KBUILD_SHELL = """\t@tmp=$$(mktemp); trap "rm -f $$tmp.o $$tmp" EXIT; cd $(PWD); echo $(KCFLAGS) $(O); env
+"""
 FAKE_QEMU = """#!{python}
 import json, sys
 if sys.argv[1:] == ["--version"]:
@@ -76,6 +79,23 @@ class Host:
         return list(self.directory.rglob("*pwned")) + list(Path.cwd().glob("*pwned*"))
 
 
+def odd_environment(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
+    """Work in a directory with an odd name, which is also in each variable that could reach a shell."""
+    monkeypatch.chdir(directory)
+    for key in (
+        "TMPDIR",
+        "PWD",
+        "OLDPWD",
+        "KCFLAGS",
+        "O",
+        "KBUILD_OUTPUT",
+        "MAKEFLAGS",
+        "XDG_RUNTIME_DIR",
+    ):
+        monkeypatch.setenv(key, str(directory))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+
+
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     made = Host(tmp_path)
@@ -116,12 +136,11 @@ def test_vm_with_an_odd_path_is_rejected_before_qemu_starts(
 
 
 @pytest.mark.parametrize("odd", ODD)
-def test_vm_boots_with_an_odd_working_directory_and_tmpdir(
+def test_vm_boots_with_odd_directories_in_its_environment(
     host: Host, odd: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     directory = named(host.directory, odd)
-    monkeypatch.setenv("TMPDIR", str(directory))
-    monkeypatch.setattr(tempfile, "tempdir", None)
+    odd_environment(monkeypatch, directory)
     told = host.boot(host.kernel(host.directory / "k"), MachineConfig(cwd=directory))
     assert str(directory) not in " ".join(told)
     assert not host.pwned()

@@ -9,12 +9,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ksmlab.vm.errors import BuildError
+from ksmlab.vm.kbuild import kbuild_environment
 from ksmlab.vm.lock import file_lock
 from ksmlab.vm.long_run import started
 from ksmlab.vm.path_checks import (
@@ -27,6 +26,7 @@ from ksmlab.vm.path_checks import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 BUILD_SECONDS = 900
 # The holder of the lock may build for BUILD_SECONDS, and then needs some time to end.
@@ -165,7 +165,10 @@ def build_modules(
         with storage_errors(build_dir):
             if build_dir.is_dir() and (fresh or not same):
                 shutil.rmtree(build_dir)
-            build_dir.mkdir(parents=True, exist_ok=True)
+            # A compiler that was killed leaves its temporary files.
+            temporary = build_dir / ".tmp"
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
             stamp.write_text(told)
             mirror(source, build_dir)
         argv = [
@@ -176,19 +179,10 @@ def build_modules(
             f"-j{jobs or os.cpu_count() or 1}",
         ]
         argv += [f"{key}={value}" for key, value in variables.items()]
-        # gcc uses TMPDIR even if its file system is full. Python has chosen a directory that can be written to.
-        temporary = tempfile.gettempdir()
-        # The settings of an outer make and the user's locale must not change the build or its messages.
-        env = {
-            key: value
-            for key, value in os.environ.items()
-            if key not in {"MAKEFLAGS", "MFLAGS", "MAKELEVEL"}
-        }
         # If this process is killed, compilers run on for a while. They inherit the lock, so that no other process
         # builds in this directory until they have ended.
         with started(
-            [*argv, "modules"], env={**env, "LC_ALL": "C", "TMPDIR": temporary}, untouched="Nothing was built.",
-            pass_fds=(lock,),
+            [*argv, "modules"], env=kbuild_environment(temporary), untouched="Nothing was built.", pass_fds=(lock,),
         ) as process:  # fmt: skip
             try:
                 output, _ = process.communicate(timeout=BUILD_SECONDS)
@@ -201,7 +195,7 @@ def build_modules(
                 ) from error
         log = output.decode(errors="replace")
         if process.returncode:
-            check_log(log, (build_dir, Path(temporary)))
+            check_log(log, (build_dir,))
             raise BuildError(
                 f"The modules in {source} do not build for {kernel_build_dir.name}.",
                 untouched="The sources were only read.",

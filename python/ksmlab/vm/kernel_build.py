@@ -15,14 +15,15 @@ import os
 import resource
 import shutil
 import subprocess
-import tempfile
 import time
 from typing import TYPE_CHECKING
 
 from ksmlab.vm.errors import BuildError
 from ksmlab.vm.fetch import ENTRY, index_modules
+from ksmlab.vm.kbuild import kbuild_environment
 from ksmlab.vm.kconfig import Fragment, lost, merged, read_fragment
 from ksmlab.vm.long_run import run_logged
+from ksmlab.vm.path_checks import check_characters
 from ksmlab.vm.shelf import put, scratch
 
 if TYPE_CHECKING:
@@ -42,6 +43,13 @@ PATIENCE = 10
 LEAST_SECONDS = 3600
 # Durations of at least this many seconds are shown in minutes.
 MINUTES_FROM = 90
+# Make variables that keep the user and the host out of the kernel's version.
+BUILDER = {
+    "LOCALVERSION": "",
+    "KBUILD_BUILD_USER": "ksmlab",
+    "KBUILD_BUILD_HOST": "ksmlab",
+    "KBUILD_BUILD_VERSION": "1",
+}
 UNTOUCHED = "The kernel cache is unchanged."
 TOOLS = ("gcc", "make", "flex", "bison", "bc", "tar", "xz")
 # The parts of the source tree that a module build needs, in addition to the files at its top.
@@ -93,26 +101,6 @@ def children_cpu() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def make_environment() -> dict[str, str]:
-    """Return the environment for make, without the settings of an outer make, of the user's locale, and of this host.
-
-    TMPDIR is set to a directory that Python has found to be writable, since gcc does not check that.
-    """
-    env = {
-        key: value
-        for key, value in os.environ.items()
-        if key not in {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "KBUILD_OUTPUT", "ARCH", "CROSS_COMPILE"}
-    }
-    return env | {
-        "LC_ALL": "C",
-        "TMPDIR": tempfile.gettempdir(),
-        "LOCALVERSION": "",
-        "KBUILD_BUILD_USER": "ksmlab",
-        "KBUILD_BUILD_HOST": "ksmlab",
-        "KBUILD_BUILD_VERSION": "1",
-    }
-
-
 def build_kernel(kernel: Kernel, source: Source, made_by: str, report: Report) -> Kernel:
     """Build a kernel, and create its cache entry `kernel.root`.
 
@@ -127,7 +115,9 @@ def build_kernel(kernel: Kernel, source: Source, made_by: str, report: Report) -
 
     Raises:
         BuildError: A tool is missing, the build failed, or an option of a fragment is not set in the result.
+        VmError: kbuild cannot handle the path of the cache.
     """
+    check_characters("kernel cache", kernel.root)
     lacking = [tool for tool in TOOLS if shutil.which(tool) is None]
     if lacking:
         raise BuildError(
@@ -143,14 +133,15 @@ def build_kernel(kernel: Kernel, source: Source, made_by: str, report: Report) -
     log.unlink(missing_ok=True)
     cpus = os.cpu_count() or 1
     expected = estimate(spec, cpus)
-    env = make_environment()
 
     def tick(seconds: float) -> None:
         report(f"{kernel.name}: compiling, {say_seconds(seconds)} of about {say_seconds(expected)}")
 
     with scratch(shelf) as place:
-        tree, root = place / "tree", place / "root"
+        tree, root, temporary = place / "tree", place / "root", place / "tmp"
         tree.mkdir()
+        temporary.mkdir()
+        env = kbuild_environment(temporary) | BUILDER
 
         def make(
             arguments: Sequence[str], timeout: float, on_tick: Callable[[float], None] | None = None
