@@ -4,20 +4,34 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
+import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ksmlab import cli
+from ksmlab.kernels_cli import size_on_disk
 from ksmlab.vm import kernels as kernels_module
 from ksmlab.vm import path_checks
 from ksmlab.vm.errors import FetchError, VmError
 from ksmlab.vm.kernels import KernelSpec, KernelStore
-from ksmlab.vm.path_checks import check_log, check_writable, explain, storage_errors
+from ksmlab.vm.path_checks import (
+    CHECKOUT,
+    check_directory,
+    check_log,
+    check_writable,
+    explain,
+    storage_errors,
+)
 from ksmlab.vm.shelf import scratch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def fail_with(number: int) -> Any:
@@ -69,6 +83,39 @@ def test_nothing_is_fetched_when_there_is_too_little_space(
     with pytest.raises(VmError, match="MiB are needed, 10 MiB are free"):
         {"fetch": lambda: store.fetch("stock"), "build": lambda: store.build("own"),
          "tool": lambda: store.tool("t", "linux-source", ["x"])}[action]()  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("check", "path"),
+    [
+        (check_directory, "/home/a b"),
+        (check_directory, "/dev/shm/x"),
+        (check_directory, "/home/" + "d" * path_checks.LONGEST_PATH),
+        (partial(check_writable, needed=1 << 60), "/tmp/x"),
+        *((check_writable, f"/tmp/{number}") for number in sorted(path_checks.STORAGE_ERRORS)),
+    ],
+)
+def test_hint_names_the_directory_to_clone_into(
+    monkeypatch: pytest.MonkeyPatch, check: Callable[[str, Path], None], path: str
+) -> None:
+    if Path(path).name.isdigit():
+        monkeypatch.setattr(path_checks.tempfile, "TemporaryFile", fail_with(int(Path(path).name)))
+    with pytest.raises(VmError) as caught:
+        check("checkout", Path(path))
+    assert re.search(
+        r"\b(a|another) directory\b.*\. Clone the repository there, ", caught.value.hint
+    )
+
+
+def test_space_for_the_virtual_environment_is_enough() -> None:
+    if not Path(sys.prefix, ".ready").is_file():
+        pytest.skip("make did not create the virtual environment of these tests")
+    assert size_on_disk(Path(sys.prefix)) < path_checks.VENV_BYTES
+    page = (CHECKOUT / "docs/how-to/when-it-does-not-work.md").read_text()
+    modules, venv = (
+        size // path_checks.MEBIBYTE for size in (path_checks.MODULES_BYTES, path_checks.VENV_BYTES)
+    )
+    assert f"| {modules} MiB; {venv} MiB before `.venv` exists |" in page
 
 
 def test_disk_that_fills_up_during_a_copy_is_named(tmp_path: Path) -> None:

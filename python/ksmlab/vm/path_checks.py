@@ -41,8 +41,8 @@ UNTOUCHED = "Nothing was built, and no VM was started."
 MEBIBYTE = 1 << 20
 #: The space for both modules for one kernel, which take 18 MiB with debug information.
 MODULES_BYTES = 40 * MEBIBYTE
-#: The space for the virtual environment of a checkout, which takes 310 MiB.
-VENV_BYTES = 400 * MEBIBYTE
+#: The space that a checkout needs before it has a virtual environment, which takes 430 MiB.
+VENV_BYTES = 500 * MEBIBYTE
 CHECKOUT = Path(__file__).resolve().parents[3]
 STORAGE_ERRORS = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM))
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -72,7 +72,7 @@ def check_characters(what: str, path: Path, allowed: frozenset[str] = BUILDABLE)
         raise VmError(
             f"The path of the {what} contains {named}: {text!r}. kbuild or virtme-ng cannot handle it.",
             untouched=UNTOUCHED,
-            hint="Use a directory whose path contains only ASCII letters, digits, and _ + . -"
+            hint="Use a directory whose path contains only _ + . - and ASCII letters and digits."
             + _advice(what),
         )
 
@@ -118,7 +118,7 @@ def check_directory(what: str, path: Path) -> None:
             f"The path of the {what} has {length} characters, but the kernel's command line has space for "
             f"{LONGEST_PATH}: {path}",
             untouched=UNTOUCHED,
-            hint="Use a shorter path." + _advice(what),
+            hint="Use a directory with a shorter path." + _advice(what),
         )
     check_visible(what, path)
 
@@ -173,7 +173,7 @@ def unusable(what: str, directory: Path, error: OSError) -> VmError:
 
 def _more_space(what: str) -> str:
     """Return a hint that says how to get more free space."""
-    return f"Free some space (df -h shows the free space).{_advice(what)}"
+    return f"Free some space (see df -h), or use a directory on another file system.{_advice(what)}"
 
 
 def mount_point(path: Path) -> Path:
