@@ -12,21 +12,24 @@ N ?=
 # The number of VMs that run in parallel. Each has two virtual CPUs and keeps one CPU of the host busy.
 JOBS ?= 2
 
+# Quote a value, so that the shell takes it as one word.
+quote = '$(subst ','\'',$(1))'
+python := $(call quote,$(PYTHON))
+jobs := -n $(call quote,$(JOBS))
+
 VENV := .venv
 STAMP := $(VENV)/.ready
 BIN := $(VENV)/bin
 KSMLAB := $(BIN)/ksmlab
 PYTEST := $(BIN)/python -m pytest
 # Each worker takes the next file in the order of the command line. The slowest tests, which boot VMs, come first.
-SPREAD := -n $(JOBS) --dist loadfile --no-loadscope-reorder
+SPREAD := $(jobs) --dist loadfile --no-loadscope-reorder
 # Every warning is an error. With --nitpicky, Sphinx also warns about unresolved cross-references.
 SPHINX := $(BIN)/python -m sphinx -q --fail-on-warning --keep-going --nitpicky -d build/docs/doctrees
 
 # The kernels are described in vm/kernels.toml.
 DEBUG := debug-6.1 debug-6.12
 on = $(addprefix --kernel ,$(1))
-# Quote a value, so that the shell takes it as one word.
-quote = '$(subst ','\'',$(1))'
 # The --kernel option if KERNEL is set. Without the option, a command uses the newest tested kernel that the host's
 # archive has.
 kernel = $(if $(KERNEL),--kernel $(call quote,$(KERNEL)))
@@ -45,7 +48,7 @@ help: ## list the targets and variables
 	@echo "                 that is cached or in this host's archive; for shell, classic-6.1 if it is built)"
 	@echo "  KDIR=DIR       the kernel build directory to build the modules for (build)"
 	@echo "  TESTS=ARGS     arguments for pytest (test-vm)"
-	@echo "  JOBS=N         the number of VMs that run in parallel (default: $(JOBS))"
+	@echo "  JOBS=N         the number of VMs that run in parallel (default: "$(call quote,$(JOBS))")"
 	@echo "  MUTANTS=ARGS   the mutants to test, or --help (mutants)"
 	@echo "  BENCH=ARGS     options of \`ksmlab bench\`, or --help (bench, bench-check, bench-latency)"
 	@echo "  N=NUMBER       the number of a lesson (lesson, exercise, test-lessons, lessons-record)"
@@ -55,23 +58,23 @@ demo: $(STAMP) ## merge pages of three processes in a VM, and check the result
 
 test: host-tests ## run the unit, harness and VM tests, on each tested kernel that this host's archive has (15 minutes)
 	@$(PYTEST) $(SPREAD) tests/plugin tests/host tests/index tests/unit
-	@$(find_stock) && $(PYTEST) tests/vm -n $(JOBS) $$stock
+	@$(find_stock) && $(PYTEST) tests/vm $(jobs) $$stock
 
 test-debug: $(STAMP) ## run the VM tests on a debug kernel, with KASAN, lockdep and other checks
-	@$(PYTEST) tests/vm -n $(JOBS) $(call on,debug-6.1)
+	@$(PYTEST) tests/vm $(jobs) $(call on,debug-6.1)
 	@$(PYTEST) tests/host/test_kernel_configs.py --built debug-6.1
 
 test-all: test ## also test on the kernels built here, for leaks, with the tree index, long stress and fuzzing, lessons, mutants (hours)
-	@$(PYTEST) tests/vm -n $(JOBS) $(call on,classic-6.1)
-	@$(PYTEST) tests/vm -n $(JOBS) $(call on,$(DEBUG)) --vm-boot kmemleak=on
+	@$(PYTEST) tests/vm $(jobs) $(call on,classic-6.1)
+	@$(PYTEST) tests/vm $(jobs) $(call on,$(DEBUG)) --vm-boot kmemleak=on
 	@KERNEL=debug-6.1 $(PYTEST) tests/plugin/test_leaks.py
-	@$(PYTEST) tests/vm -n $(JOBS) $(call on,race-6.12) -k 'threads or lifetimes'
+	@$(PYTEST) tests/vm $(jobs) $(call on,race-6.12) -k 'threads or lifetimes'
 	@$(PYTEST) tests/host/test_kernel_configs.py $(addprefix --built ,classic-6.1 $(DEBUG) race-6.12)
-	@$(find_stock) && $(PYTEST) tests/vm -n $(JOBS) $$stock $(call on,debug-6.1) --index tree
-	@$(PYTEST) tests/vm -n $(JOBS) $(call on,$(DEBUG)) -m stress --stress-seconds 600
+	@$(find_stock) && $(PYTEST) tests/vm $(jobs) $$stock $(call on,debug-6.1) --index tree
+	@$(PYTEST) tests/vm $(jobs) $(call on,$(DEBUG)) -m stress --stress-seconds 600
 	@$(PYTEST) tests/lessons
-	@$(find_stock) && $(PYTEST) tests/vm -n $(JOBS) $$stock -m fuzz --fuzz-examples 500
-	@$(PYTEST) tests/vm -n $(JOBS) $(call on,$(DEBUG)) -m fuzz --fuzz-examples 100
+	@$(find_stock) && $(PYTEST) tests/vm $(jobs) $$stock -m fuzz --fuzz-examples 500
+	@$(PYTEST) tests/vm $(jobs) $(call on,$(DEBUG)) -m fuzz --fuzz-examples 100
 	@$(MAKE) --no-print-directory mutants
 
 test-unit: $(STAMP) ## run the unit tests, and the tests of the indexes compiled for the host (a few minutes)
@@ -81,7 +84,7 @@ test-host: host-tests ## run only the tests of the VM harness
 	@$(PYTEST) $(SPREAD) tests/plugin tests/host
 
 mutants: $(STAMP) ## build the driver with one deliberate bug at a time, and check that a test detects it (30 minutes)
-	@PYTHONPATH=tests/host $(BIN)/python tests/host/mutant_run.py --jobs $(JOBS) $(MUTANTS)
+	@PYTHONPATH=tests/host $(BIN)/python tests/host/mutant_run.py --jobs $(call quote,$(JOBS)) $(MUTANTS)
 
 test-vm: $(STAMP) ## run only the VM tests, on the fastest kernel that is available
 	@$(PYTEST) tests/vm $(TESTS)
@@ -167,35 +170,35 @@ lint: $(STAMP) ## check Python, spelling and wording, stale pages and drawings, 
 	@$(KSMLAB) lint-kernel
 
 doctor: ## list the packages that this host lacks, and how to install them
-	@$(PYTHON) python/ksmlab/doctor.py
+	@$(python) python/ksmlab/doctor.py
 
 clean: ## remove build/ and .venv/ (kernels stay in the cache)
 	rm -rf build $(VENV)
 
 # Check that the path, the file system and the permissions of this directory allow building in it and sharing it with
 # a VM.
-CHECK_PATHS := PYTHONPATH=python $(PYTHON) -B -m ksmlab.vm.path_checks
+CHECK_PATHS := PYTHONPATH=python $(python) -B -m ksmlab.vm.path_checks
 
 # The first step on a bare machine. It may rely only on a shell and make.
 .PHONY: host
 host:
-	@command -v $(PYTHON) >/dev/null || { \
+	@command -v $(python) >/dev/null || { \
 		get="apt-get update && apt-get install --yes --no-install-recommends python3 python3-venv"; \
-		if ! command -v apt-get >/dev/null; then echo "$(PYTHON) is not installed. Install Python 3.11 or newer with its venv module."; exit 1; \
+		if ! command -v apt-get >/dev/null; then echo $(python)" is not installed. Install Python 3.11 or newer with its venv module."; exit 1; \
 		elif [ "$$(id -u)" = 0 ]; then sh -c "$$get"; \
 		elif command -v sudo >/dev/null; then sudo sh -c "$$get"; \
-		else echo "$(PYTHON) is not installed, and nothing was changed. Run this command as root, then try again:"; echo "  $$get"; exit 1; fi; }
+		else echo $(python)" is not installed, and nothing was changed. Run this command as root, then try again:"; echo "  $$get"; exit 1; fi; }
 	@$(CHECK_PATHS)
-	@$(PYTHON) python/ksmlab/doctor.py --quiet --install --no-tests
+	@$(python) python/ksmlab/doctor.py --quiet --install --no-tests
 
 # The tests on the host also need a browser.
 .PHONY: host-tests
 host-tests: $(STAMP)
-	@$(PYTHON) python/ksmlab/doctor.py --quiet --install
+	@$(python) python/ksmlab/doctor.py --quiet --install
 
 $(STAMP): pyproject.toml | host
 	@echo "making $(VENV) (repeated only when pyproject.toml changes) ..."
-	@{ $(PYTHON) -m venv $(VENV) && \
+	@{ $(python) -m venv $(VENV) && \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'; } || { $(CHECK_PATHS); exit 1; }
 	@touch $@
 	@echo "making $(VENV): done"

@@ -225,16 +225,20 @@ def make(checkout: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("goal", "variable"),
     [("demo", "KERNEL"), ("images", "KERNEL"), ("shell", "KERNEL"), ("build", "KDIR"), ("lesson", "N"),
-     ("exercise", "N"), ("test-lessons", "N"), ("lessons-record", "N")],
+     ("exercise", "N"), ("test-lessons", "N"), ("lessons-record", "N"), ("help", "JOBS"), ("test", "JOBS"),
+     ("test-debug", "JOBS"), ("test-all", "JOBS"), ("test-host", "JOBS"), ("mutants", "JOBS"), ("host", "PYTHON"),
+     ("doctor", "PYTHON"), ("host-tests", "PYTHON"), (".venv/.ready", "PYTHON")],
 )  # fmt: skip
 def test_make_quotes_the_values_of_its_variables(tmp_path: Path, goal: str, variable: str) -> None:
     """A recipe is run by a shell; what a variable holds is one word of it."""
     value = "x;touch pwned;'y z'"
-    done = make(ROOT, "-n", "-o", ".venv/.ready", "-o", "host", goal, f"{variable}={value}")
-    lines = [line for line in done.stdout.splitlines() if "pwned" in line]
+    old = [f"--old-file={each}" for each in (".venv/.ready", "host") if each != goal]
+    done = make(ROOT, "-n", *old, "--what-if=pyproject.toml", goal, f"{variable}={value}")
+    lines = [line for line in done.stdout.replace("\\\n", "").splitlines() if "pwned" in line]
     assert lines, done
     for line in lines:
-        assert any(value in word for word in shlex.split(line)), line
+        words = [word for word in shlex.split(line) if "pwned" in word]
+        assert all(value in word for word in words), line
 
 
 # make itself expands a "$", and takes a "#" for a comment.
