@@ -158,7 +158,7 @@ build: $(STAMP) ## build the modules for each tested kernel that this host's arc
 kernels: $(STAMP) ## fetch the newest revision of each tested kernel that this host's archive has
 	@$(KSMLAB) kernels fetch
 
-lint: $(STAMP) ## check Python, spelling and wording, stale pages and drawings, commit subjects, and C (gcc W=1, sparse, checkpatch)
+lint: $(STAMP) ## check Python, spelling and wording, stale pages and drawings, commit messages, and C (gcc W=1, sparse, checkpatch)
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy

@@ -241,7 +241,7 @@ def lint_kernel() -> None:
 
 @app.command("lint-commits")
 def lint_commits() -> None:
-    """Check that each commit's subject has the form `area: imperative summary` and at most 72 characters."""
+    """Check that each commit has a subject `area: imperative summary` of at most 72 characters, and a body."""
     commits.lint_commits(lab_module.Lab(Progress()).checkout)
 
 

@@ -1,4 +1,4 @@
-"""The check of the commits' subjects."""
+"""The check of the commits' messages."""
 
 from __future__ import annotations
 
@@ -36,15 +36,17 @@ def git(checkout: Path, *argv: str) -> str:
     return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def commit(checkout: Path, subject: str) -> str:
-    git(checkout, "commit", "--quiet", "--allow-empty", "--message", subject)
+def commit(checkout: Path, subject: str, body: str = "It wastes time.") -> str:
+    message = ["--message", subject, "--message", body]
+    git(checkout, "commit", "--quiet", "--allow-empty", *message)
     return git(checkout, "rev-parse", "HEAD")
 
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     git(tmp_path, "init", "--quiet")
-    monkeypatch.setattr(commits, "BASE", commit(tmp_path, "A subject from before the rule"))
+    monkeypatch.setattr(commits, "SUBJECT_BASE", commit(tmp_path, "A subject from before the rule"))
+    monkeypatch.setattr(commits, "BODY_BASE", commit(tmp_path, GOOD[0], ""))
     return tmp_path
 
 
@@ -63,10 +65,40 @@ def test_each_commit_with_another_subject_is_named(checkout: Path, subject: str)
     assert raised.value.log.partition(" ")[2] == subject
 
 
-def test_nothing_is_checked_without_a_repository_or_without_the_base(
-    tmp_path: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("body", ["", "Signed-off-by: A B <a@b>\nReviewed-by: C D <c@d>"])
+def test_each_commit_without_a_reason_is_named(checkout: Path, body: str) -> None:
+    commit(checkout, GOOD[1], body)
+    commit(checkout, GOOD[0], "The reason.\n\n" + body)
+    with pytest.raises(VmError, match="gives the reason for the change: 1") as raised:
+        commits.lint_commits(checkout)
+    assert raised.value.log.partition(" ")[2] == GOOD[1]
+
+
+def test_merge_needs_no_message(checkout: Path) -> None:
+    git(checkout, "branch", "side")
+    commit(checkout, GOOD[0])
+    git(checkout, "checkout", "--quiet", "side")
+    commit(checkout, GOOD[1])
+    git(checkout, "merge", "--quiet", "--no-edit", "-")
+    commits.lint_commits(checkout)
+
+
+def test_nothing_is_checked_without_a_repository(tmp_path: Path, checkout: Path) -> None:
+    assert commits.commits_since(tmp_path / "no repository", commits.SUBJECT_BASE) == []
+
+
+@pytest.mark.parametrize("base", ["unknown", "rewritten", "not reachable"])
+def test_nothing_is_checked_if_head_does_not_descend_from_the_base(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, base: str
 ) -> None:
-    commit(checkout, BAD[0])
-    assert commits.bad_subjects(tmp_path / "no repository") == []
-    monkeypatch.setattr(commits, "BASE", "0" * 40)
-    assert commits.bad_subjects(checkout) == []
+    """A repository can have a base that was on a branch before history was rewritten."""
+    if base == "unknown":
+        for name in ("SUBJECT_BASE", "BODY_BASE"):
+            monkeypatch.setattr(commits, name, "0" * 40)
+    elif base == "rewritten":
+        git(checkout, "reset", "--quiet", "--soft", commits.SUBJECT_BASE)
+        git(checkout, "commit", "--quiet", "--amend", "--allow-empty", "--message", BAD[0])
+    else:
+        git(checkout, "checkout", "--quiet", "--orphan", "other")
+    commit(checkout, BAD[0], "")
+    commits.lint_commits(checkout)
