@@ -23,6 +23,30 @@ def shown(part: str) -> set[str]:
     return set(re.findall(r"^(?:\| |#+ )`([\w/]+)`", tables.render(part), re.MULTILINE))
 
 
+@pytest.mark.parametrize(
+    "page",
+    sorted((CHECKOUT / "docs/reference").rglob("*.md")),
+    ids=lambda page: str(page.relative_to(CHECKOUT / "docs/reference")),
+)
+def test_no_page_shows_the_marks_of_kernel_doc(page: Path) -> None:
+    prose = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    prose = re.sub(r"`[^`]*`", "", prose)
+    assert not re.findall(r".*(?<!\w)[@%&][A-Za-z_].*", prose)
+
+
+def test_marked_name_is_shown_as_code_under_its_public_name() -> None:
+    names = {"shared": "pages_shared"}
+    text = definitions.unmarked("not in @shared, see @hashed and &struct ksm_node.", names)
+    assert text == "not in `pages_shared`, see `hashed` and `struct ksm_node`."
+    assert definitions.unmarked("100 % of A & B") == "100 % of A & B"
+
+
+def test_meaning_of_a_counter_names_other_files_not_fields() -> None:
+    meanings = {each.name: each.meaning for each in definitions.attributes()}
+    assert "not part of `pages_shared`" in meanings["zero_pages"]
+    assert meanings["pages_volatile"].startswith("pages found in the last complete pass")
+
+
 def test_every_sysfs_attribute_is_there() -> None:
     text = (KERNEL / "sysfs.c").read_text()
     attributes = set(re.findall(r"^ATTR_R[OW]\((\w+)\);", text, re.MULTILINE))

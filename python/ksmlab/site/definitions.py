@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ksmlab import abi
 from ksmlab.lessons import excerpt
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 KERNEL = excerpt.CHECKOUT / "kernel"
 HEADER = "kernel/include/uapi/linux/ksm.h"
@@ -37,6 +41,8 @@ FIELD = re.compile(r"(?:(\w+)=)?(0x)?%\w+")
 SHOWN_BY = re.compile(r"show_(\w+)\(__entry->(\w+)\)")
 NAMED = re.compile(r"\{ (KSM_\w+),\s*\"(\w+)\" \}")
 MEMBER = re.compile(r"^@(\w+): ?(.*)$")
+# The notation of kernel-doc for parameters, constants and types.
+NAME = re.compile(r"\*?[@%][A-Za-z_]\w*|&(?:struct |enum )?[A-Za-z_][\w>.-]*\w")
 ERRNO = re.compile(r"^\s*-(E[A-Z0-9]+): (.*)$")
 
 
@@ -136,6 +142,21 @@ def comment_lines(comment: str) -> list[str]:
     return [line.strip() if number == 0 else line for number, line in enumerate(lines)]
 
 
+def unmarked(text: str, names: Mapping[str, str] | None = None) -> str:
+    """Return text of kernel-doc with each marked name as code, in Markdown.
+
+    Args:
+        text: The text.
+        names: The names to show in place of names of the source, if they differ.
+    """
+
+    def code(found: re.Match[str]) -> str:
+        name = re.sub("[@%&]", "", found[0])
+        return f"`{(names or {}).get(name, name)}`"
+
+    return NAME.sub(code, text)
+
+
 def members(path: str, name: str) -> dict[str, str]:
     """Return the meanings of the members of a type, from its kernel-doc."""
     return _meanings(comment_lines(excerpt.find(path, name).comment), MEMBER)
@@ -166,6 +187,7 @@ def attributes() -> list[Attribute]:
     settings = members("kernel/ksm.h", "struct ksm_settings")
     counters = members("kernel/ksm.h", "struct ksm_counters")
     names = dict(COUNTER.findall(text))
+    shown_as = {counter: name for name, counter in names.items()}
     defaults, most = _defaults(text), _maxima(text)
     least = _minima(text)
     writable = {name for name, _, _ in SETTING.findall(text)} | set(WRITABLE.findall(text))
@@ -180,13 +202,13 @@ def attributes() -> list[Attribute]:
         if not meaning:
             raise DefinitionError(f"kernel/sysfs.c: the attribute {name} has no description")
         if same := re.fullmatch(r"the same, of (the last complete pass)", meaning):
-            before = counters[names[name].replace("_last", "_now")]
+            before = counters[names[name].replace("_last", "_now")].replace(" so far", "")
             meaning = before.replace("this pass", same[1]).replace("the last one", "the one before")
         result.append(
             Attribute(
                 name,
                 name in writable,
-                meaning,
+                unmarked(meaning, shown_as),
                 defaults.get(name, ""),
                 most.get(name, ""),
                 least.get(name, "0"),
@@ -252,14 +274,14 @@ def fdinfo() -> list[tuple[str, str]]:
         raise DefinitionError(
             f"kernel/dev.c: fdinfo has the lines {names}, but its comment describes {list(meanings)}"
         )
-    return list(meanings.items())
+    return [(name, unmarked(meaning)) for name, meaning in meanings.items()]
 
 
 def skip_reasons() -> list[Attribute]:
     """Return the files of skipped/, each with its meaning from enum ksm_skip."""
     meanings = members("kernel/ksm.h", "enum ksm_skip")
     return [
-        Attribute(f"skipped/{name}", writable=False, meaning=meanings[constant])
+        Attribute(f"skipped/{name}", writable=False, meaning=unmarked(meanings[constant]))
         for constant, name in SKIPPED.findall(_read("sysfs.c"))
     ]
 
@@ -305,8 +327,7 @@ def ioctls() -> list[Ioctl]:
 def _errors(lines: list[str]) -> tuple[str, list[tuple[str, str]]]:
     errors: list[tuple[str, str]] = []
     body: list[str] = []
-    # Remove the marks with which kernel-doc refers to members.
-    for line in (line.replace("@", "") for line in lines):
+    for line in map(unmarked, lines):
         if found := ERRNO.match(line):
             errors.append((found[1], found[2]))
         elif errors and line.strip():
@@ -345,7 +366,12 @@ def tracepoints() -> list[Tracepoint]:
             key = f"{found[1]}={found[2] or ''}" if found[1] else ""
             form = form[: found.start()] + key + field.upper() + form[found.end() :]
         result.append(
-            Tracepoint(name, meaning, form, tuple((field, explained[field]) for field in fields))
+            Tracepoint(
+                name,
+                unmarked(meaning),
+                form,
+                tuple((field, unmarked(explained[field])) for field in fields),
+            )
         )
     return result
 
@@ -368,5 +394,7 @@ def tracepoint_words() -> list[Words]:
             raise DefinitionError(
                 f"kernel/trace.h: {show} has the values {list(words)}, which differ from {enum}"
             )
-        result.append(Words(field, tuple((word, meanings[name]) for name, word in words.items())))
+        result.append(
+            Words(field, tuple((word, unmarked(meanings[name])) for name, word in words.items()))
+        )
     return result

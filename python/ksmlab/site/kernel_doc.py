@@ -13,10 +13,8 @@ from dataclasses import dataclass
 from textwrap import dedent
 
 from ksmlab.lessons import excerpt
-from ksmlab.site.definitions import KERNEL, MEMBER, DefinitionError, comment_lines
+from ksmlab.site.definitions import KERNEL, MEMBER, DefinitionError, comment_lines, unmarked
 
-# The notation of kernel-doc for parameters, constants and types.
-NAME = re.compile(r"\*?[@%][A-Za-z_]\w*|&(?:struct |enum )?[A-Za-z_][\w>.-]*\w")
 FUNCTION = re.compile(r"\b(\w+\(\))")
 HEAD = re.compile(r"(?P<name>(?:(?:struct|enum) )?\w+)(?:\(\))? - (?P<summary>.*)")
 
@@ -43,8 +41,7 @@ class Doc:
 def markdown(text: str) -> str:
     """Convert text of kernel-doc to Markdown."""
     text = text.replace("<", "\\<").replace("|", "\\|")
-    text = NAME.sub(lambda found: f"`{re.sub('[@%&]', '', found[0])}`", text)
-    return FUNCTION.sub(r"`\1`", text)
+    return FUNCTION.sub(r"`\1`", unmarked(text))
 
 
 def opening(file: str) -> str:
