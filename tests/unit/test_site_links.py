@@ -83,6 +83,37 @@ def test_sphinx_refuses_it_with_the_settings_of_the_site(tmp_path: Path, words: 
     assert "index.md" in done.stderr
 
 
+def test_link_to_the_readme_leads_to_the_page_that_shows_it(tmp_path: Path) -> None:
+    docs = tmp_path / "docs"
+    (docs / "deep").mkdir(parents=True)
+    (tmp_path / "README.md").write_text(
+        "# Name\n\nWords of it, [a](docs/index.md), [b](LICENSE) and [c](docs/deep/page.md#d).\n\n## Start\n"
+    )
+    (tmp_path / "LICENSE").write_text("free\n")
+    (docs / "conf.py").write_text(
+        "extensions = ['myst_parser', 'ksmlab.site']\nmyst_heading_anchors = 2\nnitpicky = True\n"
+    )
+    (docs / "index.md").write_text(
+        "# A\n\n[x](../README.md)\n\n<!-- toctree\nreadme\ndeep/page\n-->\n"
+    )
+    (docs / "deep/page.md").write_text("# B\n\n[y](../../README.md)\n\n## d\n")
+    (docs / "readme.md").write_text(
+        "# README\n\nIn [README.md](../README.md).\n\n<!-- body README.md -->\n"
+    )
+    subprocess.run(
+        [sys.executable, "-m", "sphinx", "-q", "--fail-on-warning", "-b", "html", ".", "out"],
+        cwd=docs, check=True,
+    )  # fmt: skip
+    assert links.broken(docs / "out") == []
+    assert 'href="readme.html"' in (docs / "out/index.html").read_text()
+    assert 'href="../readme.html"' in (docs / "out/deep/page.html").read_text()
+    html = (docs / "out/readme.html").read_text()
+    assert "Words of it" in html
+    assert "<h1>README<" in html
+    assert 'href="deep/page.html#d"' in html
+    assert "<h2>Start<" in html
+
+
 def test_link_to_markdown_outside_the_site_is_a_download(tmp_path: Path) -> None:
     docs = tmp_path / "docs"
     (docs / "deep").mkdir(parents=True)

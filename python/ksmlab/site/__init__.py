@@ -32,6 +32,7 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     app.add_post_transform(terms.TermLinks)
     for name in transcript.TranscriptLexer.aliases:
         app.add_lexer(name, transcript.TranscriptLexer)
+    app.connect("source-read", outside.show)
     app.connect("source-read", comments.read)
     app.connect("html-page-context", metadata.add)
     app.connect("build-finished", search.write)
