@@ -46,6 +46,23 @@ def test_glossary_has_the_terms_that_the_lessons_start_with(term: str) -> None:
     assert term in ENTRIES
 
 
+@pytest.mark.parametrize(
+    "term",
+    [
+        "advisor", "arena", "batch", "chain", "engine", "full pass", "hash seed", "held page", "KSM page", "ksm_lab",
+        "MADV_MERGEABLE", "partner", "reaper", "smart scan", "steady pass",
+    ],
+)  # fmt: skip
+def test_term_of_the_lessons_is_in_the_glossary_with_the_name_of_mainline(term: str) -> None:
+    assert "mainline KSM" in ENTRIES[term].replace("Mainline", "mainline")
+
+
+def test_kinds_of_passes_that_readme_names_are_in_the_glossary() -> None:
+    kinds = set(re.findall(r"^\| (\w+ pass):", (ROOT / "README.md").read_text(), re.MULTILINE))
+    assert kinds
+    assert kinds <= set(ENTRIES)
+
+
 def test_counters_are_in_the_glossary_with_the_names_of_mainline() -> None:
     assert "pages_sharing" in ENTRIES["pages_shared"]
     assert "pages_shared" in ENTRIES["kernel_pages_allocated"]
