@@ -45,6 +45,38 @@ def test_python_is_checked_in_comments_docstrings_and_messages(tmp_path: Path) -
     assert lines(tmp_path, "module.py", text) == [1, 5, 6]
 
 
+def test_f_strings_are_checked_on_each_python_version(tmp_path: Path) -> None:
+    text = (
+        "# é\nx = 'é', f'{x} is xyzzy there'\nprint(\n    f'{f(\"xyzzy\")}'\n    ' xyzzy {x}'\n)\n"
+        'rf"""A {x}\nof xyzzy."""\n'
+    )
+    assert lines(tmp_path, "module.py", text) == [2, 4, 5, 8]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.py", "# It is plugh\n#: xyzzy now.\n"),
+        ("a.py", "x = (\n    'it is plugh '\n    f'xyzzy {x}'\n)\n"),
+        ("a.md", "# A\nIt is plugh\nxyzzy.\n"),
+        ("a.md", "> It\n> is plugh\n> xyzzy.\n"),
+        ("a.c", "/*\n * plugh\n * xyzzy\n */\n"),
+        ("a.sh", "true\n# plugh\n# xyzzy\n"),
+    ],
+)
+def test_words_of_a_rule_are_found_across_lines(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / "rules.toml").write_text(
+        '[[rule]]\nwords = ["plugh xyzzy"]\ninstead = "no process"\n'
+    )
+    (tmp_path / name).write_text(text)
+    (found,) = prose.check([tmp_path / name], prose.load(tmp_path / "rules.toml"))
+    assert found.line == text[: text.index("plugh")].count("\n") + 1
+
+
+def test_word_after_an_escaped_line_break_is_found(tmp_path: Path) -> None:
+    assert lines(tmp_path, "module.py", "print('It is here.\\nXyzzy.')\n") == [1]
+
+
 def test_c_is_checked_in_comments_and_messages(tmp_path: Path) -> None:
     text = '/* A.\n * Xyzzy. */\nint xyzzy; // xyzzy\npr_err("xyzzy\\n");\n'
     assert lines(tmp_path, "file.c", text) == [2, 3, 4]
@@ -52,6 +84,27 @@ def test_c_is_checked_in_comments_and_messages(tmp_path: Path) -> None:
 
 def test_a_makefile_is_checked_in_comments(tmp_path: Path) -> None:
     assert lines(tmp_path, "Makefile", "xyzzy:\n\ttrue # xyzzy\n") == [2]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "found"),
+    [
+        ("a.sh", 'xyzzy() {\n\techo "it is xyzzy there" # xyzzy\n}\n# xyzzy\n', [2, 2, 4]),
+        ("run", "#!/bin/sh\n# xyzzy\n${x#xyzzy}\n", [2]),
+        ("a.config", "# Xyzzy reads it.\nCONFIG_XYZZY=y\n", [1]),
+        ("a.toml", "# xyzzy\nxyzzy = 'xyzzy'\na = \"it is xyzzy there\"\n", [1, 3]),
+        ("a.toml", 'a = """\nxyzzy is\nthere"""\n', [2]),
+        ("a.js", "// it's xyzzy\nxyzzy('xyzzy', `it is\nxyzzy there`)\n/* xyzzy */\n", [1, 3, 4]),
+        ("a.css", "/* A\n * xyzzy. */\n.xyzzy { top: 0 }\n", [2]),
+        ("a.html.j2", "{# xyzzy #}\n{{ xyzzy }}{% if xyzzy %}\n<p>Xyzzy</p>\n", [1, 3]),
+        ("Kbuild", "# xyzzy\nxyzzy-y := xyzzy.o\n", [1]),
+        ("a.yml", "xyzzy: 1 # xyzzy\n", [1]),
+    ],
+)
+def test_comments_and_messages_of_other_files_are_checked(
+    tmp_path: Path, name: str, text: str, found: list[int]
+) -> None:
+    assert lines(tmp_path, name, text) == found
 
 
 def test_other_files_have_no_prose(tmp_path: Path) -> None:
