@@ -71,5 +71,5 @@ copybutton_selector = "div.highlight pre"
 copybutton_prompt_text = r"vm:\S*# |>>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
-# What is on the net comes and goes; a build must not depend on it.
+# A build must not depend on other sites.
 linkcheck_ignore = [r"https?://", r"mailto:"]

@@ -28,9 +28,9 @@ class Canvas:
         """Begin an empty sheet.
 
         Args:
-            height: of the sheet.
-            title: what the drawing is called.
-            words: what it shows, for those who do not see it.
+            height: The height of the sheet.
+            title: The title of the drawing.
+            words: The alternative text.
         """
         self.title, self.words = title, words
         self.height = height

@@ -3,10 +3,10 @@
  * Two KVM guests that read and write their memory while /dev/ksm merges it.
  *
  * Each guest is a process with one virtual CPU that runs the code below, in
- * flat 32-bit protected mode.  The guest fills its memory, then goes round
- * and round: it reads every byte and compares it with what it wrote, changes
- * one word in some of the pages, reads all of those pages again, and puts the
- * old words back.  Most pages hold the same in both guests, so they can be
+ * flat 32-bit protected mode.  The guest fills its memory, then repeats these
+ * steps: it reads every byte and compares it with the byte that it wrote,
+ * changes one word in some of the pages, reads all of those pages again, and
+ * restores the old words.  Most pages hold the same in both guests, so they can be
  * merged; the last eighth is different.  A guest that reads anything it did
  * not write stops and reports it.
  *

@@ -222,7 +222,7 @@ PLANTS = (
         "} else {",
     ),
     Plant(
-        "a search looks at the first of a chain",
+        "a search compares only the first entry of a chain",
         "index_hash.c",
         "seen < CHAIN_LIMIT; entry = next",
         "seen < CHAIN_LIMIT; entry = seen ? NULL : next",

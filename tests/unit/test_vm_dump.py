@@ -33,7 +33,7 @@ def kept(directory: Path) -> Kept:
 
 @contextmanager
 def qemu(directory: Path, answers: dict[str, dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """Answer one client as QEMU does; give what it was told."""
+    """Answer one client as QEMU does, and return the commands of the client."""
     told: list[dict[str, Any]] = []
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(directory / "qmp.sock"))

@@ -177,7 +177,7 @@ def test_refresh_takes_a_newer_revision(
     use(monkeypatch, FakeApt(archive("6.1.6-1")))
     new = KernelStore(store.specs, store.cache).fetch("k")
     assert new.version == "6.1.6-1"
-    assert old.image.is_file(), "the old entry stays for those who use it"
+    assert old.image.is_file(), "the old entry stays for its users"
     assert store.find("k") == new
 
 

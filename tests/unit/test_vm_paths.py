@@ -44,7 +44,7 @@ elif "-kernel" in sys.argv:
 
 
 class Host:
-    """A host whose QEMU only writes down what it was told.
+    """A host whose QEMU only stores its command line.
 
     Args:
         directory: What is made is in here.
@@ -68,7 +68,7 @@ class Host:
         return kernel
 
     def boot(self, kernel: Kernel, config: MachineConfig) -> list[str]:
-        """Boot, and give what QEMU was told."""
+        """Boot, and return the command line of QEMU."""
         with pytest.raises(LostVM), Machine(kernel, config, accel=TCG):
             pass
         told: list[str] = json.loads(self.told.read_text())

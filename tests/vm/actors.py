@@ -39,12 +39,12 @@ MADV_COLD = 20
 DISK_PAGES = 256
 #: Pages of the disk that belong to one stage alone.
 SLOT_PAGES = 64
-#: What the kernel answers when a page is held, absent, or another's: no fault of anybody's.
+#: Errors of the kernel for a page that is held, absent, or owned by another process. They do not fail the test.
 REFUSALS = {errno.EAGAIN, errno.EBUSY, errno.EINVAL, errno.EIO, errno.ENOMEM, errno.EFAULT}
 SHORTEST_LIFE, LONGEST_LIFE = 2.0, 12.0
 #: Steps that a life has at least, however slow the machine. In one without any, death may come at birth.
 FEWEST_STEPS = (0, 3, 6)
-#: Seconds that a process gets to answer, over and above what it was told to do, beside ten others who want the CPU.
+#: Seconds for an answer of a process, in addition to the time of its task. Ten other processes use the CPU.
 PATIENCE = patient(60.0)
 
 
@@ -228,7 +228,7 @@ class Actor:
         self.check("a read with O_DIRECT", first, count)
 
     def write_direct(self, first: int, count: int) -> None:
-        """The device reads the pages; what it has got comes back into others."""
+        """Write pages to the disk with O_DIRECT, and read the result into other pages."""
         count = min(count, SLOT_PAGES)
         expected = b"".join(map(self.arena.expected, range(first, first + count)))
         assert os.pwritev(self.disk, [self.arena.view(first, count)], self.stage.slot) == len(

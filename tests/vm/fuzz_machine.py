@@ -98,7 +98,7 @@ class Page:
     prot: int
     byte: int = 0
     tag: int = 0
-    #: Has it been written since it was mapped? One that has not is not looked at.
+    #: Has it been written since it was mapped? The driver skips pages that have not.
     touched: bool = False
     #: Is there a memory error in it? An access to such a page can kill the process.
     poisoned: bool = False

@@ -95,10 +95,10 @@ class Worker:
         until(written, "no write has made a merged page private")
 
     def swap(self) -> None:
-        """Pages go out, and come back as they were.
+        """Swap pages out and in, and check their content.
 
-        Those that are wanted again while they are written come back from memory: they need not be
-        written the next time, and are really gone then.
+        A page that is accessed while it is written to swap is taken from the swap cache. The next time, it need not be
+        written, so its frame is freed.
         """
         self.arena.fill(content.unique(NPAGES))
         grown = grows("pswpout", "pswpin")
@@ -108,7 +108,7 @@ class Worker:
             self.actor.check("swap")
             return grown()
 
-        until(swapped, "no page has come back from swap")
+        until(swapped, "no page was swapped in")
 
     def direct(self) -> None:
         """O_DIRECT, both ways, to and from pages that may be merged; the content is the proof."""
@@ -149,7 +149,7 @@ class Worker:
             self.arena.fill(content.cycle(NPAGES, 50))
             return looked()
 
-        until(worked, "NUMA balancing has not looked at any page")
+        until(worked, "NUMA balancing has not scanned any page")
 
     def turn(self) -> Counter[str]:
         done: Counter[str] = Counter()

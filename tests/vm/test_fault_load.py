@@ -29,7 +29,7 @@ PARAMETERS = b"sysfs=takeover"
 #: The load ends where the parameters are read.
 REFUSED_PARAMETERS = PARAMETERS + b" sysfs_dir=no"
 KTHREADD = 2
-#: They need not be looked at to find a new one.
+#: Processes that existed before, which a search for a new one skips.
 OLD_PROCESSES: set[str] = set()
 
 injection = pytest.fixture(faults.enable)

@@ -194,7 +194,7 @@ MOST_ARENAS = 6
 def free_last_what_can_go_offline() -> None:
     """Allocate most of the free memory, and free it again.
 
-    A block that comes back online is allocated last. The kernel allocates first what was freed last.
+    A block that is onlined again is allocated last. The kernel allocates first what was freed last.
     """
     (free,) = re.findall(r"MemFree: +(\d+) kB", Path("/proc/meminfo").read_text())
     with Arena(int(free) * 1024 // PAGE_SIZE * 3 // 4, huge=True) as arena:

@@ -39,13 +39,13 @@ NPAGES = 512
 HUGE_SIZE = 2 << 20
 #: Different contents of these pages. Fewer pages than max_page_sharing have the same one.
 KINDS = 8
-#: Looks at how much memory there is, and how often cycles may seem to lose some.
+#: The number of readings of the free memory, and the number of attempts before a loss is an error.
 LOOKS, TRIES = 3, 3
 
 
 @pytest.fixture
 def unloaded(modules: Modules) -> Iterator[Modules]:
-    """The driver is not loaded, and comes back as all other tests want it."""
+    """Unload the driver for the test, and load it again with the parameters of all other tests."""
     with modules.without():
         yield modules
 
@@ -433,7 +433,7 @@ def test_takeover_refuses_while_the_kernels_own_runs(unloaded: Modules, theirs: 
 
 @pytest.mark.parametrize("mode", ["auto", "takeover"])
 def test_a_free_name_is_taken_and_left_free(unloaded: Modules, mode: str) -> None:
-    """As in 2009: with no KSM in the kernel there is nothing to take over, nor to give back."""
+    """As in 2009: with no KSM in the kernel the driver takes over and returns nothing."""
     if kernel_has_ksm():
         pytest.skip("this kernel has a KSM of its own, which has the name")
     assert not MM_KSM.exists()

@@ -206,7 +206,7 @@ def test_a_write_makes_the_page_private_and_equal_again_it_merges(
 
 
 def test_a_merge_ends_the_rest_of_a_page(area: Area, scanning: KsmSysfs) -> None:
-    """A page that passes leave out is found by its equal, and from then on looked at in each."""
+    """A skipped page is found by a page with the same content. From then on, each pass scans it."""
     with Arena(2048, huge=False) as resting, Arena(512, huge=False) as found:
         resting.fill(content.unique(2048))
         area.register(resting)
@@ -343,7 +343,7 @@ def test_the_frames_that_a_merge_saves_are_free(area: Area, scanning: KsmSysfs) 
         before = pagemap.frames(None, arena.address, 1024)
         area.register(arena)
         scanning.wait_until(lambda s: s.pages_shared == 1008, 60, "1008 pages shared")
-        # kksmd gives back its own reference before it goes on to the next page.
+        # kksmd drops its own reference before it scans the next page.
         scanning.wait_full_scans(1)
         flags, maps = pagemap.page_flags(before), pagemap.map_counts(before)
         lost = [pfn for pfn in before if PageFlag.ANON in flags[pfn] and maps[pfn] == 0]

@@ -60,7 +60,7 @@ def test_fork_after_the_merge(scanning: KsmSysfs, arena: Arena) -> None:
             arena.fill(content.unique(NPAGES, first=100))
             assert process.ask("verify") == []
             area.remove()
-            # Only the child maps the kernel page now: it is still there, and in the books.
+            # Only the child maps the kernel page now. It still exists, and the driver still counts it.
             frames = pagemap.frames(process.pid, arena.address, NPAGES)
             assert len(set(frames)) == 1
             assert scanning.kernel_pages_allocated == 1

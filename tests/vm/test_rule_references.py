@@ -46,7 +46,7 @@ def wait_for_all_but_one(ksm: KsmSysfs, arena: Arena) -> None:
 def test_an_o_direct_read_in_flight_reaches_its_page(
     area: Area, arena: Arena, scanning: KsmSysfs
 ) -> None:
-    """The device writes to the page after kksmd has looked at it: not one byte may be lost."""
+    """The device writes to the page after kksmd has scanned it. No byte is lost."""
     data = bytes(range(256)) * (PAGE_SIZE // 256)
     with SlowDisk(16) as disk:
         fd = os.open(disk.path, os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC)

@@ -58,7 +58,7 @@ class Demo:
         ksm: The driver's sysfs files.
         view: Shows the steps and checks.
         workers: The processes.
-        watcher: Is told of each stage.
+        watcher: Is notified of each stage.
     """
 
     def __init__(

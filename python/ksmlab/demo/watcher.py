@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Watcher(Protocol):
-    """An observer that is told of each stage of the demonstration."""
+    """An observer that is notified of each stage of the demonstration."""
 
     def filled(self, workers: Sequence[Worker]) -> None:
         """Handle the first stage: the processes have filled their memory, and have registered nothing yet."""
