@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from drawings.canvas import WIDTH, Canvas
+from ksmlab.vm.failures import cause
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -45,8 +46,10 @@ class Times:
         try:
             data = json.loads(path.read_text())
             return cls(data["kernel"], tuple(data["rounds"]))
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} has no write times: {error!r}. Nothing was drawn") from None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"Write times cannot be read from {path}: {cause(error)}. Nothing was drawn"
+            ) from None
 
     def all(self, kind: str) -> list[int]:
         """Return the times of all writes to pages of a kind."""

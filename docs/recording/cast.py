@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Self
 
 import pexpect
 
+from ksmlab.vm.failures import cause
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -87,9 +89,9 @@ class Cast:
                 )
             pieces = tuple((float(at), text) for at, kind, text in rest if kind == "o")
             return cls(head["width"], head["height"], head.get("title", ""), pieces)
-        except (ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise RecordingError(
-                f"{path} is no recording: {error}. Nothing was drawn. Next: record it again"
+                f"A recording cannot be read from {path}: {cause(error)}. Nothing was drawn. Next: record it again"
             ) from None
 
 

@@ -21,6 +21,7 @@ from ksmlab.bench.workloads import WORKLOADS
 from ksmlab.progress import Progress
 from ksmlab.vm import accel
 from ksmlab.vm.errors import VmError
+from ksmlab.vm.failures import cause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -310,7 +311,7 @@ def read_results(path: Path) -> Results:
         return Results.read(path)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise VmError(
-            f"The results cannot be read from {path}: {error}",
+            f"The results cannot be read from {path}: {cause(error)}.",
             untouched="No report was written.",
             hint="Use a results.json that this version of `ksmlab bench` has written.",
         ) from error

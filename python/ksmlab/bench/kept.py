@@ -18,6 +18,7 @@ from ksmlab.bench.metrics import METRICS
 from ksmlab.bench.tables import Table, against
 from ksmlab.bench.targets import Verdict
 from ksmlab.lab import CHECKOUT
+from ksmlab.vm.failures import cause
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -64,7 +65,7 @@ class Measured:
             verdicts = tuple(_verdict(each) for each in data["targets"])
             about = {name: str(data[name]) for name in ABOUT}
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise KeptError(f"{path} does not contain results ({error!r}). {MAKE}") from None
+            raise KeptError(f"{path} does not contain results: {cause(error)}. {MAKE}") from None
         return cls(**about, verdicts=verdicts)
 
     def markdown(

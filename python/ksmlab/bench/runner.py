@@ -16,6 +16,7 @@ from ksmlab.bench.plan import Plan
 from ksmlab.bench.result import Guest, Sample
 from ksmlab.vm.config import MachineConfig
 from ksmlab.vm.errors import VmError
+from ksmlab.vm.failures import reason
 from ksmlab.vm.machine import Machine
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def _compile(source: Path, target: Path, *options: str) -> Path:
         )
     except (OSError, subprocess.CalledProcessError) as error:
         raise VmError(
-            f"{source.name} does not compile: {error}.",
+            f"{source.name} does not compile: {reason(error)}.",
             untouched="Nothing was measured.",
             hint="`make doctor` lists what this host lacks.",
             log=getattr(error, "stderr", "") or "",

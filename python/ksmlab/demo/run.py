@@ -19,6 +19,7 @@ from ksmlab.demo.watcher import NoWatcher
 from ksmlab.demo.worker import Worker, WorkerError
 from ksmlab.libc import PAGE_SIZE
 from ksmlab.sysfs import Counters, KsmSysfs, Run, SysfsError, WaitTimeoutError
+from ksmlab.vm.failures import reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -301,7 +302,7 @@ def demonstrate(
             demo = Demo(plan, ksm, view, workers, watcher or NoWatcher())
             demo.run()
     except SysfsError as error:
-        view.failure(str(error))
+        view.failure(reason(error))
         return CANNOT_RUN
     except (CheckError, WaitTimeoutError, WorkerError) as error:
         view.failure(str(error))

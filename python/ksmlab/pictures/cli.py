@@ -16,6 +16,7 @@ from ksmlab.pictures.render import svg
 from ksmlab.progress import Progress
 from ksmlab.vm.config import MachineConfig
 from ksmlab.vm.errors import VmError
+from ksmlab.vm.failures import cause
 
 OUT = Path(lab_module.CHECKOUT, "build/picture/merge.svg")
 SECONDS = 600.0
@@ -57,7 +58,7 @@ def picture(
 def not_written(path: Path, error: OSError) -> VmError:
     """Return the error for a file or directory that cannot be written."""
     return VmError(
-        f"{path} cannot be written: {error.strerror}.",
+        f"{path} cannot be written: {cause(error)}.",
         untouched="No picture was drawn.",
         hint="Choose another file with --out.",
     )
@@ -85,7 +86,7 @@ def stored(path: Path) -> Picture:
         return Picture.read(path)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise VmError(
-            f"A picture cannot be read from {path}: {error}.",
+            f"A picture cannot be read from {path}: {cause(error)}.",
             untouched="Nothing was drawn.",
             hint="`ksmlab picture` creates a new one.",
         ) from None

@@ -15,6 +15,7 @@ import pytest
 
 from ksmlab.pytest_plugin.kernel_log import KernelLog, complaints
 from ksmlab.vm.decode import decode
+from ksmlab.vm.failures import reason
 from ksmlab.vm.waivers import Waiver, load_waivers
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class Watch:
             self._leaks = kmemleak_on()
         except OSError as error:
             self._wrong.append(
-                f"the kernel was booted with kmemleak=on, but kmemleak is off or cannot be used: {error}"
+                f"the kernel was booted with kmemleak=on, but kmemleak is off or cannot be used: {reason(error)}"
             )
         self._files: list[str] = []
         self._looked = time.monotonic()
@@ -147,7 +148,7 @@ class Watch:
         try:
             return self._log.take()
         except (OSError, RuntimeError) as error:
-            self._wrong.append(f"the kernel's log cannot be read: {error}")
+            self._wrong.append(f"the kernel's log cannot be read: {reason(error)}")
             return []
 
     def _check(self, item: pytest.Item | None, when: str, lines: list[str]) -> None:

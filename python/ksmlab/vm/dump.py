@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from ksmlab.vm.errors import VmError
+from ksmlab.vm.failures import cause
 from ksmlab.vm.path_checks import check_writable
 from ksmlab.vm.ports import QMP, execute
 
@@ -46,7 +47,7 @@ class DumpFacts:
             return cls(**json.loads(facts_path(dump).read_text()))
         except (OSError, ValueError, TypeError) as error:
             raise VmError(
-                f"{facts_path(dump)} cannot be read: {error}.",
+                f"{facts_path(dump)} cannot be read: {cause(error)}.",
                 hint="Dumps are written by: ksmlab vm dump FILE",
             ) from error
 

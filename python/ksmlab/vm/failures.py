@@ -32,16 +32,22 @@ def fetch_errors(action: str) -> Iterator[None]:
         ) from error
 
 
-def reason(error: OSError | subprocess.SubprocessError | UnicodeError) -> str:
+def reason(error: Exception) -> str:
     """Return the object and the reason of an error, on one line."""
     if isinstance(error, subprocess.TimeoutExpired):
         return f"`{_name(error.cmd)}` did not end within {error.timeout:.0f} s"
     if isinstance(error, subprocess.CalledProcessError):
         return f"`{_name(error.cmd)}` ended with status {error.returncode}"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {cause(error)}"
+    return cause(error)
+
+
+def cause(error: Exception) -> str:
+    """Return the reason of an error, without its number and its object, for a message that names the object."""
     if isinstance(error, OSError):
-        why = error.strerror or str(error) or type(error).__name__
-        return f"{error.filename}: {why}" if error.filename is not None else why
-    return str(error)
+        return error.strerror or str(error) or type(error).__name__
+    return f"it lacks {error}" if isinstance(error, KeyError) else str(error)
 
 
 def _name(command: object) -> str:

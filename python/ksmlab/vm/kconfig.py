@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ksmlab.vm.errors import VmError
+from ksmlab.vm.failures import cause
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -72,7 +73,7 @@ def read_fragment(path: Path) -> Fragment:
         lines = path.read_text().splitlines()
     except OSError as error:
         raise VmError(
-            f"The Kconfig fragment {path.stem} cannot be read: {error}.",
+            f"The Kconfig fragment {path.stem} cannot be read: {cause(error)}.",
             untouched="Nothing was built.",
             hint="A kernel in vm/kernels.toml uses it, so it must be in vm/kconfig. Correct the name, or add the file.",
         ) from error

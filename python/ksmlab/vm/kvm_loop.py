@@ -95,5 +95,8 @@ def loop_seconds(most: float) -> float:
 if __name__ == "__main__":
     try:
         print(f"{loop_seconds(float(sys.argv[1])):.6f}")
-    except (OSError, RuntimeError) as error:
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        raise SystemExit(f"{place}{error.strerror}") from None
+    except RuntimeError as error:
         raise SystemExit(str(error)) from None

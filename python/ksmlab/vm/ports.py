@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from ksmlab.vm.errors import VmError
+from ksmlab.vm.failures import cause
 from ksmlab.vm.path_checks import storage_errors
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def execute(
                 if "error" in answer:
                     raise VmError(f"QEMU refused {name}: {answer['error']['desc']}.")
         except (OSError, ValueError) as error:
-            raise VmError(f"QEMU's monitor does not answer: {error}.") from error
+            raise VmError(f"QEMU's monitor does not answer: {cause(error)}.") from error
 
 
 def _answer(stream: IO[str]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ksmlab.vm.errors import VmError
+from ksmlab.vm.failures import cause
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -117,9 +118,8 @@ def load_specs(path: Path) -> dict[str, KernelSpec]:
     try:
         tables = tomllib.loads(path.read_text())
     except (OSError, ValueError) as error:
-        what = error.strerror if isinstance(error, OSError) else error
         raise VmError(
-            f"The descriptions of the kernels cannot be read from {path}: {what}.",
+            f"The descriptions of the kernels cannot be read from {path}: {cause(error)}.",
             untouched="No kernel was changed.",
             hint="Use a file that has a table for each kernel, as vm/kernels.toml has.",
         ) from error
