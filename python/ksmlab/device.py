@@ -133,7 +133,6 @@ class Descriptor(Closing):
     """
 
     def __init__(self, fd: int) -> None:
-        """See the class."""
         self._fd = fd
 
     def fileno(self) -> int:

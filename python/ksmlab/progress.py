@@ -25,7 +25,6 @@ class Progress:
     """
 
     def __init__(self, console: Console | None = None) -> None:
-        """See the class."""
         self.console = console or Console(stderr=True, highlight=False)
         self._status: Status | None = None
 

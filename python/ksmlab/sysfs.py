@@ -48,7 +48,6 @@ class WaitTimeoutError(TimeoutError):
     """
 
     def __init__(self, what: str, seconds: float, last: Counters) -> None:
-        """See the class."""
         self.last = last
         super().__init__(
             f"waited {seconds:.1f} s for {what}; last seen: {last}. "
@@ -100,7 +99,6 @@ class _Counter:
     """
 
     def __init__(self, doc: str) -> None:
-        """See the class."""
         self.__doc__ = doc
         self._name = ""
 
@@ -163,7 +161,6 @@ class KsmSysfs:
     )
 
     def __init__(self, directory: Path) -> None:
-        """See the class."""
         self.directory = directory
 
     @classmethod

@@ -64,7 +64,6 @@ class Browser:
     """
 
     def __init__(self, driver: webdriver.Chrome) -> None:
-        """See the class."""
         self.driver = driver
 
     def show(

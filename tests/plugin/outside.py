@@ -67,7 +67,6 @@ class Project:
     """
 
     def __init__(self, root: Path, kernels_toml: str = f"{CHECKOUT}/vm/kernels.toml") -> None:
-        """See the class."""
         self.root = root
         self._kernels_toml = kernels_toml
 

@@ -43,7 +43,7 @@ class Modules(VmModules):
     """
 
     def __init__(self, directory: Path, index: str | None = None) -> None:
-        """See the class. Nothing is loaded yet."""
+        """Do not load anything yet."""
         super().__init__(directory)
         self._index = index
 

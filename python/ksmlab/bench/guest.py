@@ -49,7 +49,6 @@ class Modules:
     """
 
     def __init__(self, plan: Plan) -> None:
-        """See the class."""
         self._plan = plan
         self._index: str | None = None
 

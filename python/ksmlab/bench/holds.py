@@ -125,7 +125,6 @@ class Holds:
     """
 
     def __init__(self, engine: DriverEngine, tracer: LockTracer, plan: Plan) -> None:
-        """See the class."""
         self._engine = engine
         self._tracer = tracer
         self._plan = replace(plan, interval=INTERVAL, patience=PATIENCE)

@@ -84,7 +84,6 @@ class Lines:
     """
 
     def __init__(self, on_data: Callable[[dict[str, Any]], None]) -> None:
-        """See the class."""
         self._on_data = on_data
         self._pending = ""
         self.other: list[str] = []

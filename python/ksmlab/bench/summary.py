@@ -62,7 +62,6 @@ class Summary:
     """
 
     def __init__(self, samples: Iterable[Sample]) -> None:
-        """See the class."""
         self._runs: dict[Place, dict[int, float]] = defaultdict(dict)
         self._possible: dict[tuple[str, int, str, str], int] = {}
         order: dict[str, dict[str, None]] = {"kernel": {}, "workload": {}, "engine": {}}

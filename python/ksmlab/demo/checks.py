@@ -29,7 +29,6 @@ class Checks:
     """
 
     def __init__(self, show: Callable[[str, str], None]) -> None:
-        """See the class."""
         self._show = show
         self.passed = 0
 
@@ -64,7 +63,6 @@ class Frames:
     """
 
     def __init__(self, plan: Plan, pfns: Sequence[Sequence[int]]) -> None:
-        """See the class."""
         self._plan = plan
         self._pfns = pfns
         self._uses = Counter(itertools.chain.from_iterable(pfns))

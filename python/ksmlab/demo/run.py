@@ -70,7 +70,6 @@ class Demo:
         workers: Sequence[Worker],
         watcher: Watcher,
     ) -> None:
-        """See the class."""
         self.plan, self.ksm, self.view, self.workers = plan, ksm, view, workers
         self.watcher = watcher
         self.checks = Checks(view.check)

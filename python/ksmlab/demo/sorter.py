@@ -25,7 +25,6 @@ class Sorter:
     """
 
     def __init__(self, places: Sequence[Place], moments: Sequence[Moment]) -> None:
-        """See the class."""
         self._pages = [
             {place.address + page * PAGE_SIZE: page for page in place.pages} for place in places
         ]

@@ -82,7 +82,6 @@ class Instance:
     """
 
     def __init__(self, directory: Path) -> None:
-        """See the class."""
         self.directory = directory
 
     @property

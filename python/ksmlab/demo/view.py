@@ -64,7 +64,6 @@ class PlainView:
     """
 
     def __init__(self, out: TextIO) -> None:
-        """See the class."""
         self._out = out
         self._start = time.monotonic()
         self._last_line = float("-inf")
@@ -127,7 +126,6 @@ class Forward:
     """
 
     def __init__(self, view: View) -> None:
-        """See the class."""
         self._view = view
 
     def title(self, text: str) -> None:

@@ -124,7 +124,6 @@ class Same:
     """
 
     def __init__(self, templates: Sequence[Template]) -> None:
-        """See the class."""
         self._templates = templates
         self._names: dict[tuple[str, str], str] = {}
 

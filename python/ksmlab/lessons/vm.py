@@ -44,7 +44,7 @@ class Room(Closing):
     """
 
     def __init__(self, lab: lab_module.Lab) -> None:
-        """See the class. No VM is booted yet."""
+        """Do not boot a VM yet."""
         self._lab = lab
         self._machine: Machine | None = None
         self._wants: tuple[object, ...] = ()

@@ -23,7 +23,6 @@ class VmModules:
     """
 
     def __init__(self, directory: Path) -> None:
-        """See the class."""
         self.directory = directory
         self._loaded: list[str] = []
 

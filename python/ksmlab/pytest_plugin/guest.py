@@ -68,7 +68,6 @@ class Guest:
     """
 
     def __init__(self, line: Line, setup: Frame) -> None:
-        """See the class."""
         self.line = line
         self.setup = setup
         self.finishing = False

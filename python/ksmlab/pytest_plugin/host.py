@@ -44,7 +44,7 @@ class Host:
     def __init__(
         self, kernel_of: Callable[[pytest.Item], str | None], make_leg: Callable[[str], Leg]
     ) -> None:
-        """See the class. No VM is booted before the first test."""
+        """Boot no VM before the first test."""
         self._kernel_of = kernel_of
         self._make_leg = make_leg
         self._leg: Leg | None = None

@@ -60,7 +60,7 @@ class Leg:
     def __init__(
         self, kernel: Kernel, plan: Plan, accel: Accel, say: Callable[[str], None]
     ) -> None:
-        """See the class. The VM is not booted yet."""
+        """Do not boot the VM yet."""
         self.kernel = kernel
         self.plan = plan
         self.console: deque[str] = deque(maxlen=CONSOLE_LINES)

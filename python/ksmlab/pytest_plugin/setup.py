@@ -33,7 +33,7 @@ class Setup:
     """
 
     def __init__(self, config: pytest.Config) -> None:
-        """See the class. Nothing is read or built yet."""
+        """Do not read or build anything yet."""
         self._config = config
         self._root = config.rootpath
         self._built: dict[str, tuple[Kernel, BuiltModules | None]] = {}

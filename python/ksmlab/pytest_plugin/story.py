@@ -116,7 +116,7 @@ class Story:
     """
 
     def __init__(self, nodeid: str) -> None:
-        """See the class. The test begins with its setup."""
+        """Begin with the setup of the test."""
         self.nodeid = nodeid
         self.state = State.SETUP
         self.phase = State.SETUP

@@ -26,7 +26,6 @@ class Line:
     """
 
     def __init__(self, stream: BinaryIO) -> None:
-        """See the class."""
         self._stream = stream
 
     @classmethod

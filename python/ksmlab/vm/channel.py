@@ -46,7 +46,6 @@ class Overdue(Exception):
     """
 
     def __init__(self, limit: Limit) -> None:
-        """See the class."""
         super().__init__(limit.error.what)
         self.limit = limit
 
@@ -80,7 +79,6 @@ class Request:
     """
 
     def __init__(self, token: str) -> None:
-        """See the class."""
         mark = b"\x1e" + token.encode()
         self.begin = re.compile(mark + b" begin\x1e")
         self.end = re.compile(mark + rb" end (\d+)\x1e")
@@ -96,7 +94,6 @@ class Channel:
     """
 
     def __init__(self, console: Console, panicked: threading.Event, slowness: float = 1) -> None:
-        """See the class."""
         self.console = console
         self._panicked = panicked
         self._slowness = slowness
@@ -198,7 +195,6 @@ class Output:
     """
 
     def __init__(self, on_output: Callable[[str], None] | None) -> None:
-        """See the class."""
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._on_output = on_output
         self._parts: deque[str] = deque()

@@ -50,7 +50,6 @@ class LineReader(threading.Thread):
     """
 
     def __init__(self, descriptor: int, on_line: Callable[[str], None]) -> None:
-        """See the class."""
         super().__init__(name="kernel-log", daemon=True)
         self.lines: deque[str] = deque(maxlen=KEEP_LINES)
         #: The time of the last line, as given by time.monotonic().

@@ -15,7 +15,6 @@ class VmError(Exception):
     """
 
     def __init__(self, what: str, *, untouched: str = "", hint: str = "", log: str = "") -> None:
-        """See the class."""
         super().__init__(what)
         self.what = what
         self.untouched = untouched

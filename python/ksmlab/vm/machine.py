@@ -89,7 +89,6 @@ class Machine(Closing):
         accel: Accel | None = None,
         on_log: Callable[[str], None] | None = None,
     ) -> None:
-        """See the class."""
         self.kernel = kernel
         self.accel = accel or accel_module.probe()
         config = config or MachineConfig()
