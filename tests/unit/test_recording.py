@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import re
 import sys
 import xml.etree.ElementTree as ET
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from ksmlab.demo.record import RunRecord
+from ksmlab.demo.rich_view import RichView
 from recording import film
 from recording.cast import Cast, RecordingError, record
 
 DEMO = Path(__file__).resolve().parents[2] / "docs/images/demo.svg"
-ROWS = 20
+RUN = Path(__file__).with_name("data") / "demo-run.json"
+COLUMNS, ROWS = 52, 20
+#: The first words of the rows that the demo updates in place.
+COUNTERS = ("pages_shared", "kernel_pages_allocated", "full_scans", "pages_volatile", "skipped")
 #: At the width of a phone, the letters of a recording have as many pixels at least.
 PHONE, LEAST = 390, 12
 SVG = "{http://www.w3.org/2000/svg}"
@@ -123,6 +131,45 @@ def test_recording_in_the_readme_starts_at_the_merge_and_has_20_rows() -> None:
     assert not [text for state in states for _, text in state if "booting" in text]
     assert "checks hold" in "".join(text for _, text in states[-1])
     assert states[-1][-1][1].endswith("build/demo/index.html")
+
+
+def log_rows(record: RunRecord, width: int, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the rows that a terminal of this width shows for the lines of a run, without their times."""
+    out = io.StringIO()
+    monkeypatch.setattr("ksmlab.demo.rich_view.Console", partial(Console, file=out, width=width))
+    view = RichView()
+    view.title(record.title)
+    for line in record.lines:
+        match line.kind:
+            case "step":
+                view.step(line.text)
+            case "note":
+                view.note(line.text)
+            case "check":
+                view.check(*line.text.split(": ", 1))
+            case _:
+                view.failure(line.text)
+    return [compact(row) for row in out.getvalue().splitlines() if row.strip()]
+
+
+def compact(row: str) -> str:
+    """Return a row without its blanks and the time of a step."""
+    return re.sub(r"^\d+\.\ds", "", "".join(row.split()))
+
+
+def test_recording_in_the_readme_shows_the_stored_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If it does not: make images, which stores both from one run."""
+    record = RunRecord.read(RUN)
+    drawn = {
+        compact(text) for state in screens(ET.fromstring(DEMO.read_text())) for _, text in state
+    }
+    logged = log_rows(record, COLUMNS, monkeypatch)
+    assert len(logged) > len(record.lines)
+    assert not [row for row in logged if row not in drawn]
+    # The rest are the counters, the verdict and the last line.
+    rest = [row for row in drawn if row not in logged and not row.startswith(COUNTERS)]
+    verdict = "".join(record.verdict.split())
+    assert sorted(rest) == ["Frames,counters,events:build/demo/index.html", f"│{verdict}│"]
 
 
 def test_recording_in_the_readme_is_legible_on_a_phone() -> None:
