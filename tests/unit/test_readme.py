@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import re
+import subprocess
+import tarfile
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from ksmlab.bench.plan import HASH
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 FRONT_PAGE = ROOT / "docs/index.md"
+MEASUREMENTS = ROOT / "docs/explanation/measurements.md"
 TUTORIAL = ROOT / "docs/lessons/index.md"
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 #: Two minutes at 170 words a minute.
@@ -138,6 +142,55 @@ def test_chart_fits_a_phone_in_light_and_in_dark(counted: Measured, timed: Measu
         assert (
             float(text.get("x", "0")) + len(words) * 14 * 0.6 <= float(root.get("width", "0")) + 8
         )
+
+
+def code(sources: dict[str, str]) -> dict[str, str]:
+    """Return the code of C sources, without comments and blanks."""
+    comments = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
+    return {path: "".join(comments.sub("", text).split()) for path, text in sources.items()}
+
+
+def driver_at(commit: str) -> dict[str, str]:
+    """Return the sources of the driver in a commit."""
+    done = subprocess.run(
+        ["git", "-C", str(ROOT), "archive", commit, "kernel"], capture_output=True, check=False
+    )
+    if done.returncode:
+        reason = done.stderr.decode().strip()
+        shallow = subprocess.run(
+            ["git", "-C", str(ROOT), "rev-parse", "--is-shallow-repository"],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if shallow.stdout.strip() != "false":
+            pytest.skip(f"this checkout does not have commit {commit}: {reason}")
+        pytest.fail(f"The stored times are of a commit that is not in the history: {reason}")
+    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
+        files = {
+            one.name: archive.extractfile(one)
+            for one in archive
+            if one.isfile() and one.name.endswith((".c", ".h"))
+        }
+        return {path: file.read().decode() for path, file in files.items() if file}
+
+
+def test_pages_give_the_age_of_the_stored_times(timed: Measured) -> None:
+    """If not: measure again (docs/how-to/benchmark.md), or say that the times are of an older version."""
+    now = {
+        str(path.relative_to(ROOT)): path.read_text()
+        for path in (ROOT / "kernel").rglob("*.[ch]")
+        if not path.name.endswith(".mod.c")
+    }
+    old = code(driver_at(timed.commit)) != code(now)
+    version = "an older" if old else "this"
+    readme, page = (" ".join(path.read_text().split()) for path in (README, MEASUREMENTS))
+    assert (
+        f"*timed* median times under emulation, of {version} version ({timed.when[:10]})" in readme
+    )
+    assert ("The times below are older than" in page) == old
+
+
+def test_code_ignores_comments_and_blanks() -> None:
+    assert code({"a.c": "int a; /* b\n */\n// c\n"}) == code({"a.c": "int  a;\n"})
 
 
 def test_ratios_are_written_with_two_digits() -> None:
