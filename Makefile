@@ -47,7 +47,7 @@ help: ## list the targets and variables
 	@echo "  KERNEL=NAME    the kernel to boot (demo, shell, images), from \`ksmlab kernels list\` (default: the newest tested kernel"
 	@echo "                 that is cached or in this host's archive; for shell, classic-6.1 if it is built)"
 	@echo "  KDIR=DIR       the kernel build directory to build the modules for (build)"
-	@echo "  TESTS=ARGS     arguments for pytest (test-vm)"
+	@echo "  TESTS=ARGS     arguments for pytest (test-vm, test-debug)"
 	@echo "  JOBS=N         the number of VMs that run in parallel (default: "$(call quote,$(JOBS))")"
 	@echo "  MUTANTS=ARGS   the mutants to test, or --help (mutants)"
 	@echo "  BENCH=ARGS     options of \`ksmlab bench\`, or --help (bench, bench-check, bench-latency)"
@@ -61,7 +61,7 @@ test: host-tests ## run the unit, harness and VM tests, on each tested kernel th
 	@$(find_stock) && $(PYTEST) tests/vm $(jobs) $$stock
 
 test-debug: $(STAMP) ## run the VM tests on a debug kernel, with KASAN, lockdep and other checks
-	@$(PYTEST) tests/vm $(jobs) $(call on,debug-6.1)
+	@$(PYTEST) tests/vm $(jobs) $(call on,debug-6.1) $(TESTS)
 	@$(PYTEST) tests/host/test_kernel_configs.py --built debug-6.1
 
 test-all: test ## also test on the kernels built here, for leaks, with the tree index, long stress and fuzzing, lessons, mutants (hours)
