@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from sphinx_build import build, try_build
 
 from ksmlab.lessons.excerpt import CHECKOUT
 from ksmlab.site import links
@@ -75,10 +76,7 @@ def test_sphinx_refuses_it_with_the_settings_of_the_site(tmp_path: Path, words: 
     )
     (tmp_path / "index.md").write_text(f"# A\n\n{words}\n\n```{{toctree}}\nother\n```\n")
     (tmp_path / "other.md").write_text("# B\n")
-    done = subprocess.run(
-        [sys.executable, "-m", "sphinx", "-q", "--fail-on-warning", "-b", "html", ".", "out"],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = try_build(tmp_path)
     assert done.returncode != 0, words
     assert "index.md" in done.stderr
 
@@ -100,10 +98,7 @@ def test_link_to_the_readme_leads_to_the_page_that_shows_it(tmp_path: Path) -> N
     (docs / "readme.md").write_text(
         "# README\n\nIn [README.md](../README.md).\n\n<!-- body README.md -->\n"
     )
-    subprocess.run(
-        [sys.executable, "-m", "sphinx", "-q", "--fail-on-warning", "-b", "html", ".", "out"],
-        cwd=docs, check=True,
-    )  # fmt: skip
+    build(docs)
     assert links.broken(docs / "out") == []
     assert 'href="readme.html"' in (docs / "out/index.html").read_text()
     assert 'href="../readme.html"' in (docs / "out/deep/page.html").read_text()
@@ -121,10 +116,7 @@ def test_link_to_markdown_outside_the_site_is_a_download(tmp_path: Path) -> None
     (docs / "conf.py").write_text("extensions = ['myst_parser', 'ksmlab.site']\nnitpicky = True\n")
     (docs / "index.md").write_text("# A\n\n[x](../README.md)\n\n```{toctree}\ndeep/page\n```\n")
     (docs / "deep/page.md").write_text("# B\n\n[y](../../README.md)\n")
-    subprocess.run(
-        [sys.executable, "-m", "sphinx", "-q", "--fail-on-warning", "-b", "html", ".", "out"],
-        cwd=docs, check=True,
-    )  # fmt: skip
+    build(docs)
     assert links.broken(docs / "out") == []
     for page in ("index.html", "deep/page.html"):
         assert "README.md" in (docs / "out" / page).read_text()

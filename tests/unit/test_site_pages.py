@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from sphinx_build import build
 
 from ksmlab.lessons import blocks, source
 from ksmlab.lessons.excerpt import CHECKOUT
@@ -154,11 +154,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "index.md").write_text(index)
     (root / "names.md").write_text(names)
     (root / "reference/driver/pte_c.md").write_text("# pte.c\n\n<!-- kernel-doc pte.c -->\n")
-    subprocess.run(
-        [sys.executable, "-m", "sphinx", "-q", "--fail-on-warning", "-b", "html", ".", "out"],
-        cwd=root, check=True, timeout=600,
-    )  # fmt: skip
-    return root / "out"
+    return build(root)
 
 
 def test_comments_become_directives_on_the_site(site: Path) -> None:

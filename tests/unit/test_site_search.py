@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from typing import TYPE_CHECKING
+
+from sphinx_build import build
 
 from ksmlab.site import search
 
@@ -31,10 +31,7 @@ def test_build_writes_the_text_of_every_page(tmp_path: Path) -> None:
     )
     (tmp_path / "index.md").write_text("# A\n\nFirst.\n\n```{toctree}\nb\n```\n")
     (tmp_path / "b.md").write_text("# B\n\nSecond.\n")
-    subprocess.run(
-        [sys.executable, "-m", "sphinx", "-q", "--fail-on-warning", "-b", "html", ".", "out"],
-        cwd=tmp_path, check=True,
-    )  # fmt: skip
+    build(tmp_path)
     script = (tmp_path / "out/_static/search-texts.js").read_text()
     texts = json.loads(script.removeprefix("window.searchTexts = ").removesuffix(";\n"))
     assert set(texts) == {"index", "b"}

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from sphinx_build import build
 
 from ksmlab.site import terms
 
@@ -98,10 +97,7 @@ def test_links_to_the_glossary_have_the_definition_on_the_site(tmp_path: Path) -
     (tmp_path / "index.md").write_text(
         "# A\n\n[x](glossary.md#folio) [y](glossary.md)\n\n```{toctree}\nglossary\n```\n"
     )
-    subprocess.run(
-        [sys.executable, "-m", "sphinx", "-q", "--fail-on-warning", "-b", "html", ".", "out"],
-        cwd=tmp_path, check=True,
-    )  # fmt: skip
+    build(tmp_path)
     html = (tmp_path / "out/index.html").read_text()
     (link,) = re.findall(r'<a class="[^"]*\bterm\b[^"]*"[^>]*>', html)
     assert 'title="One page."' in link
