@@ -43,8 +43,9 @@ struct ksm_memory_region {
  * @pad: ignored
  * @addr: address of the first byte in the caller's address space; page-aligned
  *
- * One distribution shipped this form, and the driver accepts it for programs
- * that were built there. New programs use struct ksm_memory_region.
+ * The first version of the driver, of November 2008, had this form. The driver
+ * accepts it for programs that were compiled with it. New programs use
+ * struct ksm_memory_region.
  */
 struct ksm_memory_region_v16 {
 	__u32 npages;
