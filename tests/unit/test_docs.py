@@ -28,6 +28,8 @@ FUNCTION = re.compile(r"`(ksm_\w+)\(\)`")
 MUTANT = re.compile(r"[Mm]utant \*([^*]+)\*")
 DRAWING = re.compile(r"!\[[^\]]*\]\(([^)\s]+\.svg)\)")
 COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
+#: Functions of the driver of 2009, in which the lesson about its history finds bugs.
+HISTORICAL = {"ksm_scan_start", "ksm_sma_ioctl", "ksm_sma_ioctl_register_memory_region"}
 
 
 def defined() -> set[str]:
@@ -50,6 +52,9 @@ def test_every_function_of_the_driver_that_a_page_names_is_there(page: Path) -> 
     # Functions that have another name in the object files.
     renamed = set(re.findall(r"^#define \w+\s+(ksm_\w+)$", code, re.MULTILINE))
     named = set(FUNCTION.findall(page.read_text())) - renamed
+    if page.stem == "19-from-2009-to-today":
+        assert named >= HISTORICAL
+        named -= HISTORICAL
     assert not [name for name in sorted(named) if f"{name}(" not in code]
 
 
