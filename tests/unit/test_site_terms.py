@@ -89,15 +89,95 @@ def test_entry_without_a_sentence_is_refused() -> None:
         terms.definitions("## a\n\nno sentence\n")
 
 
-def test_links_to_the_glossary_have_the_definition_on_the_site(tmp_path: Path) -> None:
-    (tmp_path / "conf.py").write_text(
+def site(directory: Path, pages: dict[str, str]) -> Path:
+    """Build a site with a glossary and these pages, and return the directory of its files."""
+    entries = {
+        "folio": "One page.",
+        "PTE": "An entry.",
+        "page_table": "A table.",
+        "page walk": "A walk.",
+    }
+    glossary = "".join(f"## {term}\n\n{text} More.\n\n" for term, text in entries.items())
+    links = "\n".join(("glossary", *pages))
+    texts = {
+        "glossary": f"# G\n\n{glossary}",
+        "index": f"# I\n\n```{{toctree}}\n{links}\n```\n",
+        **pages,
+    }
+    for name, text in texts.items():
+        path = directory / f"{name}.md"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    (directory / "conf.py").write_text(
         "extensions = ['myst_parser', 'ksmlab.site']\nmyst_heading_anchors = 2\n"
     )
-    (tmp_path / "glossary.md").write_text("# G\n\n## folio\n\nOne page. Or more.\n")
-    (tmp_path / "index.md").write_text(
-        "# A\n\n[x](glossary.md#folio) [y](glossary.md)\n\n```{toctree}\nglossary\n```\n"
+    return build(directory)
+
+
+def marked(path: Path) -> list[tuple[str, str, str]]:
+    """Return the links of a page that have a tooltip: their text, the id of the entry, and the definition."""
+    found = re.findall(
+        r'<a class="(?=[^"]*\bterm\b)[^"]*" href="[^"]*glossary\.html#([^"]*)" title="([^"]*)">(.*?)</a>',
+        path.read_text(),
+        re.DOTALL,
     )
-    build(tmp_path)
-    html = (tmp_path / "out/index.html").read_text()
-    (link,) = re.findall(r'<a class="[^"]*\bterm\b[^"]*"[^>]*>', html)
-    assert 'title="One page."' in link
+    return [(re.sub("<[^>]*>", "", text), entry, title) for entry, title, text in found]
+
+
+def test_links_to_the_glossary_have_the_definition_on_the_site(tmp_path: Path) -> None:
+    """An anchor of Markdown viewers may have underscores, but Sphinx gives the heading an id without them."""
+    text = "# A\n\n[x](../glossary.md#folio) [y](../glossary.md) [z](../glossary.md#page_table) folio\n"
+    out = site(tmp_path, {"how-to/a": text})
+    assert marked(out / "how-to/a.html") == [
+        ("x", "folio", "One page."),
+        ("z", "page-table", "A table."),
+    ]
+
+
+def test_first_use_of_a_term_in_a_lesson_is_a_link_with_the_definition(tmp_path: Path) -> None:
+    text = (
+        "# A folio\n\n## Folio\n\n`folio` and [a folio](https://example.org), folio-like, the\nFolios."
+        " A folio again.\n\n```\nPTE page walk\n```\n\nNo pte. *PTEs* and page\nwalks.\n\n"
+        "| PTE |\n|---|\n| page walk |\n"
+    )
+    out = site(tmp_path, {"lessons/00-a": text, "lessons/index": text, "explanation/b": text})
+    expected = [
+        ("Folios", "folio", "One page."),
+        ("PTEs", "pte", "An entry."),
+        ("page\nwalks", "page-walk", "A walk."),
+    ]
+    assert marked(out / "lessons/00-a.html") == expected
+    assert marked(out / "explanation/b.html") == expected
+    assert marked(out / "lessons/index.html") == []
+
+
+def test_use_after_a_link_of_the_author_is_no_link(tmp_path: Path) -> None:
+    text = "# A\n\nThe [group](../glossary.md#folio) is a folio.\n"
+    out = site(tmp_path, {"lessons/00-a": text})
+    assert marked(out / "lessons/00-a.html") == [("group", "folio", "One page.")]
+
+
+def test_names_that_can_mean_something_else_are_in_the_glossary() -> None:
+    names = {name for term in ENTRIES for name in re.split(r", | \(", term.rstrip(")"))}
+    assert names >= terms.AMBIGUOUS
+
+
+@pytest.mark.parametrize(
+    ("term", "expected"),
+    [
+        ("index", set()),
+        ("mapping (VMA)", {"VMA", "VMAs"}),
+        ("LRU lists", {"LRU lists", "LRU list"}),
+        ("rss, Pss", {"rss", "rsses", "Pss", "Psses"}),
+        ("page table", {"page table", "page tables"}),
+    ],
+)
+def test_forms_of_a_term(term: str, expected: set[str]) -> None:
+    assert set(terms.forms(term)) == expected
+
+
+def test_longest_term_at_a_place_is_the_one_that_is_used() -> None:
+    matcher, ids = terms.pattern(("KSM", "KSM page"))
+    assert [ids[found.lower()] for found in matcher.findall("a KSM page, KSM, mm/KSM, KSMs")] == [
+        "ksm-page", "ksm", "ksm",
+    ]  # fmt: skip
