@@ -1,8 +1,8 @@
 """Give the site a light and a dark form of each drawing, so that both follow the site's own switch.
 
 A drawing in docs/images has one rule for dark screens, `@media (prefers-color-scheme: dark)`. In an `img` or `iframe`
-element, that rule follows the operating system in some browsers, not the switch of the page. So the site gets two
-files, each with the rule resolved, and Furo's classes `only-light` and `only-dark` show one of them.
+element, that rule follows the operating system in some browsers, such as Safari, not the switch of the page. The site
+gets two files, each with the rule resolved, and Furo's classes `only-light` and `only-dark` show one of them.
 """
 
 from __future__ import annotations
