@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import code
+import io
 import sys
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING
 
 import pytest
 from harness import CHECKOUT
 
 from ksmlab import debugger, lab
+from ksmlab.lessons.session import Exchange, parse
 from ksmlab.progress import Progress
 from ksmlab.vm.config import MachineConfig
 from ksmlab.vm.dump import dump
@@ -23,6 +27,9 @@ if TYPE_CHECKING:
     from ksmlab.vm.accel import Accel
     from ksmlab.vm.kernels import Kernel
 
+#: The lesson that reads the dump of a client with the same pages, and the name of its dump.
+LESSON = CHECKOUT / "docs/lessons/14-debugging.md"
+LESSON_DUMP = "build/memory"
 PAGES = 8
 #: A client that has two pages of its own among equal ones when the kernel panics.
 CLIENT = f"""
@@ -49,6 +56,25 @@ pathlib.Path("/proc/sysrq-trigger").write_text("c")
 #: The wrong file for a running driver.
 OTHER_BUILD = "import sys; from ksmlab import debugger; debugger.live(sys.argv[1])"
 SECTIONS = "cd /sys/module/ksm/sections && grep -H . .[a-z]*"
+
+
+def session_of_the_lesson() -> list[Exchange]:
+    """Return the lines of Python that read the dump, with their output on the page."""
+    section = LESSON.read_text().partition("## A dump of a crashed kernel\n")[2]
+    block = section.partition("```text\n")[2].partition("```\n")[0]
+    python = block.partition("$ .venv/bin/python\n")[2].partition("$ ")[0]
+    return [each for each in parse(python) if each.typed != "exit()"]
+
+
+def outputs(session: list[Exchange], path: Path) -> list[Exchange]:
+    """Type the lines of a session into Python, with another dump, and return them with their output."""
+    console = code.InteractiveConsole()
+    found = []
+    for each in session:
+        with redirect_stdout(io.StringIO()) as output:
+            console.push(each.typed.replace(LESSON_DUMP, str(path)))
+        found.append(Exchange(each.prompt, each.typed, output.getvalue()))
+    return found
 
 
 def test_dump_of_a_panicked_kernel_shows_regions_items_and_nodes(
@@ -95,6 +121,9 @@ def test_dump_of_a_panicked_kernel_shows_regions_items_and_nodes(
         node = items[0].node
         assert node.pfn.value_() == int(words[words.index("pfn") + 1])
         assert node.nr_items.value_() == PAGES - 2
+        session = session_of_the_lesson()
+        assert any(LESSON_DUMP in each.typed for each in session)
+        assert outputs(session, path) == session
     finally:
         ports.close()
         path.unlink(missing_ok=True)
