@@ -318,6 +318,10 @@ struct ksm_node *ksm_node_create(struct page *content, u64 hash, u64 sample,
 	*why = KSM_SKIP_LIMIT;
 	if (limit && ksm_counters.kernel_pages >= limit)
 		return NULL;
+	/* The memory error may have occurred after the walk. */
+	*why = KSM_SKIP_HWPOISON;
+	if (PageHWPoison(content))
+		return NULL;
 
 	*why = KSM_SKIP_NO_MEMORY;
 	memcg = ksm_charge_begin(owner, &old);
@@ -505,8 +509,8 @@ struct ksm_node *ksm_node_find(struct page *page, u64 hash, u64 sample)
  * Context: ksm_lock must be held. The caller holds a reference to the kernel
  * page.
  * Return: true if the sample is in the set of collided samples now; false if
- * @node is full or is already indexed by a hash of the complete page, or if
- * there is no memory.
+ * @node is full or is already indexed by a hash of the complete page, if the
+ * kernel page has a memory error, or if there is no memory.
  */
 bool ksm_node_collided(struct ksm_node *node, struct mm_struct *mm)
 {
@@ -515,7 +519,7 @@ bool ksm_node_collided(struct ksm_node *node, struct mm_struct *mm)
 	struct ksm_key key;
 
 	/* node_reindex() computes the hash when the node has room again. */
-	if (node->full)
+	if (node->full || PageHWPoison(kpage))
 		return false;
 	if (sample != ksm_page_sample(kpage) || !ksm_collision_add(sample, mm))
 		return false;
