@@ -907,10 +907,13 @@ struct ksm_jobs {
 
 /* walk.c */
 enum ksm_skip ksm_vma_refuses(struct vm_area_struct *vma);
+bool ksm_vma_may_map_kpages(struct vm_area_struct *vma);
 void ksm_walk_next(struct mm_struct *mm, unsigned long addr, unsigned long end,
-	      struct ksm_walk *walk);
+		   struct ksm_walk *walk);
+void ksm_walk_for_unmerge(struct mm_struct *mm, unsigned long addr, unsigned long end,
+			  struct ksm_walk *walk);
 void ksm_walk_batch(struct mm_struct *mm, struct ksm_chunk *chunk, unsigned int most,
-		unsigned long end, struct ksm_walk *walk, struct ksm_batch *batch);
+		    unsigned long end, struct ksm_walk *walk, struct ksm_batch *batch);
 unsigned long ksm_walk_linked(struct mm_struct *mm, struct ksm_chunk *chunk, unsigned long addr,
 			      unsigned long end);
 struct page *ksm_item_page(struct ksm_item *item);

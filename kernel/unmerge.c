@@ -40,15 +40,10 @@ bool ksm_unmap_poisoned(struct mm_struct *mm, unsigned long addr)
 	struct vm_area_struct *vma = vma_lookup(mm, addr);
 	struct mmu_notifier_range range;
 	struct page *page = NULL;
-	enum ksm_skip why;
 	spinlock_t *ptl;
 	pte_t *ptep;
 
-	if (!vma || !vma_is_anonymous(vma))
-		return true;
-	/* userfaultfd may have been registered after the merge. */
-	why = ksm_vma_refuses(vma);
-	if (why && why != KSM_SKIP_UFFD)
+	if (!vma || !ksm_vma_may_map_kpages(vma))
 		return true;
 	pte_change_begin(vma, addr, addr + PAGE_SIZE, &range);
 	ptep = get_pte(mm, addr, &ptl);
@@ -109,8 +104,10 @@ static int read_lock_mm(struct mm_struct *mm, bool force)
  * @item: the item of the page
  * @node: the node of @item, which may be freed: only compare it
  * @addr: the address of the page
- * @kpage: the kernel page of @node; the job holds a reference
- * @mapped: whether @addr maps @kpage
+ * @kpage: the kernel page of @node; the job holds a reference. NULL if @node
+ *	had been dropped already: the page was freed or has a memory error
+ * @mapped: whether @addr maps @kpage. If @kpage is NULL: whether @addr maps a
+ *	page with a memory error, which may be that of @node
  * @err: the error if @addr still maps @kpage; otherwise 0
  */
 struct unmerge_job {
@@ -137,6 +134,14 @@ static int worse(int err, int other)
 	return other && (!err || err == -EFAULT) ? other : err;
 }
 
+/* Does a page-table entry map the page of a job? See @mapped. */
+static bool maps_page_of(const struct unmerge_job *job, pte_t pte)
+{
+	if (!pte_present(pte) || pte_special(pte))
+		return false;
+	return job->kpage ? pte_page(pte) == job->kpage : PageHWPoison(pte_page(pte));
+}
+
 /*
  * Set @mapped of jobs whose addresses are in one page table. @addr is the
  * address of one of the jobs. The caller holds the mmap lock and has found the
@@ -154,21 +159,21 @@ static void check_mapped(struct mm_struct *mm, unsigned long addr, struct unmerg
 		if (!table)
 			continue;
 		pte = ptep_get(table - pte_index(addr) + pte_index(jobs[i].addr));
-		jobs[i].mapped = pte_present(pte) && pte_page(pte) == jobs[i].kpage;
+		jobs[i].mapped = maps_page_of(&jobs[i], pte);
 	}
 	if (table)
 		put_pte(table, ptl);
 }
 
 /*
- * Cause a fault that gives the process its own copy of the page of a job.
- * Returns 0, or a negative error.
+ * Cause a fault that gives the process its own copy of the page of a job. Unmap
+ * the page instead if it has a memory error. Returns 0, or a negative error.
  */
 static int break_cow(struct vm_area_struct *vma, struct unmerge_job *job)
 {
 	vm_fault_t fault;
 
-	if (PageHWPoison(job->kpage))
+	if (!job->kpage || PageHWPoison(job->kpage))
 		return ksm_unmap_poisoned(vma->vm_mm, job->addr) ? 0 : -EFAULT;
 	fault = handle_mm_fault(vma, job->addr, KSM_BREAK_FAULT, NULL);
 	if (fault & VM_FAULT_OOM)
@@ -183,8 +188,10 @@ static int break_cow(struct vm_area_struct *vma, struct unmerge_job *job)
  *
  * A job is finished if it has failed, or if its address does not map the kernel
  * page any more. A fault can succeed without a copy, so this is checked again
- * after the faults. Returns the number of jobs before the first one that is not
- * finished.
+ * after the faults. A job without a kernel page is finished after one attempt:
+ * its address may map another page with a memory error, which
+ * ksm_unmap_poisoned() leaves mapped. Returns the number of jobs before the
+ * first one that is not finished.
  */
 static unsigned int break_cow_batch(struct vm_area_struct *vma, struct unmerge_job *jobs,
 				    unsigned int nr)
@@ -203,7 +210,7 @@ static unsigned int break_cow_batch(struct vm_area_struct *vma, struct unmerge_j
 	}
 	check_mapped(vma->vm_mm, jobs[0].addr, jobs, tried);
 	for (i = 0; i < tried; i++)
-		if (jobs[i].mapped && !jobs[i].err)
+		if (jobs[i].kpage && jobs[i].mapped && !jobs[i].err)
 			break;
 	return i;
 }
@@ -258,6 +265,9 @@ static void run_jobs(struct mm_struct *mm, struct unmerge_job *jobs, unsigned in
 /*
  * Create jobs for merged pages of a chunk, beginning with item *@i. Advances
  * *@i, and returns the number of jobs.
+ *
+ * If the node of an item has been dropped, its page has usually been freed. But
+ * a page with a memory error can still be mapped, so the item gets a job, too.
  */
 static unsigned int collect_jobs(struct ksm_chunk *chunk, unsigned int *i,
 				 struct unmerge_job *jobs)
@@ -266,18 +276,20 @@ static unsigned int collect_jobs(struct ksm_chunk *chunk, unsigned int *i,
 
 	for (; *i < KSM_CHUNK_PAGES && nr < UNMERGE_BATCH && chunk->merged; (*i)++) {
 		struct ksm_item *item = ksm_chunk_item(chunk, *i);
+		struct ksm_node *node;
 
 		if (item->state != KSM_ITEM_MERGED)
 			continue;
-		if (!item->node->pfn || !ksm_node_tryget(item->node)) {
+		node = item->node;
+		if (node->pfn && !ksm_node_tryget(node)) {
 			ksm_item_forget(item, KSM_BREAK_UNMAPPED);
 			continue;
 		}
 		jobs[nr++] = (struct unmerge_job){
 			.item = item,
-			.node = item->node,
+			.node = node,
 			.addr = ksm_item_addr(item),
-			.kpage = ksm_node_page(item->node),
+			.kpage = node->pfn ? ksm_node_page(node) : NULL,
 		};
 	}
 	return nr;
@@ -289,8 +301,9 @@ static void finish_job(struct unmerge_job *job)
 	struct ksm_item *item = job->item;
 
 	if (!job->err && item->state == KSM_ITEM_MERGED && item->node == job->node)
-		ksm_item_forget(item, KSM_BREAK_UNMERGED);
-	ksm_kpage_put(job->kpage);
+		ksm_item_forget(item, job->kpage ? KSM_BREAK_UNMERGED : KSM_BREAK_UNMAPPED);
+	if (job->kpage)
+		ksm_kpage_put(job->kpage);
 }
 
 /*
@@ -382,7 +395,7 @@ static int next_unlinked(struct ksm_region *region, unsigned long addr, bool for
 	if (chunk)
 		addr = ksm_walk_linked(mm, chunk, addr, region->end);
 	if (addr < region->end)
-		ksm_walk_next(mm, addr, region->end, walk);
+		ksm_walk_for_unmerge(mm, addr, region->end, walk);
 	if (walk->why == KSM_SKIP_HWPOISON)
 		ksm_unmap_poisoned(mm, walk->addr);
 	mmap_read_unlock(mm);

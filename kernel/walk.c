@@ -2,7 +2,8 @@
 /*
  * Walk page tables: find the pages of an address range.
  *
- * ksm_walk_next() finds the next page, or the reason to skip a range.
+ * ksm_walk_next() finds the next page, or the reason to skip a range. The
+ * unmerge loop calls ksm_walk_for_unmerge() instead, which skips less.
  * ksm_walk_batch() is the fast path: it hashes many pages under one hold of the
  * page-table lock, but stops at anything that is not an ordinary page. Here a
  * page is ordinary if it is present, is neither the zero page nor a device
@@ -52,6 +53,25 @@ enum ksm_skip ksm_vma_refuses(struct vm_area_struct *vma)
 	if (!vma_is_anonymous(vma))
 		return KSM_SKIP_FILE;
 	return KSM_SKIP_NONE;
+}
+
+/**
+ * ksm_vma_may_map_kpages - test whether a VMA may map kernel pages
+ * @vma: the VMA
+ *
+ * Pages of a VMA whose faults userfaultfd handles are not merged. But such a
+ * VMA can map kernel pages: userfaultfd may have been registered after a merge,
+ * or after mremap() or fork() brought kernel pages there.
+ *
+ * Context: the mmap lock must be held.
+ * Return: true if the pages of the VMA may be merged, or if userfaultfd is the
+ * only reason not to merge them.
+ */
+bool ksm_vma_may_map_kpages(struct vm_area_struct *vma)
+{
+	enum ksm_skip why = ksm_vma_refuses(vma);
+
+	return !why || (why == KSM_SKIP_UFFD && vma_is_anonymous(vma));
 }
 
 /*
@@ -146,20 +166,12 @@ unlock:
 	put_pte(first, ptl);
 }
 
-/**
- * ksm_walk_next - find the next page of an address range
- * @mm: the mm
- * @addr: the address at which the walk begins
- * @end: the end of the range
- * @walk: set to the result. If no page was found, @walk->next may be less than
- *	@end, because one call examines at most one page table, one hole, or one
- *	VMA whose pages must not be merged
- *
- * Context: the mmap lock of @mm must be held. Takes a page-table lock. Does not
- * sleep.
+/*
+ * See ksm_walk_next(). If @uffd is set, do not skip anonymous VMAs whose faults
+ * userfaultfd handles.
  */
-void ksm_walk_next(struct mm_struct *mm, unsigned long addr, unsigned long end,
-	      struct ksm_walk *walk)
+static void walk_next(struct mm_struct *mm, unsigned long addr, unsigned long end, bool uffd,
+		      struct ksm_walk *walk)
 {
 	struct vm_area_struct *vma = find_vma(mm, addr);
 	unsigned long next;
@@ -175,6 +187,8 @@ void ksm_walk_next(struct mm_struct *mm, unsigned long addr, unsigned long end,
 	end = min(end, vma->vm_end);
 	walk->next = end;
 	walk->why = ksm_vma_refuses(vma);
+	if (uffd && ksm_vma_may_map_kpages(vma))
+		walk->why = KSM_SKIP_NONE;
 	if (walk->why)
 		return;
 
@@ -193,6 +207,42 @@ void ksm_walk_next(struct mm_struct *mm, unsigned long addr, unsigned long end,
 		walk_huge(mm, pmd, walk);
 	else
 		walk_small(mm, vma, end, walk);
+}
+
+/**
+ * ksm_walk_next - find the next page of an address range
+ * @mm: the mm
+ * @addr: the address at which the walk begins
+ * @end: the end of the range
+ * @walk: set to the result. If no page was found, @walk->next may be less than
+ *	@end, because one call examines at most one page table, one hole, or one
+ *	VMA whose pages must not be merged
+ *
+ * Context: the mmap lock of @mm must be held. Takes a page-table lock. Does not
+ * sleep.
+ */
+void ksm_walk_next(struct mm_struct *mm, unsigned long addr, unsigned long end,
+		   struct ksm_walk *walk)
+{
+	walk_next(mm, addr, end, false, walk);
+}
+
+/**
+ * ksm_walk_for_unmerge - find the next page, for the unmerge loop
+ * @mm: the mm
+ * @addr: the address at which the walk begins
+ * @end: the end of the range
+ * @walk: set to the result, as by ksm_walk_next()
+ *
+ * This function finds all kernel pages that are mapped, so it does not skip
+ * anonymous VMAs whose faults userfaultfd handles (ksm_vma_may_map_kpages()).
+ *
+ * Context: as for ksm_walk_next().
+ */
+void ksm_walk_for_unmerge(struct mm_struct *mm, unsigned long addr, unsigned long end,
+			  struct ksm_walk *walk)
+{
+	walk_next(mm, addr, end, true, walk);
 }
 
 /*
@@ -310,7 +360,7 @@ static unsigned long skip_empty(pte_t *table, unsigned long i, unsigned long end
 
 /* Hash the pages that a page table maps, until one of them is not ordinary. */
 static void batch_small(struct vm_area_struct *vma, struct ksm_chunk *chunk, unsigned int most,
-			 unsigned long end, struct ksm_walk *walk, struct ksm_batch *batch)
+			unsigned long end, struct ksm_walk *walk, struct ksm_batch *batch)
 {
 	unsigned long start = pte_index(walk->addr), i = start, known;
 	unsigned long last = start + (end - walk->addr) / PAGE_SIZE;
@@ -348,8 +398,8 @@ static void batch_small(struct vm_area_struct *vma, struct ksm_chunk *chunk, uns
  * scanned as small pages.
  */
 static void batch_huge(struct vm_area_struct *vma, pmd_t *pmd, struct ksm_chunk *chunk,
-			unsigned int most, unsigned long end, struct ksm_walk *walk,
-			struct ksm_batch *batch)
+		       unsigned int most, unsigned long end, struct ksm_walk *walk,
+		       struct ksm_batch *batch)
 {
 	spinlock_t *ptl = pmd_lock(vma->vm_mm, pmd);
 	unsigned long addr = walk->addr, i;
@@ -396,7 +446,7 @@ static void batch_huge(struct vm_area_struct *vma, pmd_t *pmd, struct ksm_chunk 
  * sleep. No other thread may free @chunk.
  */
 void ksm_walk_batch(struct mm_struct *mm, struct ksm_chunk *chunk, unsigned int most,
-		unsigned long end, struct ksm_walk *walk, struct ksm_batch *batch)
+		    unsigned long end, struct ksm_walk *walk, struct ksm_batch *batch)
 {
 	struct vm_area_struct *vma = vma_lookup(mm, walk->addr);
 	unsigned long least = walk->addr, next;
@@ -426,7 +476,7 @@ void ksm_walk_batch(struct mm_struct *mm, struct ksm_chunk *chunk, unsigned int 
 /*
  * May the unmerge loop skip a page-table entry? It may if the entry is empty,
  * maps an anonymous page, or maps a kernel page to whose node the item is
- * linked already. All other entries are for ksm_walk_next().
+ * linked already. All other entries are for ksm_walk_for_unmerge().
  */
 static bool is_linked(struct ksm_item *item, pte_t pte)
 {
@@ -457,9 +507,9 @@ static bool is_linked(struct ksm_item *item, pte_t pte)
  *
  * Context: the mmap lock of @mm must be held. Takes a page-table lock. Does not
  * sleep. No other thread may free @chunk.
- * Return: the address of the first entry that ksm_walk_next() must examine. If
- * there is none, the end of the page table, of the VMA, or @end, whichever is
- * first.
+ * Return: the address of the first entry that ksm_walk_for_unmerge() must
+ * examine. If there is none, the end of the page table, of the VMA, or @end,
+ * whichever is first.
  */
 unsigned long ksm_walk_linked(struct mm_struct *mm, struct ksm_chunk *chunk, unsigned long addr,
 			      unsigned long end)
@@ -468,7 +518,7 @@ unsigned long ksm_walk_linked(struct mm_struct *mm, struct ksm_chunk *chunk, uns
 	spinlock_t *ptl;
 	pte_t *first, *ptep;
 
-	if (!vma || ksm_vma_refuses(vma))
+	if (!vma || !ksm_vma_may_map_kpages(vma))
 		return addr;
 	first = get_pte(mm, addr, &ptl);
 	if (!first)

@@ -199,6 +199,38 @@ MUTANTS = (
         test="tests/vm/test_memory_errors.py::test_a_broken_kernel_page_gets_no_new_mapping",
         sign=r"ended with status 135|assert \d+ not in \[",
     ),
+    # Either of the two edits alone leaves one function that unmaps such a page.
+    Mutant(
+        name="broken pages in userfaultfd mappings stay mapped after their node has gone",
+        edits=(
+            Edit(
+                "unmerge.c",
+                "if (node->pfn && !ksm_node_tryget(node)) {",
+                "if (!node->pfn || !ksm_node_tryget(node)) {",
+            ),
+            Edit(
+                "walk.c",
+                "\tif (uffd && ksm_vma_may_map_kpages(vma))\n\t\twalk->why = KSM_SKIP_NONE;\n",
+                "",
+            ),
+        ),
+        test="tests/vm/test_memory_errors.py::"
+        "test_unmerge_unmaps_a_broken_kernel_page_in_userfaultfd_mappings",
+        sign=r"assert \[\d+, \d+",
+    ),
+    Mutant(
+        name="the unmerge loop skips mappings whose faults userfaultfd handles",
+        edits=(
+            Edit(
+                "walk.c",
+                "\tif (uffd && ksm_vma_may_map_kpages(vma))\n\t\twalk->why = KSM_SKIP_NONE;\n",
+                "",
+            ),
+        ),
+        test="tests/vm/test_rule_changes.py::"
+        "test_remove_unmerges_pages_that_mremap_moved_to_a_userfaultfd_mapping",
+        sign=r"assert 1 == 64",
+    ),
     Mutant(
         name="a scanner waits for an mmap lock",
         edits=(

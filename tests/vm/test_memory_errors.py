@@ -30,16 +30,25 @@ def _kernel_can_simulate_memory_errors() -> None:
 
 
 def owner(connection: Connection) -> None:
-    """Register equal pages; then, as messages ask, break their kernel page, remove the area, or read all pages."""
-    with KsmDevice() as device, device.create_area() as area, Arena(NPAGES, huge=False) as arena:
+    """Register equal pages; then do what the messages ask until "end" comes."""
+    with (
+        KsmDevice() as device,
+        device.create_area() as area,
+        Arena(NPAGES, huge=False) as arena,
+        userfaultfd() as uffd,
+    ):
         arena.fill(content.equal(NPAGES))
         area.register(arena)
         connection.send(arena.address)
         while (message := connection.recv()) != "end":
             if message == "break":
                 break_page(arena.address)
+            elif message == "userfaultfd":
+                uffd.register(arena, MODE_MISSING)
             elif message == "remove":
                 area.remove()
+            elif message == "close":
+                area.close()
             elif message == "read":
                 arena.verify()
             connection.send(message)
@@ -140,6 +149,65 @@ def test_close_returns_if_userfaultfd_covers_a_broken_kernel_page(scanning: KsmS
         scanning.wait_until(lambda s: s.pages_shared == NPAGES, 60, "all shared")
         scanning.run = 0
         assert process.ask("close") == "closed"
+        process.send("read")
+        assert process.finish() == -signal.SIGBUS
+
+
+@pytest.mark.parametrize("how", ["remove", "close", "run=2"])
+def test_unmerge_unmaps_a_broken_kernel_page_in_userfaultfd_mappings(
+    scanning: KsmSysfs, how: str
+) -> None:
+    with child(owner) as first, child(owner) as second:
+        addresses = {each: each.receive() for each in (first, second)}
+        scanning.wait_until(lambda s: s.pages_shared == 2 * NPAGES - 1, 60, "all shared")
+        scanning.run = 0
+        for each in addresses:
+            each.ask("userfaultfd")
+        first.ask("break")
+        scanning.wait_until(lambda s: s.kernel_pages_allocated == 0, 60, "the node to go")
+        if how == "run=2":
+            scanning.run = 2
+        else:
+            for each in addresses:
+                each.ask(how)
+        for each, address in addresses.items():
+            assert pagemap.frames(each.pid, address, NPAGES) == [0] * NPAGES
+            each.send("read")
+            assert each.finish() == -signal.SIGBUS
+
+
+def test_remove_unmaps_a_broken_kernel_page_moved_to_a_userfaultfd_mapping(
+    scanning: KsmSysfs,
+) -> None:
+    def body(connection: Connection) -> None:
+        with (
+            KsmDevice() as device,
+            device.create_area() as area,
+            device.create_area() as second,
+            Arena(NPAGES, huge=False) as arena,
+            userfaultfd() as uffd,
+        ):
+            arena.fill(content.equal(NPAGES))
+            area.register(arena)
+            connection.send("registered")
+            connection.recv()
+            arena.move()
+            second.register(arena)
+            uffd.register(arena, MODE_MISSING)
+            break_page(arena.address)
+            KsmSysfs.find().wait_until(
+                lambda s: s.kernel_pages_allocated == 0, 60, "the node to go"
+            )
+            second.remove()
+            connection.send(pagemap.frames(None, arena.address, NPAGES))
+            connection.recv()
+            arena.verify()
+
+    with child(body) as process:
+        process.receive()
+        scanning.wait_until(lambda s: s.pages_shared == NPAGES - 1, 60, "all shared")
+        scanning.run = 0
+        assert process.ask("move") == [0] * NPAGES
         process.send("read")
         assert process.finish() == -signal.SIGBUS
 

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 
 import kksmd
 import pytest
+from children import child
 from equal import NPAGES, all_merged
+from uffd import MODE_MISSING, userfaultfd
 from written import written
 
 from ksmlab import content, libc, pagemap
@@ -24,6 +26,7 @@ from ksmlab.patience import patient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from multiprocessing.connection import Connection
 
     from ksmlab.device import Area
     from ksmlab.sysfs import KsmSysfs
@@ -104,6 +107,41 @@ def test_merged_pages_that_the_scan_has_not_met_are_unmerged_too(
         second.remove()
         assert pagemap.distinct(pagemap.frames(None, arena.address, NPAGES)) == NPAGES
     assert arena.verify() == []
+
+
+def frames_after_removal_with_userfaultfd(arena: Arena) -> int:
+    """Register an arena and a userfaultfd for it, remove the region, and return the number of frames of the arena."""
+    with KsmDevice() as device, device.create_area() as area, userfaultfd() as uffd:
+        area.register(arena)
+        uffd.register(arena, MODE_MISSING)
+        area.remove()
+        return pagemap.distinct(pagemap.frames(None, arena.address, NPAGES))
+
+
+def test_remove_unmerges_pages_that_mremap_moved_to_a_userfaultfd_mapping(
+    area: Area, arena: Arena, scanning: KsmSysfs
+) -> None:
+    area.register(arena)
+    all_merged(scanning)
+    scanning.run = 0
+    arena.move()
+    assert frames_after_removal_with_userfaultfd(arena) == NPAGES
+    assert arena.verify() == []
+
+
+def test_remove_unmerges_pages_that_fork_copied_to_a_userfaultfd_mapping(
+    area: Area, arena: Arena, scanning: KsmSysfs
+) -> None:
+    def body(connection: Connection) -> None:
+        connection.send(frames_after_removal_with_userfaultfd(arena))
+        connection.send(arena.verify())
+
+    area.register(arena)
+    all_merged(scanning)
+    scanning.run = 0
+    with child(body) as process:
+        assert process.receive() == NPAGES
+        assert process.receive() == []
 
 
 def test_mremap_of_merged_pages_over_pages_that_wait_in_the_index(
