@@ -6,7 +6,9 @@
  * the same content. It has two kinds of entries. Stable entries are kernel
  * pages, which no process can write. They stay in the index until the driver
  * removes them. Unstable entries are ordinary pages, which may change at any
- * time, so a search may miss one of them.
+ * time, so a search may miss one of them. A search may miss an entry of either
+ * kind if many entries must leave the index (the callback @order), since no
+ * operation may take long. A later search can find it.
  *
  * The tree compares page contents; the hash table compares only their hashes.
  * With both, the merge compares the pages again, while no process can write
@@ -73,7 +75,8 @@ enum ksm_kind { KSM_STABLE, KSM_UNSTABLE };
  *	page of an entry. Set the number to which the last argument points: less
  *	than, equal to, or greater than zero. Then return true. With index=hash,
  *	the hashes are equal already, and the number can always be zero. Return
- *	false if the entry must leave the index
+ *	false if the entry must leave the index. The index then drops it at
+ *	once, or in a later operation
  * @dropped: called after the index has removed @entry: because @order returned
  *	false, or in @flush or @retry
  * @hash_at: with index=hash: for each enum ksm_kind, the offset from an entry
@@ -98,9 +101,10 @@ struct ksm_index;
  * @create: allocate an empty index. Returns NULL if an allocation failed
  * @destroy: free an index that has no entries
  * @find_stable: return the stable entry that matches @key, or NULL
- * @insert_stable: insert @entry, whose content is that of @key, and return
- *	NULL; or, if a stable entry matches @key already, return that entry and
- *	do not insert @entry
+ * @insert_stable: insert @entry, whose content is that of @key, and return 0.
+ *	Do not insert it, and return -EEXIST, if a stable entry matches @key
+ *	already; or return -EAGAIN if so many entries must leave the index that
+ *	the search for such an entry could not be completed
  * @find_or_insert_unstable: return the unstable entry that matches @key; or, if
  *	there is none, insert @entry and return NULL
  * @forget: remove @entry
@@ -126,8 +130,8 @@ struct ksm_index_ops {
 	struct ksm_index *(*create)(const struct ksm_index_callbacks *cb);
 	void (*destroy)(struct ksm_index *index);
 	struct ksm_entry *(*find_stable)(struct ksm_index *index, const struct ksm_key *key);
-	struct ksm_entry *(*insert_stable)(struct ksm_index *index, const struct ksm_key *key,
-					   struct ksm_entry *entry);
+	int (*insert_stable)(struct ksm_index *index, const struct ksm_key *key,
+			     struct ksm_entry *entry);
 	struct ksm_entry *(*find_or_insert_unstable)(struct ksm_index *index,
 						     const struct ksm_key *key,
 						     struct ksm_entry *entry);

@@ -21,6 +21,7 @@
  * never takes long.
  */
 #include <linux/bitops.h>
+#include <linux/errno.h>
 #include <linux/math.h>
 #include <linux/slab.h>
 #include <linux/string.h>
@@ -339,10 +340,10 @@ static struct ksm_entry *hash_find_stable(struct ksm_index *index, const struct 
 	return hash_find(index, key, KSM_STABLE);
 }
 
-static struct ksm_entry *hash_insert_stable(struct ksm_index *index, const struct ksm_key *key,
-					    struct ksm_entry *entry)
+static int hash_insert_stable(struct ksm_index *index, const struct ksm_key *key,
+			      struct ksm_entry *entry)
 {
-	return hash_find_or_insert(index, key, entry, KSM_STABLE);
+	return hash_find_or_insert(index, key, entry, KSM_STABLE) ? -EEXIST : 0;
 }
 
 static struct ksm_entry *hash_find_or_insert_unstable(struct ksm_index *index,

@@ -15,9 +15,23 @@
  * A search compares two pages at each level of the tree. The hash index
  * (index_hash.c) compares no pages and is therefore faster.
  */
+#include <linux/errno.h>
 #include <linux/slab.h>
 
 #include "index.h"
+
+/*
+ * A search drops an entry that the callback @order rejects only if this was one
+ * of its first DROP_WITHIN comparisons, because it then starts again at the
+ * root. After an exit, the callback rejects all entries of the process, perhaps
+ * millions. With this limit, a search compares at most DROP_WITHIN entries more
+ * than the tree has levels: 22 levels for the four million pages of 16 GiB.
+ * ksm_match_batch() can make three searches in one hold of ksm_lock, and one
+ * comparison takes up to 8 us, so together they take less than 1 ms. The other
+ * entries stay until a later search, the end of the pass (unstable), or
+ * ksm_nodes_prune() (stable) removes them.
+ */
+#define DROP_WITHIN	16
 
 /**
  * struct ksm_index - the two trees
@@ -51,13 +65,15 @@ static void tree_destroy(struct ksm_index *index)
 /*
  * Search a tree. Returns the entry that matches @key. If there is none, returns
  * NULL and sets @parent and @link to the place where rb_link_node() can insert
- * an entry.
+ * an entry. If the search had to end before it reached that place, @link is
+ * NULL; this happens only in the stable tree.
  */
 static struct ksm_entry *tree_descend(struct ksm_index *index, const struct ksm_key *key,
 				      enum ksm_kind kind, struct rb_node **parent,
 				      struct rb_node ***link)
 {
 	struct rb_root *root = &index->roots[kind];
+	unsigned int nr = 0;
 
 again:
 	*parent = NULL;
@@ -66,11 +82,20 @@ again:
 		struct ksm_entry *entry = to_entry(**link);
 		int order;
 
+		nr++;
 		if (!index->cb->order(key->content, entry, kind, &order)) {
-			/* rb_erase() may have rebalanced the tree. */
-			rb_erase(&entry->rb, root);
-			index->cb->dropped(entry, kind);
-			goto again;
+			if (nr <= DROP_WITHIN) {
+				/* rb_erase() may have rebalanced the tree. */
+				rb_erase(&entry->rb, root);
+				index->cb->dropped(entry, kind);
+				goto again;
+			}
+			if (kind == KSM_STABLE) {
+				*link = NULL;
+				return NULL;
+			}
+			/* The unstable tree need not be sorted: go left. */
+			order = -1;
 		}
 		if (!order)
 			return entry;
@@ -80,35 +105,43 @@ again:
 	return NULL;
 }
 
-static struct ksm_entry *tree_find_or_insert(struct ksm_index *index, const struct ksm_key *key,
-					     struct ksm_entry *entry, enum ksm_kind kind)
+static void tree_insert(struct ksm_index *index, struct ksm_entry *entry, enum ksm_kind kind,
+			struct rb_node *parent, struct rb_node **link)
 {
-	struct rb_node *parent, **link;
-	struct ksm_entry *equal = tree_descend(index, key, kind, &parent, &link);
-
-	if (!equal && entry) {
-		rb_link_node(&entry->rb, parent, link);
-		rb_insert_color(&entry->rb, &index->roots[kind]);
-	}
-	return equal;
+	rb_link_node(&entry->rb, parent, link);
+	rb_insert_color(&entry->rb, &index->roots[kind]);
 }
 
 static struct ksm_entry *tree_find_stable(struct ksm_index *index, const struct ksm_key *key)
 {
-	return tree_find_or_insert(index, key, NULL, KSM_STABLE);
+	struct rb_node *parent, **link;
+
+	return tree_descend(index, key, KSM_STABLE, &parent, &link);
 }
 
-static struct ksm_entry *tree_insert_stable(struct ksm_index *index, const struct ksm_key *key,
-					    struct ksm_entry *entry)
+static int tree_insert_stable(struct ksm_index *index, const struct ksm_key *key,
+			      struct ksm_entry *entry)
 {
-	return tree_find_or_insert(index, key, entry, KSM_STABLE);
+	struct rb_node *parent, **link;
+
+	if (tree_descend(index, key, KSM_STABLE, &parent, &link))
+		return -EEXIST;
+	if (!link)
+		return -EAGAIN;
+	tree_insert(index, entry, KSM_STABLE, parent, link);
+	return 0;
 }
 
 static struct ksm_entry *tree_find_or_insert_unstable(struct ksm_index *index,
 						      const struct ksm_key *key,
 						      struct ksm_entry *entry)
 {
-	return tree_find_or_insert(index, key, entry, KSM_UNSTABLE);
+	struct rb_node *parent, **link;
+	struct ksm_entry *equal = tree_descend(index, key, KSM_UNSTABLE, &parent, &link);
+
+	if (!equal)
+		tree_insert(index, entry, KSM_UNSTABLE, parent, link);
+	return equal;
 }
 
 static void tree_forget(struct ksm_index *index, struct ksm_entry *entry, enum ksm_kind kind)

@@ -128,7 +128,7 @@
  *	...)
  * @KSM_SKIP_BUSY: the page is locked, is being migrated, or has another special
  *	page-table entry; or the mmap lock is contended; or the kernel page has
- *	no content yet
+ *	no content yet; or the index contains too many freed kernel pages
  * @KSM_SKIP_CHANGED: the page was written, moved or unmapped before the merge,
  *	or it differs from the kernel page because of a hash collision
  * @KSM_SKIP_THP_SPLIT: the page is part of a huge page that cannot be split now

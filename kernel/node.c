@@ -156,18 +156,21 @@ bool ksm_node_tryget(struct ksm_node *node)
 }
 
 /*
- * Insert a node into the index. Returns false if a node with the same hash
- * (index=hash) or content (index=tree) is there already.
+ * Insert a node into the index. Returns 0 on success; -EEXIST if a node with
+ * the same hash (index=hash) or content (index=tree) is there already; -EAGAIN
+ * if the index contains so many stale nodes that it could not search for such a
+ * node.
  */
-static bool node_insert(struct ksm_node *node, const struct ksm_key *key, u64 sample)
+static int node_insert(struct ksm_node *node, const struct ksm_key *key, u64 sample)
 {
+	int err;
+
 	node->hash = key->hash;
 	node->complete = false;
-	if (ksm_index_ops->insert_stable(ksm_index, key, &node->entry))
-		return false;
-	if (ksm_index_ops->hashes && key->hash != sample)
+	err = ksm_index_ops->insert_stable(ksm_index, key, &node->entry);
+	if (!err && ksm_index_ops->hashes && key->hash != sample)
 		node->complete = ksm_collision_get(sample);
-	return true;
+	return err;
 }
 
 /*
@@ -257,14 +260,16 @@ static void node_set_full(struct ksm_node *node)
  * Insert a node that has left the index or the list of full nodes. The caller
  * has found no match in the index, so usually this succeeds. But a search gives
  * up in a very long chain of the hash index. If the order of the chain has
- * changed, the insertion can find a match that the search has missed. Then the
- * node is treated as full.
+ * changed, the insertion can find a match that the search has missed. And the
+ * tree refuses a node if it contains too many stale ones. Then the node is
+ * treated as full, so that ksm_nodes_prune() tries again. It becomes the first
+ * of the list: a walk that has tried to return it does not meet it again.
  */
 static void node_return(struct ksm_node *node, const struct ksm_key *key, u64 sample)
 {
-	if (node_insert(node, key, sample))
+	if (!node_insert(node, key, sample))
 		return;
-	list_add_tail(&node->in_full, &full_nodes);
+	list_add(&node->in_full, &full_nodes);
 	node->full = true;
 }
 
@@ -314,6 +319,7 @@ struct ksm_node *ksm_node_create(struct page *content, u64 hash, u64 sample,
 	struct ksm_key key = { .hash = hash };
 	struct ksm_node *node = NULL;
 	struct page *kpage;
+	int err;
 
 	*why = KSM_SKIP_LIMIT;
 	if (limit && ksm_counters.kernel_pages >= limit)
@@ -338,9 +344,10 @@ struct ksm_node *ksm_node_create(struct page *content, u64 hash, u64 sample,
 	 * @content may have been written since the search, so the index may
 	 * already have a node with the copied content.
 	 */
-	*why = KSM_SKIP_CHANGED;
 	key.content = kpage;
-	if (!node_insert(node, &key, sample))
+	err = node_insert(node, &key, sample);
+	*why = err == -EAGAIN ? KSM_SKIP_BUSY : KSM_SKIP_CHANGED;
+	if (err)
 		goto free_page;
 	set_page_private(kpage, (unsigned long)node);
 	SetPageChecked(kpage);

@@ -4,6 +4,9 @@ In the stable index, a search finds an entry if and only if the index has one wi
 the same is true as long as no page has changed since the unstable index was last empty. After a page has changed,
 vanished or returned, a search may miss entries. But an entry that it finds is in the index and has the searched
 content at that moment. No entry is ever lost, and each can be removed.
+
+A search drops entries only in its first comparisons, even if all entries must leave the index. A search of the tree
+that has made more than DROP_WITHIN comparisons may miss an entry, and the stable tree may refuse an insertion.
 """
 
 from __future__ import annotations
@@ -28,6 +31,10 @@ if TYPE_CHECKING:
 contents = st.lists(st.sampled_from([0, 1, 255]), max_size=4).map(hexadecimal)
 some_contents = st.lists(contents, min_size=1, max_size=6)
 picks = st.integers(min_value=0, max_value=1 << 16)
+#: DROP_WITHIN in index_tree.c.
+DROP_WITHIN = 16
+#: The number of comparisons in which a search may drop entries: for the hash index, CHAIN_LIMIT in index_hash.c.
+DROPPING = {"tree": DROP_WITHIN, "hash": 20}
 
 
 @dataclass
@@ -76,6 +83,17 @@ class IndexMachine(RuleBasedStateMachine):
         self.pages += 1
         return self.pages
 
+    def search(self, command: str, *arguments: object) -> tuple[Answer, bool]:
+        """Send a command that searches, check the number of comparisons, and update the model.
+
+        Returns:
+            The answer, and whether the search cannot have missed an entry, if the tree is sorted.
+        """
+        answer = self.index.ask(command, *arguments)
+        assert answer.asked_at_drop <= DROPPING[self.name]
+        self.settle(answer)
+        return answer, self.name != "tree" or answer.asked <= DROP_WITHIN
+
     def settle(self, answer: Answer) -> None:
         """Remove the pages that the index has dropped from the model, and check that none of them exists."""
         for page in answer.dropped:
@@ -89,16 +107,18 @@ class IndexMachine(RuleBasedStateMachine):
 
     @rule(content=contents)
     def find_stable(self, content: str) -> None:
-        answer = self.index.ask("find", content)
-        self.settle(answer)
-        assert answer.page == self.stable.get(content)
+        answer, exact = self.search("find", content)
+        if exact or answer.page is not None:
+            assert answer.page == self.stable.get(content)
 
     @rule(some=some_contents)
     def insert_stable(self, some: list[str]) -> None:
         for content in some:
             page = self.number()
-            answer = self.index.ask("stable", page, content)
-            self.settle(answer)
+            answer, exact = self.search("stable", page, content)
+            if answer.words == ("again",):
+                assert not exact, "refused without a reason"
+                continue
             assert answer.page == self.stable.get(content)
             self.stable.setdefault(content, page)
 
@@ -115,13 +135,13 @@ class IndexMachine(RuleBasedStateMachine):
     def find_or_insert_unstable(self, some: list[str]) -> None:
         for content in some:
             number = self.number()
-            answer = self.index.ask("unstable", number, content)
             equal = [
                 page
                 for page, its in self.unstable.items()
                 if its.content == content and not its.gone
             ]
-            self.settle(answer)
+            answer, exact = self.search("unstable", number, content)
+            self.ordered &= exact
             found = answer.page
             if found is None:
                 assert not (self.ordered and equal), f"{equal} missed"
@@ -154,6 +174,17 @@ class IndexMachine(RuleBasedStateMachine):
             page = self.an_unstable(pick)
             gone = self.unstable[page].gone = not self.unstable[page].gone
             self.index.ask("gone" if gone else "back", page)
+
+    @precondition(lambda self: self.stable or self.unstable)
+    @rule()
+    def exit(self) -> None:
+        """Let all pages vanish, as the exit of the only process does, without a call to the index."""
+        for page in {*self.stable.values()} - self.freed:
+            self.index.ask("gone", page)
+        self.freed = {*self.stable.values()}
+        for page, its in self.unstable.items():
+            its.gone = True
+            self.index.ask("gone", page)
 
     def an_unstable(self, pick: int) -> int:
         return list(self.unstable)[pick % len(self.unstable)]

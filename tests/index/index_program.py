@@ -55,10 +55,14 @@ class Answer:
 
     Attributes:
         words: The result: page numbers, or a word such as "none".
+        asked: The number of comparisons that the index has made during the command.
+        asked_at_drop: The number of those before the last page was dropped; 0 if none was dropped.
         dropped: The pages that the index has dropped during the command.
     """
 
     words: tuple[str, ...]
+    asked: int
+    asked_at_drop: int
     dropped: tuple[int, ...]
 
     @property
@@ -108,7 +112,8 @@ class IndexProgram(Closing):
         if "dropped" not in line:
             self._lost(command)
         found, _, dropped = line.partition("dropped")
-        return Answer(tuple(found.split()), tuple(map(int, dropped.split())))
+        *words, _, asked, at_drop = found.split()
+        return Answer(tuple(words), int(asked), int(at_drop), tuple(map(int, dropped.split())))
 
     def _lost(self, command: str) -> None:
         assert self._process.stderr is not None

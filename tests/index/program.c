@@ -9,10 +9,9 @@
  *
  *	create			create(); "none" if an allocation failed, else "ok"
  *	weak BITS		use hashes of BITS bits; must precede "create"
- *	asked			the number of comparisons since the last "asked"
  *	fail N			let the Nth allocation from now on fail (0: none)
  *	find HEX		find_stable()
- *	stable ID HEX		insert_stable() of a new page
+ *	stable ID HEX		insert_stable() of a new page; "again" if it returned -EAGAIN
  *	unstable ID HEX		find_or_insert_unstable() of a new page
  *	write ID HEX		change the content of the page
  *	wild ID			change the content each time that the index reads it
@@ -30,13 +29,16 @@
  *	destroy			destroy()
  *
  * An answer has the page that was found ("none" if there is none), or the pages of
- * a walk; then the word "dropped", and the pages that the index has dropped.
+ * a walk; then the word "asked", the number of comparisons, and the number of
+ * those before the last page was dropped; then the word "dropped", and the pages
+ * that the index has dropped.
  */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include <linux/errno.h>
 #include <linux/slab.h>
 
 #include "index.h"
@@ -61,7 +63,7 @@ static const struct ksm_index_ops *const implementations[] = {
 static const struct ksm_index_ops *ops;
 static struct ksm_index *index_;
 static struct page *pages[MAX_PAGES];
-static unsigned int refuse_in, asked;
+static unsigned int refuse_in, asked, asked_at_drop;
 static u64 hash_mask = (1ull << KSM_HASH_BITS) - 1;
 static char dropped[MAX_PAGES * 6];
 
@@ -144,6 +146,7 @@ static void note_dropped(struct ksm_entry *entry, enum ksm_kind kind)
 		die("page %u was dropped as the wrong kind", page->id);
 	if (kind == KSM_STABLE && !page->gone)
 		die("stable page %u was dropped", page->id);
+	asked_at_drop = asked;
 	snprintf(dropped + strlen(dropped), sizeof(dropped) - strlen(dropped), " %u", page->id);
 	page_free(page);
 }
@@ -203,12 +206,30 @@ static void say(struct ksm_entry *entry)
 		printf("none");
 }
 
+/* Returns the error of insert_stable(). Sets @found to the entry that matches, if there is one. */
+static int insert_stable(const struct ksm_key *key, struct page *new, struct ksm_entry **found)
+{
+	int err = ops->insert_stable(index_, key, &new->entry);
+	unsigned int before = asked;
+
+	if (err && err != -EAGAIN && err != -EEXIST)
+		die("insert_stable() returned %d", err);
+	if (err == -EEXIST) {
+		*found = ops->find_stable(index_, key);
+		asked = before;
+		if (!*found)
+			die("insert_stable() returned -EEXIST, but find_stable() returned NULL");
+	}
+	return err;
+}
+
 /* Allocate the key with its exact size, so that a sanitizer detects a read beyond its end. */
 static void look_up(const char *hex, struct page *new, bool retry)
 {
 	unsigned char *content = malloc(CONTENT_BYTES);
 	struct ksm_entry *found = NULL;
 	struct ksm_key key = { .content = content };
+	int err = 0;
 
 	if (!content)
 		die("no memory");
@@ -226,12 +247,15 @@ static void look_up(const char *hex, struct page *new, bool retry)
 	else if (!new)
 		found = ops->find_stable(index_, &key);
 	else if (new->kind == KSM_STABLE)
-		found = ops->insert_stable(index_, &key, &new->entry);
+		err = insert_stable(&key, new, &found);
 	else
 		found = ops->find_or_insert_unstable(index_, &key, &new->entry);
 	free(content);
-	say(found);
-	if (new && found)
+	if (err == -EAGAIN)
+		printf("again");
+	else
+		say(found);
+	if (new && (found || err))
 		page_free(new);
 }
 
@@ -284,9 +308,6 @@ static void run(const char *command, const char *first, const char *second)
 		printf(index_ ? "ok" : "none");
 	} else if (!strcmp(command, "weak")) {
 		hash_mask = (1ull << strtoul(first, NULL, 10)) - 1;
-	} else if (!strcmp(command, "asked")) {
-		printf("%u", asked);
-		asked = 0;
 	} else if (!strcmp(command, "fail")) {
 		refuse_in = (unsigned int)strtoul(first, NULL, 10);
 	} else if (!strcmp(command, "find")) {
@@ -349,8 +370,9 @@ int main(int argc, char **argv)
 		if (!command)
 			die("a line is empty");
 		dropped[0] = '\0';
+		asked = asked_at_drop = 0;
 		run(command, first, strtok(NULL, " \n"));
-		printf(" dropped%s\n", dropped);
+		printf(" asked %u %u dropped%s\n", asked, asked_at_drop, dropped);
 		fflush(stdout);
 	}
 	return 0;

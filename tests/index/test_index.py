@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
-from index_machine import IndexMachine
+from index_machine import DROP_WITHIN, IndexMachine
 from index_program import INDEXES, KERNEL, IndexProgram, build, hexadecimal
 
 if TYPE_CHECKING:
@@ -108,12 +108,61 @@ def test_a_search_has_a_limit(program: Path) -> None:
     limit = 20
     with an_index(program, "hash", weak=True) as index:
         for number in range(200):
-            index.ask("asked")
-            index.ask("stable", number, numbered(number))
-            assert index.ask("asked").page == min(number, limit)
+            answer = index.ask("stable", number, numbered(number))
+            assert answer.asked == min(number, limit)
         missed = sum(index.ask("find", numbered(number)).page != number for number in range(200))
         assert missed == 200 - limit
         assert len(index.ask("sweep", "stable").pages) == 200
+
+
+@pytest.mark.parametrize("kind", ["stable", "unstable"])
+def test_a_search_drops_few_entries_after_an_exit(program: Path, kind: str) -> None:
+    """Let a quarter of the pages survive the exit of a process. No search does much, and no stable entry is lost."""
+    count = 2000
+    chance = random.Random(1)
+    with an_index(program, "tree") as index:
+        for number in chance.sample(range(count), count):
+            assert index.ask(kind, number, numbered(2 * number)).page is None
+        living = {
+            number: numbered(2 * number) for number in chance.sample(range(count), count // 4)
+        }
+        gone = set(range(count)) - set(living)
+        for number in gone:
+            index.ask("gone", number)
+        dropped: list[int] = []
+        for number in chance.sample(range(count), count):
+            content = numbered(2 * number + 1)
+            answer = index.ask(kind, count + number, content)
+            assert len(answer.dropped) <= answer.asked_at_drop <= DROP_WITHIN
+            dropped += answer.dropped
+            if answer.words == ("none",):
+                living[count + number] = content
+        assert len(dropped) == len(set(dropped))
+        left = gone - set(dropped)
+        assert set(index.ask("walk", kind).pages) == left | set(living)
+        for number in left:
+            index.ask("forget", number)
+        if kind == "stable":
+            assert all(index.ask("find", its).page == number for number, its in living.items())
+        assert set(index.ask("sweep", kind).pages) == set(living)
+
+
+def test_stable_tree_refuses_an_entry_until_it_can_complete_a_search(program: Path) -> None:
+    count = 1000
+    with an_index(program, "tree") as index:
+        for number in range(count):
+            index.ask("stable", number, numbered(number))
+        for number in range(count):
+            index.ask("gone", number)
+        content = numbered(count)
+        answer = index.ask("stable", count, content)
+        assert answer.words == ("again",)
+        while answer.words == ("again",):
+            assert len(answer.dropped) == DROP_WITHIN
+            assert index.ask("find", content).page is None
+            answer = index.ask("stable", count, content)
+        assert answer.page is None
+        assert index.ask("find", content).page == count
 
 
 @pytest.mark.parametrize("kind", ["stable", "unstable"])
@@ -188,7 +237,7 @@ PLANTS = (
     Plant(
         "a page that is gone is dropped and left in",
         "index_tree.c",
-        "rb_erase(&entry->rb, root);\n\t\t\tindex->cb->dropped(entry, kind);",
+        "rb_erase(&entry->rb, root);\n\t\t\t\tindex->cb->dropped(entry, kind);",
         "index->cb->dropped(entry, kind);",
     ),
     Plant(
@@ -200,8 +249,8 @@ PLANTS = (
     Plant(
         "an equal page is added once more",
         "index_tree.c",
-        "if (!equal && entry) {",
-        "if (entry && parent) {",
+        "if (!equal)\n\t\ttree_insert(index, entry, KSM_UNSTABLE",
+        "if (parent)\n\t\ttree_insert(index, entry, KSM_UNSTABLE",
     ),
     Plant(
         "a flush ends early",
@@ -273,6 +322,24 @@ def test_a_planted_bug_is_found(plant: Plant, tmp_path: Path) -> None:
     [
         (
             Plant(
+                "a search of the tree drops every dead entry",
+                "index_tree.c",
+                "if (nr <= DROP_WITHIN) {",
+                "if (nr) {",
+            ),
+            test_a_search_drops_few_entries_after_an_exit,
+        ),
+        (
+            Plant(
+                "a search of the stable tree continues beyond a dead entry",
+                "index_tree.c",
+                "if (kind == KSM_STABLE) {",
+                "if (kind == KSM_STABLE && !entry) {",
+            ),
+            test_a_search_drops_few_entries_after_an_exit,
+        ),
+        (
+            Plant(
                 "a split leaves all entries where they were",
                 "index_hash.c",
                 "add_chain(table, take_chain(table, i - (1UL << (fls64(i) - 1))));",
@@ -319,9 +386,9 @@ def test_a_planted_bug_is_found(plant: Plant, tmp_path: Path) -> None:
     ],
     ids=lambda value: value.name.replace(" ", "-") if isinstance(value, Plant) else "",
 )
-def test_a_planted_bug_in_resizing_is_found(
+def test_a_planted_bug_in_a_large_index_is_found(
     plant: Plant, test: Callable[[Path, str], None], tmp_path: Path
 ) -> None:
-    """Use larger tables than the state machine does, since its tables are too small to grow."""
+    """Use more entries than the state machine does: its tables are too small to grow, and its trees have few levels."""
     with pytest.raises(AssertionError):
         test(plant_into(plant, tmp_path), "stable")
