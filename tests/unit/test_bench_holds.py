@@ -7,6 +7,7 @@ import json
 import subprocess
 from dataclasses import asdict
 from typing import TYPE_CHECKING
+from unittest.mock import MagicMock
 
 import pytest
 from rich.console import Console
@@ -22,6 +23,7 @@ from ksmlab.lab import CHECKOUT
 from ksmlab.vm.errors import VmError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 KALLSYMS = (
@@ -172,6 +174,32 @@ def test_index_probe_measures_each_operation(tmp_path: Path) -> None:
     found = dict(line.split() for line in done.stdout.splitlines())
     assert set(found) == {"grow", "remove", "walk"}
     assert all(int(ns) > 0 for ns in found.values())
+
+
+def test_each_index_measures_an_exit_in_a_pass_and_only_hashes_collide(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Named:
+        def __init__(self, engine: MagicMock, *_: object) -> None:
+            self._index = engine.name
+
+        def __getattr__(self, operation: str) -> Callable[..., list[Longest]]:
+            return lambda *_: [Longest(self._index, operation, None)]
+
+    def engine(name: str) -> MagicMock:
+        entered = MagicMock()
+        entered.__enter__.return_value.name = name
+        return entered
+
+    monkeypatch.setattr(holds, "Holds", Named)
+    monkeypatch.setattr(holds, "DriverEngine", engine)
+    monkeypatch.setattr(holds, "LockTracer", MagicMock())
+    monkeypatch.setattr(holds, "probe_index", lambda _: [])
+    found = [(one.index, one.operation) for one in holds.measure(MagicMock(engines=(HASH, TREE)))]
+    assert found == [
+        (HASH, "living"), (HASH, "exiting"), (HASH, "exiting_in_a_pass"), (HASH, "collisions"),
+        (TREE, "living"), (TREE, "exiting"), (TREE, "exiting_in_a_pass"), (TREE, "many_regions"),
+    ]  # fmt: skip
 
 
 def test_16_gib_are_registered() -> None:

@@ -29,7 +29,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from ksmlab import abi, content, libc
-from ksmlab.bench import figures
+from ksmlab.bench import aging, figures
 from ksmlab.bench.engines import DriverEngine
 from ksmlab.bench.guest import Session, say, take_the_cpu
 from ksmlab.bench.lock_tracer import LockTracer
@@ -53,10 +53,16 @@ REGIONS = 100_000
 PASSES = 3
 #: The number of measured passes in which nothing changes.
 IDLE_PASSES = 2
+#: The number of hash collisions.
+COLLISIONS = 4 * aging.WAVE
 #: The number of passes after which merging is given up. A pass ends early if the mmap lock is contended.
 PATIENCE = 10_000
 #: The seconds between two readings of the scanner's counters.
 INTERVAL = 0.02
+#: The same, for passes over little memory.
+SHORT_INTERVAL = 0.002
+#: The part of a pass after which a process exits. The other process is scanned in the second half.
+LATE = 0.75
 #: The seconds, of the VM's clock, within which the driver must free the metadata of a process that has ended.
 REAP_SECONDS = 60.0
 
@@ -197,6 +203,60 @@ class Holds:
 
             yield self._longest("exit", end)
 
+    def exiting_in_a_pass(self) -> Iterator[Longest]:
+        """Measure the exit of a process in the middle of a pass, while the pages of another process are scanned.
+
+        Half of the pages of the process that exits are merged. The other half, like the pages of the other process, are
+        in the index.
+        """
+        before = self._engine.metadata_bytes() or 0
+        pages = self._plan.held_pages
+
+        def prepare() -> int:
+            memory = Memory(pages)
+            memory.fill(Content(self._plan.seed, LAST_WORD), content.unique(pages))
+            memory.view(pages // 2, pages // 4)[:] = memory.view(0, pages // 4)
+            KsmDevice().create_area().register(memory)
+            return pages // 4
+
+        with contextlib.ExitStack() as stack:
+            # The process that exits registers first, so each pass scans the other one last.
+            child = stack.enter_context(Child(prepare))
+            self._merge(child.result)
+            memory = stack.enter_context(Memory(pages))
+            memory.fill(Content(self._plan.seed, LAST_WORD), content.unique(pages, 2 * pages))
+            area = stack.enter_context(stack.enter_context(KsmDevice()).create_area())
+            area.register(memory)
+            self._passes(PASSES)
+
+            def end() -> None:
+                self._engine.run()
+                start, stop = (self._pass_end() for _ in range(2))
+                self._engine.wait(LATE * (stop - start))
+                child.close()
+                self._pass_end()
+                self._engine.stop()
+
+            yield self._longest("exit in a pass", end)
+        self._reaped(before)
+
+    def _pass_end(self) -> float:
+        """Wait for the end of the current pass; return the time, in seconds."""
+        scans = self._engine.look().scans
+        looks = figures.watch(self._engine, lambda look: look.scans > scans, SHORT_INTERVAL)
+        return looks[-1].ns / 1e9
+
+    def collisions(self) -> Iterator[Longest]:
+        """Measure pages whose samples collide. Only the hash index uses samples."""
+        plan = replace(self._plan, families=COLLISIONS)
+
+        def collide() -> None:
+            self._engine.run()
+            aging.collide(self._engine, plan)
+            self._engine.stop()
+
+        yield self._longest(f"{COLLISIONS:,} collisions", collide)
+
     def many_regions(self, probe: Probe) -> Iterator[Longest]:
         """Measure 100,000 regions of one page each. The result does not depend on the index.
 
@@ -308,6 +368,9 @@ def measure(session: Session) -> Iterator[Longest]:
             holds = Holds(engine, tracer, session.plan)
             yield from holds.living()
             yield from holds.exiting()
+            yield from holds.exiting_in_a_pass()
+            if name == HASH:
+                yield from holds.collisions()
             if name == session.engines[-1]:
                 yield from holds.many_regions(session.around.probe)
     session.modules.unload()
