@@ -11,7 +11,6 @@
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
-#include <linux/wait.h>
 
 #include "ksm.h"
 
@@ -27,22 +26,17 @@ static void leave_area(struct ksm_region *region)
 }
 
 /*
- * Free a region that has no users and is marked "leaving". Pages that are still
- * merged stay merged: they are read-only mappings of a page that no process can
- * write. The caller holds ksm_lock and, if the region is still in an area,
- * area->lock. Drops and retakes ksm_lock.
+ * Free a region that has no users and is marked "leaving", so that it gets no
+ * scanner as a user any more; "freeing" keeps writers of run=2 out, too. Pages
+ * that are still merged stay merged: they are read-only mappings of a page that
+ * no process can write. The caller holds ksm_lock and, if the region is still
+ * in an area, area->lock. Drops and retakes ksm_lock.
  */
 static void region_free(struct ksm_region *region)
 {
 	region->freeing = true;
 	ksm_pass_drop_region(region);
 	ksm_items_forget(region, region->start, region->end, KSM_BREAK_UNMAPPED);
-	/*
-	 * ksm_lock was dropped, so the reaper may be a user of the region now.
-	 * A writer of run=2 is not: it does not enter a region that is
-	 * "freeing".
-	 */
-	ksm_region_wait(region, true);
 	if (region->area)
 		leave_area(region);
 	ksm_region_erase(region);
@@ -84,29 +78,18 @@ static void area_reap(struct ksm_area *area)
 }
 
 /*
- * Free a region for which is_dead() is true, and return the list position of
- * the next one. If the region is in an area, the caller holds area->lock, which
- * is dropped. ksm_lock is dropped and retaken. Meanwhile the next region stays
- * in the list: this function is a user of it, and a thread that is already
- * freeing it waits in region_free().
+ * Free a region for which is_dead() is true. If the region is in an area, the
+ * caller holds area->lock, which is dropped. ksm_lock is dropped and retaken.
  */
-static struct list_head *region_reap(struct ksm_region *region)
+static void region_reap(struct ksm_region *region)
 {
 	struct ksm_area *area = region->area;
-	struct list_head *next = region->in_scan.next;
-	struct ksm_region *kept = next == &ksm_regions ? NULL :
-				  list_entry(next, struct ksm_region, in_scan);
 
-	if (kept)
-		kept->users++;
 	region->leaving = true;
 	region_free(region);
 	/* Unlock first: once ksm_lock is dropped, the area may be freed. */
 	if (area)
 		mutex_unlock(&area->lock);
-	if (kept)
-		ksm_region_drop(kept);
-	return next;
 }
 
 /**
@@ -118,33 +101,20 @@ static struct list_head *region_reap(struct ksm_region *region)
  */
 void ksm_regions_reap(void)
 {
-	struct list_head *pos, *next;
 	struct ksm_region *region;
 	unsigned int nr = 0;
 
 	mutex_lock(&ksm_lock);
-	for (pos = ksm_regions.next; pos != &ksm_regions; pos = next) {
-		region = list_entry(pos, struct ksm_region, in_scan);
+	for (region = ksm_region_reap_first(); region; region = ksm_region_reap_next()) {
 		/*
 		 * If another thread registers or removes regions of this area,
 		 * a later call frees the region.
 		 */
 		if (is_dead(region) &&
-		    (!region->area || mutex_trylock(&region->area->lock))) {
-			next = region_reap(region);
-			continue;
-		}
-		if (++nr % REGIONS_PER_HOLD == 0) {
-			/*
-			 * While the region has a user, it stays in the list:
-			 * region_free() waits for users before it unlinks a
-			 * region.
-			 */
-			region->users++;
+		    (!region->area || mutex_trylock(&region->area->lock)))
+			region_reap(region);
+		else if (++nr % REGIONS_PER_HOLD == 0)
 			ksm_lock_relax();
-			ksm_region_drop(region);
-		}
-		next = pos->next;
 	}
 	mutex_unlock(&ksm_lock);
 }
@@ -236,10 +206,7 @@ static int remove_all(struct ksm_area *area, bool force)
 		region->leaving = true;
 		ksm_pass_drop_region(region);
 		err = ksm_region_wait(region, force) ?: ksm_unmerge_region(region, force);
-		/*
-		 * A writer of run=2, or reap.c, may have become a user
-		 * meanwhile.
-		 */
+		/* A writer of run=2 may have become a user meanwhile. */
 		if (!err || force)
 			err = ksm_region_wait(region, force);
 		if (!err) {

@@ -345,9 +345,7 @@ struct ksm_area {
  * @merged: the number of items that are KSM_ITEM_MERGED
  * @users: the number of users. While it is not 0, the region is not freed. Each
  *	claimed range is a user, and each partner job (@partners of struct
- *	ksm_jobs). A thread that walks ksm_regions (the reaper, or a writer of
- *	run=2) is a user of the region at which it continues after it has
- *	dropped ksm_lock
+ *	ksm_jobs). A writer of run=2 is a user of the region that it unmerges
  * @leaving: the region is being removed. Scanners do not enter it. The reaper
  *	does not free it, unless @area is NULL
  * @freeing: the items are being reset; no thread may unmerge the region any
@@ -570,7 +568,8 @@ void ksm_regions_reap(void);
 bool ksm_region_overlaps(struct mm_struct *mm, unsigned long start, unsigned long end);
 void ksm_region_insert(struct ksm_region *region);
 void ksm_region_erase(struct ksm_region *region);
-void ksm_region_drop(struct ksm_region *region);
+struct ksm_region *ksm_region_reap_first(void);
+struct ksm_region *ksm_region_reap_next(void);
 void ksm_region_put(struct ksm_region *region);
 void ksm_region_set_unmerging(struct ksm_region *region, bool unmerging);
 int ksm_region_wait(struct ksm_region *region, bool force);

@@ -20,6 +20,12 @@ static DECLARE_WAIT_QUEUE_HEAD(region_wait);
  */
 static struct rb_root by_address = RB_ROOT;
 
+/*
+ * The place in ksm_regions at which the reaper continues. ksm_region_erase()
+ * advances it, so the reaper need not keep that region from being freed.
+ */
+static struct list_head *reap_next = &ksm_regions;
+
 /* Compare two regions for rb_add(). */
 static bool region_before(struct rb_node *a, const struct rb_node *b)
 {
@@ -76,39 +82,60 @@ void ksm_region_insert(struct ksm_region *region)
  */
 void ksm_region_erase(struct ksm_region *region)
 {
+	if (reap_next == &region->in_scan)
+		reap_next = region->in_scan.next;
 	list_del(&region->in_scan);
 	rb_erase(&region->by_address, &by_address);
 }
 
 /**
- * ksm_region_drop - decrement the user count of a region
- * @region: the region
- *
- * If the count becomes 0, a thread that waits in ksm_region_wait() is woken.
+ * ksm_region_reap_first - begin the reaper's walk over all regions
  *
  * Context: the reaper. ksm_lock must be held.
+ * Return: the first region, or NULL if there is none.
  */
-void ksm_region_drop(struct ksm_region *region)
+struct ksm_region *ksm_region_reap_first(void)
 {
-	WRITE_ONCE(region->users, region->users - 1);
-	if (!region->users && region->leaving)
-		wake_up_all(&region_wait);
+	reap_next = ksm_regions.next;
+	return ksm_region_reap_next();
+}
+
+/**
+ * ksm_region_reap_next - continue the reaper's walk over all regions
+ *
+ * Between two calls, ksm_lock may be dropped, and any region may be freed. The
+ * walk then misses none of the other regions.
+ *
+ * Context: the reaper. ksm_lock must be held.
+ * Return: the next region, or NULL at the end.
+ */
+struct ksm_region *ksm_region_reap_next(void)
+{
+	struct list_head *pos = reap_next;
+
+	if (pos == &ksm_regions)
+		return NULL;
+	reap_next = pos->next;
+	return list_entry(pos, struct ksm_region, in_scan);
 }
 
 /**
  * ksm_region_put - decrement the user count of a region
  * @region: the region
  *
- * As ksm_region_drop(). Also, if the count becomes 0, and the mm is dead or the
- * area has been closed, reap.c frees the region.
+ * If the count becomes 0, a thread that waits in ksm_region_wait() is woken. If
+ * the mm is dead or the area has been closed, reap.c frees the region.
  *
- * Context: any thread but the reaper, which would schedule itself. ksm_lock
- * must be held.
+ * Context: ksm_lock must be held.
  */
 void ksm_region_put(struct ksm_region *region)
 {
-	ksm_region_drop(region);
-	if (!region->users && (!region->area || !atomic_read(&region->mm->mm_users)))
+	WRITE_ONCE(region->users, region->users - 1);
+	if (region->users)
+		return;
+	if (region->leaving)
+		wake_up_all(&region_wait);
+	if (!region->area || !atomic_read(&region->mm->mm_users))
 		ksm_reap_now();
 }
 

@@ -266,6 +266,31 @@ def test_close_while_the_region_of_a_dead_process_is_freed(scanning: KsmSysfs, p
     )
 
 
+def test_close_does_not_wait_until_the_reaper_has_freed_a_region(scanning: KsmSysfs) -> None:
+    """The reaper frees the region of a dead process, and examines the region of this process next."""
+    chunks = 16384
+    before = scanning.read("metadata_bytes")
+    full = before + chunks * 512 * 16
+    with KsmDevice() as device, device.create_area() as theirs, Arena(1) as arena:
+
+        def body(connection: Connection) -> None:
+            with sparse(chunks, 1) as address:
+                theirs.register(address, chunks * HUGE_SIZE // PAGE_SIZE)
+                connection.send("registered")
+                connection.recv()
+
+        with child(body) as process, device.create_area() as area:
+            process.receive()
+            scanning.wait_until(lambda s: s.read("metadata_bytes") >= full, 120, "all chunks")
+            area.register(arena)
+            process.kill()
+            scanning.wait_until(
+                lambda s: s.read("metadata_bytes") < full, 60, "the reaper to free chunks"
+            )
+            area.close()
+            assert scanning.read("metadata_bytes") > before + (full - before) // 4
+
+
 def test_private_pages_of_a_dead_process_are_free_at_once(scanning: KsmSysfs) -> None:
     """The pages are freed without a scan or a close, although another process has the descriptor open."""
 
