@@ -22,7 +22,9 @@
 /**
  * struct ksm_scanner - a scanner thread
  * @task: the thread
- * @nr: its number, from 0
+ * @nr: its number, from 0. If the setting "threads" is not greater, the scanner
+ *	does not scan
+ * @scanning: whether it scans (changed under ksm_lock)
  * @range: the range that it has claimed
  * @walk: the result of its last page-table walk
  * @batch: the batch of candidate pages from that walk
@@ -31,6 +33,7 @@
 struct ksm_scanner {
 	struct task_struct *task;
 	unsigned int nr;
+	bool scanning;
 	struct ksm_range range;
 	struct ksm_walk walk;
 	struct ksm_batch batch;
@@ -39,6 +42,9 @@ struct ksm_scanner {
 
 /* The first ksm_settings.threads elements are in use. Under ksm_run_lock. */
 static struct ksm_scanner *scanners[KSM_MAX_THREADS];
+
+/* A thread that is about to stop scanners waits here until they do not scan. */
+static DECLARE_WAIT_QUEUE_HEAD(scanner_wait);
 
 /*
  * Walk from the beginning of the claimed range, at most @left pages. One hole,
@@ -77,11 +83,6 @@ static int walk_range(struct ksm_scanner *s, unsigned int left)
 		ksm_walk_batch(mm, chunk, left, region->end, walk, batch);
 	if (walk->next == addr)
 		ksm_walk_next(mm, addr, region->end, walk);
-	/*
-	 * The allocation of a chunk can wait for reclaim. Until then, this
-	 * scanner holds the mmap lock of the process for reading, and delays
-	 * its mmap() and munmap().
-	 */
 	if (walk->page) {
 		chunk = ksm_chunk_get(region, walk->addr);
 		if (chunk) {
@@ -103,7 +104,7 @@ static int walk_range(struct ksm_scanner *s, unsigned int left)
  * items of the range are reset.
  */
 static void skip_range(struct ksm_region *region, unsigned long start, unsigned long end,
-		    enum ksm_skip why)
+		       enum ksm_skip why)
 {
 	if (why)
 		ksm_skip(region->mm, start, (end - start) / PAGE_SIZE, why);
@@ -172,11 +173,13 @@ static unsigned int scan_step(struct ksm_scanner *s, unsigned int left)
 
 /*
  * May the scanner begin another step? The caller holds ksm_lock. So once a
- * thread has changed "run" under ksm_lock, no scanner begins another step.
+ * thread has changed "run" or "threads" under ksm_lock, no scanner begins
+ * another step that the new value forbids.
  */
-static bool may_scan(void)
+static bool may_scan(const struct ksm_scanner *s)
 {
-	return READ_ONCE(ksm_settings.run) == KSM_RUN_SCAN && !kthread_should_stop();
+	return READ_ONCE(ksm_settings.run) == KSM_RUN_SCAN &&
+	       s->nr < READ_ONCE(ksm_settings.threads) && !kthread_should_stop();
 }
 
 /*
@@ -184,10 +187,9 @@ static bool may_scan(void)
  * does not hold ksm_lock, so the result may be out of date: the thread that
  * registers a region wakes the scanners afterwards.
  */
-static bool should_scan(void)
+static bool should_scan(const struct ksm_scanner *s)
 {
-	return READ_ONCE(ksm_settings.run) == KSM_RUN_SCAN &&
-	       READ_ONCE(ksm_settings.pages_to_scan) && !list_empty(&ksm_regions);
+	return may_scan(s) && READ_ONCE(ksm_settings.pages_to_scan) && !list_empty(&ksm_regions);
 }
 
 /*
@@ -202,9 +204,10 @@ static bool scan_batch(struct ksm_scanner *s)
 	bool ended;
 
 	mutex_lock(&ksm_lock);
-	if (may_scan())
+	s->scanning = may_scan(s);
+	if (s->scanning)
 		ksm_pass_begin();
-	while (left && may_scan()) {
+	while (left && may_scan(s)) {
 		skipped = ksm_pass_skip_idle(min(left, CHUNKS_PER_HOLD));
 		if (skipped) {
 			left -= skipped;
@@ -217,13 +220,16 @@ static bool scan_batch(struct ksm_scanner *s)
 		}
 		if (!ksm_pass_claim(&s->range))
 			break;
-		while (left && may_scan() && s->range.addr < s->range.end &&
+		while (left && may_scan(s) && s->range.addr < s->range.end &&
 		       !s->range.region->leaving)
 			left -= min(left, scan_step(s, left));
 		ksm_pass_release(&s->range);
 		held = 0;
 	}
 	ended = ksm_pass_end();
+	WRITE_ONCE(s->scanning, false);
+	if (wq_has_sleeper(&scanner_wait))
+		wake_up_all(&scanner_wait);
 	mutex_unlock(&ksm_lock);
 	return ended || left < all;
 }
@@ -237,12 +243,12 @@ static int kksmd_thread(void *scanner)
 
 	while (!kthread_should_stop()) {
 		try_to_freeze();
-		if (should_scan()) {
+		if (should_scan(s)) {
 			unsigned int sleep = READ_ONCE(ksm_settings.sleep);
 
 			if (!scan_batch(s))
 				wait_event_interruptible(ksm_scan_idle, kthread_should_stop() ||
-							 freezing(current) || !should_scan() ||
+							 freezing(current) || !should_scan(s) ||
 							 ksm_pass_has_work());
 			cond_resched();
 			if (sleep)
@@ -252,7 +258,7 @@ static int kksmd_thread(void *scanner)
 					ns_to_ktime((u64)sleep * NSEC_PER_USEC));
 		} else {
 			wait_event_interruptible(ksm_scan_asleep, kthread_should_stop() ||
-						 freezing(current) || should_scan());
+						 freezing(current) || should_scan(s));
 		}
 	}
 	return 0;
@@ -275,44 +281,80 @@ static struct ksm_scanner *scanner_start(unsigned int nr)
 	return ERR_PTR(err);
 }
 
-/*
- * Stop a scanner thread. Before it exits, it returns its range to the pass, and
- * another scanner can claim the range.
- */
-static void scanner_stop(struct ksm_scanner *s)
+/* Stop the scanner threads from number @nr up to @end. */
+static void scanners_stop(unsigned int nr, unsigned int end)
 {
-	kthread_stop(s->task);
-	kvfree(s);
+	for (; nr < end; nr++) {
+		kthread_stop(scanners[nr]->task);
+		kvfree(scanners[nr]);
+	}
 }
 
-/**
- * ksm_scan_set_threads - set the number of scanner threads
- * @nr: the number of threads, at most KSM_MAX_THREADS
- *
- * Context: ksm_run_lock must be held, except while the module is loaded or
- * unloaded. May sleep.
- * Return: 0 on success; on failure a negative error, and the number is
- * unchanged.
+static void set_threads(unsigned int nr)
+{
+	mutex_lock(&ksm_lock);
+	WRITE_ONCE(ksm_settings.threads, nr);
+	mutex_unlock(&ksm_lock);
+}
+
+/*
+ * Increase the number of scanner threads. New threads do not scan before
+ * "threads" has changed.
  */
-int ksm_scan_set_threads(unsigned int nr)
+static int scanners_add(unsigned int nr)
 {
 	unsigned int old = ksm_settings.threads, i;
 	struct ksm_scanner *s;
 
 	for (i = old; i < nr; i++) {
 		s = scanner_start(i);
-		if (IS_ERR(s))
-			goto stop;
+		if (IS_ERR(s)) {
+			scanners_stop(old, i);
+			return PTR_ERR(s);
+		}
 		scanners[i] = s;
 	}
-	for (i = nr; i < old; i++)
-		scanner_stop(scanners[i]);
-	WRITE_ONCE(ksm_settings.threads, nr);
+	set_threads(nr);
 	return 0;
-stop:
-	while (i-- > old)
-		scanner_stop(scanners[i]);
-	return PTR_ERR(s);
+}
+
+/*
+ * Decrease the number of scanner threads. kthread_stop() cannot be interrupted,
+ * and the last step of a scanner can take long. So first wait until the
+ * scanners have returned their ranges to the pass, where other scanners can
+ * claim them.
+ */
+static int scanners_remove(unsigned int nr)
+{
+	unsigned int old = ksm_settings.threads, i;
+
+	set_threads(nr);
+	for (i = nr; i < old; i++) {
+		if (wait_event_killable(scanner_wait, !READ_ONCE(scanners[i]->scanning))) {
+			set_threads(old);
+			return -EINTR;
+		}
+	}
+	scanners_stop(nr, old);
+	return 0;
+}
+
+/**
+ * ksm_scan_set_threads - set the number of scanner threads
+ * @nr: the number of threads, from 1 to KSM_MAX_THREADS
+ *
+ * Context: ksm_run_lock must be held, except while the module is loaded. Takes
+ * ksm_lock. May sleep.
+ * Return: 0 on success; on failure a negative error, and the number is
+ * unchanged: -EINTR if the caller was killed; -ENOMEM if there is no memory for
+ * a thread; or another error of kthread_run().
+ */
+int ksm_scan_set_threads(unsigned int nr)
+{
+	int err = nr > ksm_settings.threads ? scanners_add(nr) : scanners_remove(nr);
+
+	ksm_scan_wake();
+	return err;
 }
 
 /**
@@ -333,5 +375,5 @@ int ksm_scan_init(void)
  */
 void ksm_scan_exit(void)
 {
-	ksm_scan_set_threads(0);
+	scanners_stop(0, ksm_settings.threads);
 }
