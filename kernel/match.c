@@ -54,7 +54,8 @@ static bool is_same_page(struct page *page, struct ksm_item *item)
  * Queue merge jobs for a page and a match in the unstable index: both pages are
  * replaced by a new kernel page.
  */
-static void pair(struct ksm_jobs *jobs, const struct ksm_candidate *candidate, struct ksm_item *other)
+static void pair(struct ksm_jobs *jobs, const struct ksm_candidate *candidate,
+		 struct ksm_item *other)
 {
 	enum ksm_skip why;
 	struct ksm_node *node;
@@ -337,8 +338,8 @@ static void finish_all(struct ksm_jobs *jobs)
  * @batch: the batch; the references to candidate pages are dropped here
  * @jobs: the scanner's buffer for merge jobs
  *
- * Context: ksm_lock must be held. Drops and retakes it to merge. The caller has
- * claimed the range of the batch, and holds no reference to pages of it except
+ * Context: ksm_lock must be held. Drops and retakes it. The caller has claimed
+ * the range of the batch, and holds no reference to pages of it except
  * those in @batch: a further reference would make a merge fail. May sleep.
  */
 void ksm_match_batch(const struct ksm_batch *batch, struct ksm_jobs *jobs)
@@ -358,13 +359,16 @@ void ksm_match_batch(const struct ksm_batch *batch, struct ksm_jobs *jobs)
 		if (!ksm_index_ops->hashes)
 			ksm_lock_relax();
 	}
-	for (i = 0; i < batch->nr; i++)
-		put_page(batch->candidates[i].page);
-	if (!jobs->nr_own)
+	if (!batch->nr)
 		return;
 	mutex_unlock(&ksm_lock);
-	merge(jobs);
+	/* Freeing a page can take long, as in chunk_free(). */
+	for (i = 0; i < batch->nr; i++)
+		put_page(batch->candidates[i].page);
+	if (jobs->nr_own)
+		merge(jobs);
 	mutex_lock(&ksm_lock);
-	finish_all(jobs);
+	if (jobs->nr_own)
+		finish_all(jobs);
 }
 

@@ -531,27 +531,78 @@ unsigned long ksm_walk_linked(struct mm_struct *mm, struct ksm_chunk *chunk, uns
 	return addr;
 }
 
+/*
+ * Find the anonymous page that an address maps, as get_user_pages_fast() does:
+ * read the entry without the page-table lock, take a reference to the page, and
+ * check that the entry has not changed. Returns the page, or NULL if there is
+ * none or if the entry has just changed.
+ *
+ * The caller holds the mmap lock, and has entered an RCU read-side critical
+ * section, so the page table is not freed.
+ */
+static struct page *page_of(struct mm_struct *mm, unsigned long addr)
+{
+	struct page *page = NULL;
+	struct folio *folio;
+	unsigned long next;
+	pmd_t *pmd = ksm_find_pmd(mm, addr, &next), entry;
+	pte_t *ptep = NULL, pte;
+
+	if (!pmd)
+		return NULL;
+	entry = READ_ONCE(*pmd);
+	if (!pmd_present(entry))
+		return NULL;
+	if (pmd_trans_huge(entry)) {
+		page = pmd_page(entry) + pte_index(addr);
+	} else if (!pmd_bad(entry)) {
+		ptep = pte_offset_kernel(&entry, addr);
+		pte = ptep_get_lockless(ptep);
+		if (pte_present(pte) && !pte_special(pte))
+			page = pte_page(pte);
+	}
+	if (!page)
+		return NULL;
+
+	folio = page_folio(page);
+	if (!folio_try_get(folio))
+		return NULL;
+	/* A huge page may have been split meanwhile. */
+	if (page_folio(page) == folio &&
+	    (ptep ? pte_same(ptep_get_lockless(ptep), pte) : pmd_same(READ_ONCE(*pmd), entry)) &&
+	    PageAnon(page) && !PageKsm(page) && !PageHWPoison(page) && !is_zone_device_page(page))
+		return page;
+	folio_put(folio);
+	return NULL;
+}
+
 /**
  * ksm_item_page - find the page of an item
  * @item: the item
  *
- * Context: ksm_lock must be held. Does not wait for the mmap lock.
+ * Context: ksm_lock must be held. Waits neither for the mmap lock nor for a
+ * page-table lock, which another process may hold. Does not sleep.
  * Return: the page, with a reference for the caller; NULL if the mm has no
- * users, if the mmap lock is contended, or if ksm_walk_next() finds no page.
+ * users, if the mmap lock is contended, or if the address maps no page that may
+ * be merged.
  */
 struct page *ksm_item_page(struct ksm_item *item)
 {
 	struct mm_struct *mm = ksm_item_mm(item);
 	unsigned long addr = ksm_item_addr(item);
-	struct ksm_walk walk;
+	struct vm_area_struct *vma;
+	struct page *page = NULL;
 
 	if (!mmget_not_zero(mm))
 		return NULL;
-	walk.page = NULL;
 	if (mmap_read_trylock(mm)) {
-		ksm_walk_next(mm, addr, addr + PAGE_SIZE, &walk);
+		vma = vma_lookup(mm, addr);
+		rcu_read_lock();
+		if (vma && !ksm_vma_refuses(vma))
+			page = page_of(mm, addr);
+		rcu_read_unlock();
 		mmap_read_unlock(mm);
 	}
 	mmput_async(mm);
-	return walk.page;
+	return page;
 }

@@ -5,6 +5,7 @@ Receiving a value has a time limit. The child is killed at the end of the with s
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 DEADLINE = patient(60.0)
 #: The most seconds until a killed child has ended. The kernel reports a task that hangs in the kernel earlier.
 TO_DIE = 300.0
+#: An option of prctl(2), from linux/prctl.h.
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
 _fork = multiprocessing.get_context("fork")
 
 
@@ -85,6 +89,16 @@ class Child:
         """Wait until the child ends by itself, and return its exit status."""
         self._process.join(DEADLINE)
         return self._process.exitcode
+
+
+def die_with_parent() -> None:
+    """Let the kernel kill this process when the thread that has forked it ends.
+
+    Raises:
+        OSError: prctl(2) failed.
+    """
+    if _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl")
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import kksmd
 import proc
-from children import Child, child
+from children import Child, child, die_with_parent
 from equal import NPAGES
 
 from ksmlab import content
@@ -96,6 +96,38 @@ def test_pages_of_others_merge_while_an_mmap_lock_is_held(
         area.register(arena)
         scanning.wait_until(lambda s: s.pages_shared == 2 * NPAGES - 1, 20, "our pages to merge")
         assert kksmd.skipped(scanning)["busy"] == NPAGES
+
+
+def hold_shared(connection: Connection) -> None:
+    """Register pages, share them with a forked process, and hold the mmap lock; that process then registers them."""
+    with KsmDevice() as device, Arena(NPAGES, huge=False) as arena, PteLab() as lab:
+        arena.fill(content.unique(NPAGES))
+        with device.create_area() as area:
+            area.register(arena)
+            connection.send("registered")
+            connection.recv()
+            if os.fork():
+                lab.hold_mmap_lock()
+            die_with_parent()
+            with device.create_area() as own:
+                connection.recv()
+                own.register(arena)
+                connection.send("shared")
+                connection.recv()
+
+
+def test_pages_that_a_held_process_shares_do_not_stop_the_scanner(
+    scanning: KsmSysfs, area: Area, arena: Arena
+) -> None:
+    """The page of an item in the index may be the same page, so the scanner looks it up in the process that is held."""
+    with child(hold_shared) as process:
+        process.receive()
+        scanning.wait_full_scans(2)
+        process.send("hold")
+        wait_in_kernel(process, "lab_ioctl", "S", 60)
+        process.ask("register")
+        area.register(arena)
+        scanning.wait_until(lambda s: s.pages_shared == NPAGES - 1, 20, "our pages to merge")
 
 
 def test_run_0_remove_and_close_of_others_return_while_an_mmap_lock_is_held(
