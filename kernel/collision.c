@@ -154,7 +154,7 @@ bool ksm_collision_add(u64 sample, struct mm_struct *mm)
 	if (find(key))
 		return true;
 	memcg = ksm_charge_begin(mm, &old);
-	collision = kzalloc(sizeof(*collision), KSM_GFP_LOCKED);
+	collision = kzalloc(sizeof(*collision), KSM_GFP_NOWAIT);
 	ksm_charge_end(memcg, old);
 	if (!collision)
 		return false;

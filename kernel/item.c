@@ -35,20 +35,14 @@ static void set_chunk(void *items, struct ksm_chunk *chunk)
 		set_page_private(virt_to_page(items + at), (unsigned long)chunk);
 }
 
-/*
- * The scanner exists to save memory, so it must not invoke the OOM killer.
- * These allocations fail instead, and the next pass tries again.
- */
-#define GFP_CHUNK	(GFP_KERNEL_ACCOUNT | __GFP_NORETRY | __GFP_NOWARN)
-
 /* The caller has made the memory cgroup of the region's mm the active one. */
-static struct ksm_chunk *chunk_create(struct ksm_region *region, unsigned long start)
+static struct ksm_chunk *chunk_create(struct ksm_region *region, unsigned long start, gfp_t gfp)
 {
-	struct ksm_chunk *chunk = kzalloc(sizeof(*chunk), GFP_CHUNK), *old;
+	struct ksm_chunk *chunk = kzalloc(sizeof(*chunk), gfp), *old;
 
 	if (!chunk)
 		return NULL;
-	chunk->items = alloc_pages_exact(items_size(), GFP_CHUNK | __GFP_ZERO);
+	chunk->items = alloc_pages_exact(items_size(), gfp | __GFP_ZERO);
 	if (!chunk->items)
 		goto free_chunk;
 	chunk->region = region;
@@ -59,7 +53,7 @@ static struct ksm_chunk *chunk_create(struct ksm_region *region, unsigned long s
 	 * unmerge one region at once, or the ranges of two scanners may share
 	 * the chunk.
 	 */
-	old = xa_cmpxchg(&region->chunks, start / PMD_SIZE, NULL, chunk, GFP_CHUNK);
+	old = xa_cmpxchg(&region->chunks, start / PMD_SIZE, NULL, chunk, gfp);
 	if (old)
 		goto free_items;
 	atomic_long_add(ksize(chunk) + items_size(), &ksm_counters.metadata);
@@ -104,17 +98,8 @@ struct ksm_chunk *ksm_chunk_find(struct ksm_region *region, unsigned long addr)
 	return xa_load(&region->chunks, addr / PMD_SIZE);
 }
 
-/**
- * ksm_chunk_get - find the chunk of an address, or allocate it
- * @region: the region
- * @addr: an address in it
- *
- * Context: ksm_lock must not be held. The caller is a user of the region, or is
- * removing it, and no other thread may free the chunk. May sleep; the mmap lock
- * may be held.
- * Return: the chunk, or NULL if there is no memory.
- */
-struct ksm_chunk *ksm_chunk_get(struct ksm_region *region, unsigned long addr)
+/* Find the chunk of an address, or allocate it. */
+static struct ksm_chunk *chunk_get(struct ksm_region *region, unsigned long addr, gfp_t gfp)
 {
 	struct ksm_chunk *chunk = ksm_chunk_find(region, addr);
 	struct mem_cgroup *memcg, *old;
@@ -122,8 +107,26 @@ struct ksm_chunk *ksm_chunk_get(struct ksm_region *region, unsigned long addr)
 	if (chunk)
 		return chunk;
 	memcg = ksm_charge_begin(region->mm, &old);
-	chunk = chunk_create(region, addr & PMD_MASK);
+	chunk = chunk_create(region, addr & PMD_MASK, gfp);
 	ksm_charge_end(memcg, old);
+	return chunk;
+}
+
+/**
+ * ksm_chunk_get - find the chunk of an address, or allocate it
+ * @region: the region
+ * @addr: an address in it
+ *
+ * Context: a scanner that has claimed the range of the chunk, without ksm_lock.
+ * May sleep; the mmap lock may be held.
+ * Return: the chunk, or NULL if there is no memory: the next pass tries again.
+ */
+struct ksm_chunk *ksm_chunk_get(struct ksm_region *region, unsigned long addr)
+{
+	struct ksm_chunk *chunk = chunk_get(region, addr, KSM_GFP_NOWAIT);
+
+	if (!chunk && ksm_charge_reclaim(region->mm, items_size()))
+		chunk = chunk_get(region, addr, KSM_GFP_NOWAIT);
 	return chunk;
 }
 
@@ -148,12 +151,18 @@ struct ksm_item *ksm_item_find(struct ksm_region *region, unsigned long addr)
  * @region: the region
  * @addr: an address in it
  *
- * Context: as for ksm_chunk_get(). May sleep.
+ * Does not invoke the OOM killer: REMOVE and close() report that there is no
+ * memory, or leave the page merged.
+ *
+ * Context: the unmerge loop, without ksm_lock. The caller is a user of the
+ * region, or is removing it. May sleep.
  * Return: the item, or NULL if there is no memory.
  */
 struct ksm_item *ksm_item_get(struct ksm_region *region, unsigned long addr)
 {
-	return ksm_chunk_get(region, addr) ? ksm_item_find(region, addr) : NULL;
+	const gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_NORETRY | __GFP_NOWARN;
+
+	return chunk_get(region, addr, gfp) ? ksm_item_find(region, addr) : NULL;
 }
 
 /**

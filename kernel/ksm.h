@@ -508,10 +508,11 @@ struct ksm_settings {
 #define KSM_MAX_THREADS		16
 
 /*
- * Allocations under ksm_lock must not sleep, because other processes wait for
- * that lock. A failed allocation needs no warning: the next pass tries again.
+ * Allocations under ksm_lock, and those of scanners, must not sleep, because
+ * all clients wait for that lock and for the scanners. A failed allocation
+ * needs no warning: the next pass tries again.
  */
-#define KSM_GFP_LOCKED		(GFP_NOWAIT | __GFP_NOWARN | __GFP_ACCOUNT)
+#define KSM_GFP_NOWAIT		(GFP_NOWAIT | __GFP_NOWARN | __GFP_ACCOUNT)
 
 /* The values of ksm_settings.run. */
 enum { KSM_RUN_STOP, KSM_RUN_SCAN, KSM_RUN_UNMERGE };
@@ -710,6 +711,7 @@ struct mem_cgroup *ksm_charge_begin(struct mm_struct *mm, struct mem_cgroup **ol
 void ksm_charge_end(struct mem_cgroup *memcg, struct mem_cgroup *old);
 
 /* reap.c */
+bool ksm_charge_reclaim(struct mm_struct *mm, unsigned long size);
 void ksm_reap_init(void);
 void ksm_reap_exit(void);
 

@@ -13,7 +13,9 @@
  * share them. So the memory of a process can exceed the limit of its cgroup by
  * a few bytes for each entry.
  */
+#include <linux/gfp.h>
 #include <linux/memcontrol.h>
+#include <linux/sched.h>
 #include <linux/sched/mm.h>
 
 #include "ksm.h"
@@ -45,4 +47,45 @@ void ksm_charge_end(struct mem_cgroup *memcg, struct mem_cgroup *old)
 {
 	set_active_memcg(old);
 	mem_cgroup_put(memcg);
+}
+
+/*
+ * A thread that charges pages to a cgroup above memory.high is slowed down, by
+ * up to two seconds at a time, once it has charged more than MEMCG_CHARGE_BATCH
+ * pages. Forget the pages that a scanner has charged: it works for all clients.
+ */
+static void forget_over_high(void)
+{
+#ifdef CONFIG_MEMCG
+	current->memcg_nr_pages_over_high = 0;
+#endif
+}
+
+/**
+ * ksm_charge_reclaim - let a scanner reclaim memory for a process
+ * @mm: the mm of the process
+ * @size: the size of the allocation that has failed, in bytes
+ *
+ * An allocation with KSM_GFP_NOWAIT fails if the cgroup of the process has
+ * reached memory.max, even if most of that memory is page cache. So this
+ * function allocates memory in a way that reclaims, and frees it again. It does
+ * not invoke the OOM killer, and waits neither for a file system, which may be
+ * frozen, nor because of memory.high.
+ *
+ * Context: a scanner, without ksm_lock. May sleep; the mmap lock may be held.
+ * Return: true if the next allocation of @size bytes will probably succeed.
+ */
+bool ksm_charge_reclaim(struct mm_struct *mm, unsigned long size)
+{
+	struct mem_cgroup *memcg, *old;
+	void *memory;
+
+	memcg = ksm_charge_begin(mm, &old);
+	forget_over_high();
+	memory = alloc_pages_exact(size, GFP_NOFS | __GFP_ACCOUNT | __GFP_NORETRY | __GFP_NOWARN);
+	ksm_charge_end(memcg, old);
+	if (!memory)
+		return false;
+	free_pages_exact(memory, size);
+	return true;
 }

@@ -37,10 +37,7 @@ static_assert(offsetofend(struct ksm_node, entry.next) >= offsetofend(struct ksm
  */
 static LLIST_HEAD(unused_nodes);
 
-/*
- * Serializes walks over all nodes. Taken before ksm_lock, and by
- * devksm_memory_callback() after mem_hotplug_lock.
- */
+/* Serializes walks over all nodes. */
 static DEFINE_MUTEX(prune_lock);
 
 /*
@@ -286,7 +283,7 @@ static bool is_useless(const struct ksm_node *node)
  */
 static struct page *kpage_alloc(struct page *content)
 {
-	struct page *kpage = alloc_pages_node(page_to_nid(content), KSM_GFP_LOCKED, 0);
+	struct page *kpage = alloc_pages_node(page_to_nid(content), KSM_GFP_NOWAIT, 0);
 
 	if (!kpage || page_to_pfn(kpage) <= U32_MAX)
 		return kpage;
@@ -331,7 +328,7 @@ struct ksm_node *ksm_node_create(struct page *content, u64 hash, u64 sample,
 
 	*why = KSM_SKIP_NO_MEMORY;
 	memcg = ksm_charge_begin(owner, &old);
-	node = kmem_cache_zalloc(node_cache, KSM_GFP_LOCKED);
+	node = kmem_cache_zalloc(node_cache, KSM_GFP_NOWAIT);
 	if (!node)
 		goto uncharge;
 	kpage = kpage_alloc(content);

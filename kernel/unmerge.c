@@ -6,7 +6,6 @@
  * page with a memory error cannot be copied: its mapping is replaced by an
  * entry that makes the next access fail with SIGBUS.
  */
-#include <linux/gfp.h>
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
 #include <linux/sched/mm.h>
@@ -335,37 +334,33 @@ static int unmerge_chunk(struct ksm_chunk *chunk, bool force)
  * @addr: the address
  * @kpage: the kernel page; the caller holds a reference
  *
- * A scanner must neither wait for the mmap lock nor invoke the OOM killer. A
- * page fault can invoke the OOM killer if no page is available. So the function
- * first allocates a page without invoking the OOM killer, and frees it. Usually
- * the fault then finds a free page, but another thread can take that page
- * first.
+ * A scanner must neither wait for the mmap lock nor invoke the OOM killer. So
+ * the function makes sure that a page is free. If another thread takes that
+ * page first, PF_MEMALLOC (memalloc_noreclaim_save()) makes the fault fail, or
+ * use the reserves of the page allocator: it does not invoke the OOM killer.
  *
- * Context: ksm_lock must not be held. May sleep.
+ * Context: a scanner, without ksm_lock. May sleep.
  * Return: true if @addr does not map @kpage any more.
  */
 bool ksm_undo_merge(struct mm_struct *mm, unsigned long addr, struct page *kpage)
 {
 	struct unmerge_job job = { .addr = addr, .kpage = kpage };
-	struct mem_cgroup *memcg, *old;
 	struct vm_area_struct *vma;
-	struct page *page;
+	unsigned int noreclaim;
 	bool gone = false;
 	int tries;
 
-	memcg = ksm_charge_begin(mm, &old);
-	page = alloc_page(GFP_KERNEL_ACCOUNT | __GFP_NORETRY | __GFP_NOWARN);
-	ksm_charge_end(memcg, old);
-	if (!page)
+	if (!ksm_charge_reclaim(mm, PAGE_SIZE))
 		return false;
-	__free_page(page);
 	if (!mmget_not_zero(mm))
 		return true;
+	noreclaim = memalloc_noreclaim_save();
 	for (tries = 0; tries < 2 && !gone && mmap_read_trylock(mm); tries++) {
 		vma = vma_lookup(mm, addr);
 		gone = !vma || (break_cow_batch(vma, &job, 1) && !job.err);
 		mmap_read_unlock(mm);
 	}
+	memalloc_noreclaim_restore(noreclaim);
 	mmput_async(mm);
 	return gone;
 }

@@ -244,6 +244,30 @@ MUTANTS = (
         sign=r"WaitTimeoutError",
     ),
     Mutant(
+        name="a thread that holds the shared lock waits for an mmap lock",
+        edits=(
+            Edit(
+                "walk.c",
+                "\tif (mmap_read_trylock(mm)) {\n\t\tvma",
+                "\t{\n\t\tmmap_read_lock(mm);\n\t\tvma",
+            ),
+        ),
+        test="tests/vm/test_isolation.py::test_pages_that_a_held_process_shares_do_not_stop_the_scanner",
+        sign=r"WaitTimeoutError",
+    ),
+    Mutant(
+        name="a cgroup above memory.high slows down the scanner",
+        edits=(
+            Edit(
+                "item.c",
+                "chunk = chunk_get(region, addr, KSM_GFP_NOWAIT);\n\n",
+                "chunk = chunk_get(region, addr, GFP_KERNEL_ACCOUNT);\n\n",
+            ),
+        ),
+        test="tests/vm/test_memcg.py::test_a_cgroup_above_memory_high_does_not_slow_down_the_scanner",
+        sign=r"WaitTimeoutError",
+    ),
+    Mutant(
         name="the writer of run=2 cannot be killed while it waits",
         edits=(
             Edit(

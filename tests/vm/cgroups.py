@@ -55,6 +55,10 @@ class Cgroup:
         """Set the memory limit of the cgroup, in bytes."""
         (self.path / "memory.max").write_text(str(size))
 
+    def slow_down_above(self, size: int) -> None:
+        """Set memory.high: the kernel slows down processes while the cgroup uses more than this, in bytes."""
+        (self.path / "memory.high").write_text(str(size))
+
     @property
     def current(self) -> int:
         """The memory that is charged to the cgroup, in bytes."""

@@ -6,15 +6,21 @@ from typing import TYPE_CHECKING
 
 from cgroups import Cgroup, cgroup
 from children import child
+from equal import NPAGES as NEQUAL
+from swap import disk
 
 from ksmlab import content
+from ksmlab.bench.workloads import Memory
+from ksmlab.content import Content
 from ksmlab.device import KsmDevice
 from ksmlab.memory import Arena
 from ksmlab.patience import patient
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
+    from pathlib import Path
 
+    from ksmlab.device import Area
     from ksmlab.sysfs import KsmSysfs
 
 PAGE = 4096
@@ -22,6 +28,9 @@ PAGE = 4096
 NPAGES = 4096
 PAIRS = NPAGES // 2
 MEBIBYTE = 1 << 20
+#: Page tables of sparse memory. Each maps two equal pages.
+TABLES = 512
+TABLE_PAGES = 512
 
 
 def worker(connection: Connection) -> None:
@@ -136,3 +145,65 @@ def test_run_2_without_memory_kills_its_writer_first(scanning: KsmSysfs) -> None
         assert group.event("oom_kill") >= 1
         assert process.plight()
         group.limit(1 << 40)
+
+
+def sparse(connection: Connection, cached: Path | None) -> None:
+    """Fill sparse memory; on a message, fill the page cache from a file; on another one, register the memory."""
+    with (
+        KsmDevice() as device,
+        device.create_area() as area,
+        Memory(TABLES * TABLE_PAGES, TABLE_PAGES // 2) as memory,
+    ):
+        memory.fill(Content(1), content.groups(memory.present, 2))
+        connection.send("filled")
+        connection.recv()
+        if cached:
+            with cached.open("rb") as file:
+                while file.read(MEBIBYTE):
+                    pass
+        connection.send("cached")
+        connection.recv()
+        area.register(memory)
+        connection.send("registered")
+        connection.recv()
+
+
+def test_pages_merge_in_a_cgroup_that_is_full_of_page_cache(
+    scanning: KsmSysfs, tmp_path: Path
+) -> None:
+    """The metadata needs more memory than the cgroup has left, so the scanner has to reclaim some of the page cache."""
+    limit = 64 * MEBIBYTE
+    image = tmp_path / "image"
+    with image.open("wb") as file:
+        file.truncate(2 * limit)
+    with (
+        disk(image) as loop,
+        cgroup("full") as group,
+        child(lambda connection: sparse(connection, loop)) as process,
+    ):
+        group.add(process.pid)
+        process.receive()
+        group.limit(limit)
+        process.ask("cache")
+        assert group.current > limit - MEBIBYTE
+        process.ask("register")
+        scanning.wait_until(lambda s: s.pages_shared == TABLES, 60, "all pairs to merge")
+        assert limit - 2 * MEBIBYTE < group.current <= limit
+        assert group.event("oom") == 0
+
+
+def test_a_cgroup_above_memory_high_does_not_slow_down_the_scanner(
+    scanning: KsmSysfs, area: Area, arena: Arena
+) -> None:
+    """The kernel slows down whoever charges memory to such a cgroup, by up to two seconds at a time."""
+    with cgroup("high") as group, child(lambda connection: sparse(connection, None)) as process:
+        group.add(process.pid)
+        process.receive()
+        group.slow_down_above(MEBIBYTE)
+        process.ask("cache")
+        process.ask("register")
+        area.register(arena)
+        scanning.wait_until(
+            lambda s: s.pages_shared == TABLES + NEQUAL - 1, 20, "the pages of both to merge"
+        )
+        assert group.event("high") > 0
