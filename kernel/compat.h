@@ -239,7 +239,8 @@ static inline void ksm_pte_unmap_unlock(pte_t *ptep, spinlock_t *ptl)
  * ksm_mapcount - return the number of page-table entries that map a page
  * @page: the page, not compound
  *
- * 6.12 does not have page_mapcount().
+ * page_mapcount() was removed between 6.1 and 6.12. It also handled compound
+ * pages, which this function does not.
  *
  * Context: any. Does not sleep. The count can change at any time, unless the
  * caller holds the locks that keep page tables from mapping and unmapping it.

@@ -56,7 +56,9 @@
  * that lock is taken before prune_lock and ksm_lock: a thread that holds one of
  * them must not wait for memory hotplug.
  *
- * Page locks are not in this order, because the driver only tries them.
+ * Page locks are not in this order, because the driver only tries them. Nor are
+ * locks under which none of these is taken: the xa_lock of region->chunks, and
+ * the locks of allocators and wait queues.
  *
  * ksm_lock guards the list of regions, the regions and their chunks, the items,
  * the index, the stable nodes, the pass and the counters. All clients of the
@@ -709,9 +711,9 @@ static inline struct ksm_node *ksm_page_node(const struct page *page)
 /* memcg.c */
 struct mem_cgroup *ksm_charge_begin(struct mm_struct *mm, struct mem_cgroup **old);
 void ksm_charge_end(struct mem_cgroup *memcg, struct mem_cgroup *old);
+bool ksm_charge_reclaim(struct mm_struct *mm, unsigned long size);
 
 /* reap.c */
-bool ksm_charge_reclaim(struct mm_struct *mm, unsigned long size);
 void ksm_reap_init(void);
 void ksm_reap_exit(void);
 
