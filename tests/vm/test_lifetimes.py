@@ -7,6 +7,7 @@ import ctypes
 import mmap
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -266,6 +267,17 @@ def test_close_while_the_region_of_a_dead_process_is_freed(scanning: KsmSysfs, p
     )
 
 
+@contextmanager
+def one_cpu() -> Iterator[None]:
+    """Take CPU 1 offline, so that all threads share CPU 0, and none runs for more than a few milliseconds at a time."""
+    online = Path("/sys/devices/system/cpu/cpu1/online")
+    online.write_text("0")
+    try:
+        yield
+    finally:
+        online.write_text("1")
+
+
 def test_close_does_not_wait_until_the_reaper_has_freed_a_region(scanning: KsmSysfs) -> None:
     """The reaper frees the region of a dead process, and examines the region of this process next."""
     chunks = 16384
@@ -279,13 +291,14 @@ def test_close_does_not_wait_until_the_reaper_has_freed_a_region(scanning: KsmSy
                 connection.send("registered")
                 connection.recv()
 
-        with child(body) as process, device.create_area() as area:
+        with child(body) as process, device.create_area() as area, one_cpu():
             process.receive()
             scanning.wait_until(lambda s: s.read("metadata_bytes") >= full, 120, "all chunks")
+            scanning.run = 0
             area.register(arena)
-            process.kill()
+            os.kill(process.pid, signal.SIGKILL)
             scanning.wait_until(
-                lambda s: s.read("metadata_bytes") < full, 60, "the reaper to free chunks"
+                lambda s: s.read("metadata_bytes") < full, 60, "the reaper to free chunks", 0
             )
             area.close()
             assert scanning.read("metadata_bytes") > before + (full - before) // 4
