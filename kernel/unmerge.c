@@ -391,8 +391,9 @@ static int next_unlinked(struct ksm_region *region, unsigned long addr, bool for
 		addr = ksm_walk_linked(mm, chunk, addr, region->end);
 	if (addr < region->end)
 		ksm_walk_for_unmerge(mm, addr, region->end, walk);
-	if (walk->why == KSM_SKIP_HWPOISON)
-		ksm_unmap_poisoned(mm, walk->addr);
+	/* If another thread has locked the page, it soon unlocks it: try again. */
+	if (walk->why == KSM_SKIP_HWPOISON && !ksm_unmap_poisoned(mm, walk->addr))
+		walk->next = walk->addr;
 	mmap_read_unlock(mm);
 	if (walk->page && !PageAnon(walk->page)) {
 		*item = ksm_item_get(region, walk->addr);
