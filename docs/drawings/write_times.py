@@ -13,7 +13,7 @@ from drawings.canvas import WIDTH, Canvas
 from ksmlab.vm.failures import cause
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 NAME = "write-times"
 DATA = Path(__file__).resolve().parents[1] / "data/write-times.json"
@@ -34,7 +34,7 @@ class Times:
     """
 
     kernel: str
-    rounds: Sequence[dict[str, Sequence[int]]]
+    rounds: Sequence[Mapping[str, Sequence[int]]]
 
     @classmethod
     def read(cls, path: Path = DATA) -> Times:

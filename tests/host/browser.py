@@ -89,7 +89,8 @@ class Browser:
 
     def log(self) -> list[str]:
         """Return the messages on the browser's console since the last call."""
-        return [entry["message"] for entry in self.driver.get_log("browser")]
+        messages: list[dict[str, str]] = self.driver.execute("getLog", {"type": "browser"})["value"]
+        return [entry["message"] for entry in messages]
 
 
 @contextmanager

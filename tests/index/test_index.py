@@ -206,6 +206,8 @@ def test_a_walk_misses_no_entry(program: Path, kind: str) -> None:
         assert len(seen) == len(set(seen))
         index.ask("end")
         full = index.ask("bytes").page
+        assert full is not None
+        assert empty is not None
         assert full > 1.5 * empty
         index.ask("begin")
         for number in range(count - 5):

@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from outside import KERNEL
+from harness import KERNEL
 
 if TYPE_CHECKING:
     from outside import Project

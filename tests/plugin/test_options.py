@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import pexpect
 import pytest
-from outside import CHECKOUT, KERNEL
+from harness import KERNEL
+from outside import CHECKOUT
 
 from ksmlab.vm import keep
 from ksmlab.vm.errors import VmError

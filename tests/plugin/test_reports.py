@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from outside import KERNEL
+from harness import KERNEL
 
 from ksmlab.vm import accel
 from ksmlab.vm.config import EMULATION_FACTOR

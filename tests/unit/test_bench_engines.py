@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from pathlib import Path
 
 import pytest
 
-from ksmlab.bench import engines, figures
+from ksmlab.bench import figures
 from ksmlab.bench.engines import HASH_REST, DriverEngine, read_all
 
 
@@ -28,9 +29,9 @@ from ksmlab.bench.engines import HASH_REST, DriverEngine, read_all
 def test_time_until_the_scanner_yields_the_cpu_counts_as_its_own(
     counted: int, woken: int, used: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(engines.time, "sleep", lambda _seconds: None)
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)
     clock = iter([0, woken, 0])
-    monkeypatch.setattr(engines.time, "monotonic_ns", lambda: next(clock))
+    monkeypatch.setattr(time, "monotonic_ns", lambda: next(clock))
     engine = DriverEngine.__new__(DriverEngine)
     for name, value in (("cpu", counted), ("saved", 0), ("scans", 0)):
         (tmp_path / name).write_text(f"{value}\n")

@@ -295,8 +295,8 @@ def test_each_look_at_everything_lasts_three_passes() -> None:
 def test_a_scanner_that_stands_still_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(figures, "STUCK_SECONDS", 1e-5)
     engine = FakeEngine(0)
-    monkeypatch.setattr(engine, "look", lambda: Look(engine.looks * 0 + next(clock), 0, 0, 0))
     clock = iter(range(0, 1 << 30, 1000))
+    monkeypatch.setattr(engine, "look", lambda: Look(next(clock), 0, 0, 0))
     with pytest.raises(figures.StuckError, match="has not completed a pass"):
         figures.watch(engine, lambda _look: False, 0)  # type: ignore[arg-type]
 

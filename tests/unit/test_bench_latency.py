@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from ksmlab.bench import host, latency, latency_host
+from ksmlab.bench import host, latency_host
 from ksmlab.bench.batches import Batches, summarize
 from ksmlab.bench.latency import Longest, longest
 from ksmlab.bench.latency_host import Latencies
 from ksmlab.bench.tracer import Section, Tracer, TracerError, parse
+from ksmlab.bench.workloads import WORKLOADS
 from ksmlab.kprobes import Call
 
 TRACE = (Path(__file__).with_name("data") / "preemptoff-trace.txt").read_text()
@@ -67,7 +68,7 @@ def test_the_longest_of_the_windows() -> None:
 
 
 def test_every_workload_that_is_traced_exists() -> None:
-    assert set(latency_host.WORKLOADS) <= set(latency.WORKLOADS)
+    assert set(latency_host.WORKLOADS) <= set(WORKLOADS)
 
 
 def test_what_was_traced_is_shown_and_written(tmp_path: Path) -> None:

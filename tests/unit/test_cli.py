@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from ksmlab import cli, lint
 from ksmlab import lab as lab_module
+from ksmlab.demo import page as demo_page
 from ksmlab.lab import Lab, LabModule, load, load_commands, shell_script
 from ksmlab.progress import Progress
 from ksmlab.vm.build import BuiltModules
@@ -172,7 +173,7 @@ def test_a_checkpatch_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None
         raise subprocess.TimeoutExpired(argv, lint.CHECKPATCH_SECONDS)
 
     monkeypatch.setattr(lint, "fetch_checkpatch", lambda _lab: Path("checkpatch.pl"))
-    monkeypatch.setattr(lint.subprocess, "run", hang)
+    monkeypatch.setattr(subprocess, "run", hang)
     with pytest.raises(BuildError, match="checkpatch did not end within 300 s"):
         lint.check_style(Lab(Progress(Console(file=io.StringIO()))))
 
@@ -183,10 +184,10 @@ def test_a_demo_that_does_not_boot_leaves_the_record_of_the_last(
     def no_vm(*_: object, **__: object) -> None:
         raise VmError("no VM today")
 
-    record = tmp_path / "build/demo" / cli.demo_page.RECORD_NAME
+    record = tmp_path / "build/demo" / demo_page.RECORD_NAME
     record.parent.mkdir(parents=True)
     record.write_text("the last one")
-    monkeypatch.setattr(cli.lab_module, "Lab", lambda _progress: SimpleNamespace(checkout=tmp_path))
+    monkeypatch.setattr(lab_module, "Lab", lambda _progress: SimpleNamespace(checkout=tmp_path))
     monkeypatch.setattr(cli, "booted", no_vm)
     with pytest.raises(VmError, match="no VM today"):
         cli.demo("debian-6.1")

@@ -13,7 +13,7 @@ KERNEL = ROOT / "kernel"
 
 def setting(name: str) -> str:
     """Give a setting as DKMS reads it: the file is a script."""
-    argv = ["bash", "-c", '. "$1"; printf %s "${!2}"', "dkms", KERNEL / "dkms.conf", name]
+    argv = ["bash", "-c", '. "$1"; printf %s "${!2}"', "dkms", str(KERNEL / "dkms.conf"), name]
     return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
 
 

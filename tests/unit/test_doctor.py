@@ -77,7 +77,7 @@ def test_the_exact_command() -> None:
 def test_without_root_nothing_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     monkeypatch.setattr(doctor, "root_prefix", lambda: None)
-    monkeypatch.setattr(doctor.subprocess, "run", lambda *_a, **_k: pytest.fail("it ran something"))
+    monkeypatch.setattr(subprocess, "run", lambda *_a, **_k: pytest.fail("it ran something"))
     assert doctor.install([GONE], said.append) is False
     assert "Nothing was installed" in said[-1]
     assert "apt-get install --yes --no-install-recommends pkg-gone" in said[-1]
@@ -96,7 +96,7 @@ def test_with_root_it_is_installed(
     need = Need("later", "comes", "pkg-later", lambda: len(installed) == 2)
     monkeypatch.setattr(doctor, "root_prefix", lambda: prefix)
     monkeypatch.setattr(doctor, "has_command", lambda _name: True)
-    monkeypatch.setattr(doctor.subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "run", run)
     assert doctor.install([need], lambda _line: None) is True
     assert [argv[0] for argv in installed] == [first, first]
     assert installed[1][-1] == "pkg-later"
@@ -105,7 +105,7 @@ def test_with_root_it_is_installed(
 def test_an_installation_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "root_prefix", list)
     monkeypatch.setattr(doctor, "has_command", lambda _name: True)
-    monkeypatch.setattr(doctor.subprocess, "run", lambda *_a, **_k: SimpleNamespace(returncode=100))
+    monkeypatch.setattr(subprocess, "run", lambda *_a, **_k: SimpleNamespace(returncode=100))
     said: list[str] = []
     assert doctor.install([GONE], said.append) is False
     assert "failed" in said[-1]
@@ -131,7 +131,7 @@ def test_host_without_apt_is_told_packages_and_what_works_instead_of_a_command(
     apt = Need("apt-get", "fetches kernels", "apt", lambda: False)
     monkeypatch.setattr(doctor, "ALL_NEEDS", (apt, GONE))
     monkeypatch.setattr(doctor, "has_command", lambda name: name != "apt-get")
-    monkeypatch.setattr(doctor.subprocess, "run", lambda *_a, **_k: pytest.fail("it ran something"))
+    monkeypatch.setattr(subprocess, "run", lambda *_a, **_k: pytest.fail("it ran something"))
     assert doctor.main(arguments) == 1
     said = capsys.readouterr().out
     assert "Their Debian names are:\n  pkg-gone\n" in said

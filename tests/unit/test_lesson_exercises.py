@@ -24,10 +24,9 @@ def test_the_skeleton_fails_and_the_answer_passes(number: int, tmp_path: Path) -
         exercise.build(target)
         done = exercise.run_tests(target)
         assert done.returncode == status, done.stdout + done.stderr
-        ok, total = re.fullmatch(
-            r"(\d+) of (\d+) checks pass\.", done.stdout.splitlines()[-1]
-        ).groups()
-        assert (ok == total) == (status == 0)
+        last = re.fullmatch(r"(\d+) of (\d+) checks pass\.", done.stdout.splitlines()[-1])
+        assert last, done.stdout
+        assert (last[1] == last[2]) == (status == 0)
         assert_in_words(done.stdout)
 
 

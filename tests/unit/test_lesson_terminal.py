@@ -7,7 +7,7 @@ import pty
 import re
 import subprocess
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from pexpect import fdpexpect
@@ -18,8 +18,10 @@ from ksmlab.lessons.source import Lesson, LessonError, Step
 from ksmlab.lessons.terminal import Terminal, clean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
+
+    from ksmlab.vm.machine import Machine as VirtualMachine
 
 
 class Machine:
@@ -49,9 +51,9 @@ class Machine:
         return SimpleNamespace(end=re.compile(b"<END>"))
 
     def close(self) -> None:
-        if self.alive:
+        if self.shell is not None:
             self.shell.kill()
-        self.shell.wait()
+            self.shell.wait()
         os.close(self.master)
 
 
@@ -72,6 +74,15 @@ def machine() -> Iterator[Machine]:
     machine.close()
 
 
+def console(
+    machine: Machine,
+    lesson: Lesson,
+    modules: Mapping[str, Path] | None = None,
+    on_output: Callable[[str], None] = lambda _: None,
+) -> Terminal:
+    return Terminal(cast("VirtualMachine", machine), lesson, modules, on_output)
+
+
 def step(*typed: str, seconds: float = 30) -> Step:
     return Step(1, 1, tuple(Exchange("", line, "") for line in typed), seconds=seconds)
 
@@ -79,7 +90,7 @@ def step(*typed: str, seconds: float = 30) -> Step:
 def test_a_dialogue(machine: Machine, lesson: Lesson, tmp_path: Path) -> None:
     shown: list[str] = []
     modules = {"sub/b.txt": tmp_path / "b.txt"}
-    with Terminal(machine, lesson, modules, shown.append) as terminal:
+    with console(machine, lesson, modules, shown.append) as terminal:
         shell = terminal.play(
             step("cat a.txt sub/b.txt", "cd /", "true", "for i in 1 2", "do echo $i; done")
         )
@@ -108,6 +119,7 @@ def test_a_dialogue(machine: Machine, lesson: Lesson, tmp_path: Path) -> None:
         assert terminal.prompt == "vm:/# "
         terminal.play(step("python -q", "x = 1"))
     assert "of the lesson\n" in "".join(shown)
+    assert machine.shell is not None
     assert machine.shell.wait(30) == 0
 
 
@@ -117,7 +129,7 @@ def test_no_prompt_in_time(machine: Machine, lesson: Lesson) -> None:
             LessonError,
             match=r"lesson 7, step 1 .*typed 'echo a; cat'.*within 1 s. The output was: .*a",
         ),
-        Terminal(machine, lesson) as terminal,
+        console(machine, lesson) as terminal,
     ):
         terminal.play(step("echo a; cat", seconds=1))
 
@@ -125,7 +137,7 @@ def test_no_prompt_in_time(machine: Machine, lesson: Lesson) -> None:
 def test_a_shell_that_does_not_end(
     machine: Machine, lesson: Lesson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    terminal = Terminal(machine, lesson).__enter__()
+    terminal = console(machine, lesson).__enter__()
     monkeypatch.setattr(terminal_module, "START_SECONDS", 0.3)
     monkeypatch.setattr(machine.channel.console, "write", lambda _data: None)
     with pytest.raises(LessonError, match="did not end within 0 s"):

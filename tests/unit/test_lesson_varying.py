@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from ksmlab.lessons import play
 from ksmlab.lessons.session import Exchange
 from ksmlab.lessons.source import Lesson, LessonError, Step
 from ksmlab.lessons.varying import Same, Span, Template, VaryingError, spans
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def same(template: str, recorded: str, got: str) -> bool:
@@ -68,7 +73,7 @@ def test_a_rule_has_a_part_that_varies(text: str) -> None:
         Template(text)
 
 
-def test_a_difference_names_lesson_step_expected_and_got(tmp_path: object) -> None:
+def test_a_difference_names_lesson_step_expected_and_got(tmp_path: Path) -> None:
     expected = (Exchange("vm:~# ", "cat run", "0\n"),)
     step = Step(2, 17, expected)
     lesson = Lesson(path=tmp_path / "04-x.md", title="", kernel="", minutes=1, parts=(step,))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -13,6 +13,8 @@ from ksmlab.vm.errors import BuildError, VmError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from ksmlab.vm.kernels import Kernel
 
 HEAD = "# 3. Title\n\n<!-- lesson\nkernel: debian-6.1\nminutes: 5\n{}-->\n<!-- end -->\n"
 MAKEFILE = "modules:\n\t@cp $(M)/hello.c $(M)/hello.ko\n"
@@ -25,11 +27,11 @@ def lesson(directory: Path, option: str = "modules: hello\n") -> source.Lesson:
 
 
 @pytest.fixture
-def kernel(tmp_path: Path) -> SimpleNamespace:
+def kernel(tmp_path: Path) -> Kernel:
     directory = tmp_path / "linux"
     directory.mkdir()
     (directory / "Makefile").write_text(MAKEFILE)
-    return SimpleNamespace(name="debian-6.1", build_dir=directory)
+    return cast("Kernel", SimpleNamespace(name="debian-6.1", build_dir=directory))
 
 
 def test_modules_of_a_lesson_are_words(tmp_path: Path) -> None:
@@ -37,9 +39,7 @@ def test_modules_of_a_lesson_are_words(tmp_path: Path) -> None:
     assert lesson(tmp_path, "").modules == ()
 
 
-def test_module_of_a_lesson_is_built_outside_of_its_sources(
-    tmp_path: Path, kernel: SimpleNamespace
-) -> None:
+def test_module_of_a_lesson_is_built_outside_of_its_sources(tmp_path: Path, kernel: Kernel) -> None:
     sources = tmp_path / "programs/03/hello"
     sources.mkdir(parents=True)
     (sources / "Kbuild").write_text("obj-m := hello.o\n")
@@ -51,7 +51,7 @@ def test_module_of_a_lesson_is_built_outside_of_its_sources(
         built.module("other")
 
 
-def test_module_without_sources_is_named(tmp_path: Path, kernel: SimpleNamespace) -> None:
+def test_module_without_sources_is_named(tmp_path: Path, kernel: Kernel) -> None:
     with pytest.raises(VmError, match=r"03-name\.md: the module hello .* has no Kbuild"):
         build_lesson_module(tmp_path, kernel, lesson(tmp_path), "hello")
     assert not (tmp_path / "build").exists()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import errno
 import itertools
+import os
 import re
 from pathlib import Path
 
 import pytest
 
-from ksmlab.pytest_plugin import kernel_log
 from ksmlab.pytest_plugin.kernel_log import MARK, KernelLog, complaints, slice_of
 from ksmlab.vm.splat import KINDS, classify
 from ksmlab.vm.waivers import Waiver, load_waivers
@@ -31,9 +31,9 @@ class Device:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *records: bytes | int) -> None:
         self.records = list(records)
         self.written: list[bytes] = []
-        monkeypatch.setattr(kernel_log.os, "open", lambda *_: 99)
-        monkeypatch.setattr(kernel_log.os, "read", self.read)
-        monkeypatch.setattr(kernel_log.os, "write", lambda _, data: self.written.append(data))
+        monkeypatch.setattr(os, "open", lambda *_: 99)
+        monkeypatch.setattr(os, "read", self.read)
+        monkeypatch.setattr(os, "write", lambda _, data: self.written.append(data))
 
     def read(self, _descriptor: int, _size: int) -> bytes:
         if not self.records:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import queue
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -66,6 +67,6 @@ def test_the_wait_for_a_panic_ends_when_it_is_over(monkeypatch: pytest.MonkeyPat
     # Just in time, and then too late.
     clock = itertools.chain([0.0, 0.0], itertools.repeat(leg_module.NMI_SECONDS + 1e-9))
     monkeypatch.setattr(leg_module, "time", SimpleNamespace(monotonic=lambda: next(clock)))
-    monkeypatch.setattr(leg_module, "queue", SimpleNamespace(Empty=leg_module.queue.Empty))
+    monkeypatch.setattr(leg_module, "queue", SimpleNamespace(Empty=queue.Empty))
     leg._interrupt()
     assert sent == ["nmi"]

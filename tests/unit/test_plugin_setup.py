@@ -205,7 +205,7 @@ def test_an_interrupted_test_is_not_waited_for(
 
 
 def test_the_kernels_own_file_is_at_hand_for_its_frames_and_for_gdb(project: Path) -> None:
-    settings = {
+    settings: dict[str, object] = {
         "vm_kernels": "kernels.toml", "vm_modules": None, "vm_allow": None, "vm_tests": [],
     }  # fmt: skip
     option = SimpleNamespace(

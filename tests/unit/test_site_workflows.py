@@ -15,7 +15,8 @@ BUILT = "build/docs/html"
 
 def read(path: str) -> dict[str, Any]:
     # YAML 1.1 reads the key `on` as true; no test needs it.
-    return yaml.safe_load((ROOT / path).read_text())
+    jobs: dict[str, Any] = yaml.safe_load((ROOT / path).read_text())
+    return jobs
 
 
 def test_makefile_builds_the_site_where_the_workflows_expect_it() -> None:

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from test_vm_paths import KBUILD_SHELL, ODD, named, odd_environment
+from odd_paths import KBUILD_SHELL, ODD, named, odd_environment
 
 from ksmlab.vm import build as build_module
 from ksmlab.vm.build import build_modules, mirror

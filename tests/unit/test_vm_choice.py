@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from test_vm_kernels import BOOKWORM, FORKY, TRIXIE, FakeApt, use
+from fake_apt import BOOKWORM, FORKY, TRIXIE, FakeApt, use
 
 from ksmlab.vm import kernels as kernels_module
 from ksmlab.vm.errors import FetchError, VmError

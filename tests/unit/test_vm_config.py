@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import struct
 import subprocess
@@ -137,7 +138,7 @@ def test_a_host_that_is_busy_is_not_taken_for_a_slow_one(monkeypatch: pytest.Mon
         memory.append(bytearray(size))
         return memory[-1]
 
-    monkeypatch.setattr(kvm_loop.os, "open", lambda *_: 99)
+    monkeypatch.setattr(os, "open", lambda *_: 99)
     monkeypatch.setattr(kvm_loop, "fcntl", SimpleNamespace(ioctl=run))
     monkeypatch.setattr(kvm_loop, "mmap", SimpleNamespace(mmap=take))
     seconds = kvm_loop.loop_seconds(10.0)
@@ -150,8 +151,8 @@ def test_a_probe_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     def hang(*_args: object, **_kwargs: object) -> None:
         raise subprocess.TimeoutExpired("probe", accel.PROBE_SECONDS)
 
-    monkeypatch.setattr(accel.subprocess, "run", hang)
-    monkeypatch.setattr(accel.Path, "exists", lambda _self: True)
+    monkeypatch.setattr(subprocess, "run", hang)
+    monkeypatch.setattr(Path, "exists", lambda _self: True)
     assert not probe().kvm
 
 

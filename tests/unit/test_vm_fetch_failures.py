@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from test_vm_kernels import TRIXIE, FakeApt
+from fake_apt import TRIXIE, FakeApt
 
 from ksmlab.vm import apt as apt_module
 from ksmlab.vm import kernels as kernels_module

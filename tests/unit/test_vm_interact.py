@@ -10,12 +10,12 @@ import socket
 import subprocess
 import sys
 import termios
+import tty
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from ksmlab.vm import interact
 from ksmlab.vm.interact import connect
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ cli.main()
 
 
 def as_keyboard(monkeypatch: pytest.MonkeyPatch, descriptor: int) -> None:
-    monkeypatch.setattr(interact.sys, "stdin", SimpleNamespace(fileno=lambda: descriptor))
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(fileno=lambda: descriptor))
 
 
 def taker(line: socket.socket, got: list[bytes]) -> Callable[[], bool]:
@@ -78,7 +78,7 @@ def test_a_key_leaves_and_the_terminal_is_as_it_was(monkeypatch: pytest.MonkeyPa
     with here, there:
         as_keyboard(monkeypatch, slave)
         # In its raw state the terminal passes the key on without a newline.
-        monkeypatch.setattr(interact.tty, "setraw", raw_and_type(master, interact.tty.setraw))
+        monkeypatch.setattr(tty, "setraw", raw_and_type(master, tty.setraw))
         assert connect(here.fileno(), taker(here, []), lambda _data: None)
     assert termios.tcgetattr(slave) == before
     os.close(master)

@@ -10,9 +10,10 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest import mock
 
 import pytest
-from test_vm_paths import KBUILD_SHELL, ODD, named, odd_environment
+from odd_paths import KBUILD_SHELL, ODD, named, odd_environment
 
 from ksmlab.vm import kernel_build
 from ksmlab.vm import kernels as kernels_module
@@ -115,7 +116,7 @@ def test_how_long_it_takes_is_said_before_it_starts(
     monkeypatch: pytest.MonkeyPatch, store: KernelStore
 ) -> None:
     use(monkeypatch, FakeApt())
-    monkeypatch.setattr(kernels_module.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
     lines: list[str] = []
     store.get("k", lines.append)
     said = [line for line in lines if "about 4 min on 2 CPUs" in line]
@@ -272,8 +273,8 @@ def test_a_table_that_says_too_little(tmp_path: Path, table: str) -> None:
 
 
 def _build(spec: KernelSpec, cache: Path, hook: str) -> None:
-    kernels_module.PrivateApt = lambda _home: FakeApt(hook=hook)  # type: ignore[assignment,misc,return-value]
-    KernelStore({"k": spec}, cache).get("k", lambda _: None)
+    with mock.patch.object(kernels_module, "PrivateApt", return_value=FakeApt(hook=hook)):
+        KernelStore({"k": spec}, cache).get("k", lambda _: None)
 
 
 def wait_for(path: Path) -> None:

@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from odd_paths import ODD, named, odd_environment
 
 from ksmlab.lab import Lab, shell_script
 from ksmlab.progress import Progress
@@ -28,11 +29,6 @@ from ksmlab.vm.ports import Ports
 ROOT = Path(__file__).resolve().parents[2]
 TCG = Accel(kvm=False, why="")
 RELEASE = "6.1.0-9-amd64"
-#: Each would run `touch pwned` in a shell that got it unquoted, or mean something to make, QEMU or the kernel.
-ODD = [*";&()'=, \"$`\\*?[#:%@\n\tü", "$(touch pwned)", "`touch pwned`"]
-#: What scripts/tools-support-relr.sh and tools/scripts/Makefile.include of a kernel do with its environment.
-KBUILD_SHELL = """\t@tmp=$$(mktemp); trap "rm -f $$tmp.o $$tmp" EXIT; cd $(PWD); echo $(KCFLAGS) $(O); env
-"""
 FAKE_QEMU = """#!{python}
 import json, sys
 if sys.argv[1:] == ["--version"]:
@@ -79,23 +75,6 @@ class Host:
         return list(self.directory.rglob("*pwned")) + list(Path.cwd().glob("*pwned*"))
 
 
-def odd_environment(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
-    """Work in a directory with an odd name, which is also in each variable that could reach a shell."""
-    monkeypatch.chdir(directory)
-    for key in (
-        "TMPDIR",
-        "PWD",
-        "OLDPWD",
-        "KCFLAGS",
-        "O",
-        "KBUILD_OUTPUT",
-        "MAKEFLAGS",
-        "XDG_RUNTIME_DIR",
-    ):
-        monkeypatch.setenv(key, str(directory))
-    monkeypatch.setattr(tempfile, "tempdir", None)
-
-
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     made = Host(tmp_path)
@@ -103,13 +82,6 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
-    return made
-
-
-def named(directory: Path, odd: str) -> Path:
-    """Make a directory with an odd name."""
-    made = directory / (f"x{odd}touch pwned{odd}y" if len(odd) == 1 else f"x{odd}y")
-    made.mkdir()
     return made
 
 

@@ -6,18 +6,20 @@ import errno
 import os
 import re
 import shutil
+import signal
 import sys
+import tempfile
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
 from ksmlab import cli
 from ksmlab.kernels_cli import size_on_disk
-from ksmlab.vm import kernels as kernels_module
 from ksmlab.vm import path_checks
+from ksmlab.vm.apt import PrivateApt
 from ksmlab.vm.errors import FetchError, VmError
 from ksmlab.vm.kernels import KernelSpec, KernelStore
 from ksmlab.vm.path_checks import (
@@ -34,10 +36,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def fail_with(number: int) -> Any:
+def fail_with(number: int) -> Callable[..., NoReturn]:
     """Give a function that fails as a system call does."""
 
-    def fail(*_: object, **__: object) -> None:
+    def fail(*_: object, **__: object) -> NoReturn:
         raise OSError(number, os.strerror(number))
 
     return fail
@@ -51,7 +53,7 @@ def fail_with(number: int) -> Any:
 def test_directory_that_cannot_be_written_to_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, says: str
 ) -> None:
-    monkeypatch.setattr(path_checks.tempfile, "TemporaryFile", fail_with(number))
+    monkeypatch.setattr(tempfile, "TemporaryFile", fail_with(number))
     with pytest.raises(VmError) as caught:
         check_writable("kernel cache", tmp_path / "not/yet")
     assert f"The kernel cache, {tmp_path / 'not/yet'}, cannot be written to: " in caught.value.what
@@ -68,21 +70,27 @@ def test_too_little_space_is_reported_with_what_is_needed(tmp_path: Path) -> Non
     assert not (tmp_path / "k").exists()
 
 
-@pytest.mark.parametrize("action", ["fetch", "build", "tool"])
+@pytest.mark.parametrize(
+    "action",
+    [
+        pytest.param(lambda store: store.fetch("stock"), id="fetch"),
+        pytest.param(lambda store: store.build("own"), id="build"),
+        pytest.param(lambda store: store.tool("t", "linux-source", ["x"]), id="tool"),
+    ],
+)
 def test_nothing_is_fetched_when_there_is_too_little_space(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, action: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, action: Callable[[KernelStore], object]
 ) -> None:
-    monkeypatch.setattr(kernels_module.PrivateApt, "update", fail_with(errno.EIO))
+    monkeypatch.setattr(PrivateApt, "update", fail_with(errno.EIO))
     usage = SimpleNamespace(free=10 << 20)
-    monkeypatch.setattr(path_checks.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     specs = {
         "stock": KernelSpec("stock", "6.1", "amd64", ("linux-image",)),
         "own": KernelSpec("own", "6.1", "own", source="linux-source-6.1"),
     }
     store = KernelStore(specs, tmp_path)
     with pytest.raises(VmError, match="MiB are needed, 10 MiB are free"):
-        {"fetch": lambda: store.fetch("stock"), "build": lambda: store.build("own"),
-         "tool": lambda: store.tool("t", "linux-source", ["x"])}[action]()  # fmt: skip
+        action(store)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +107,7 @@ def test_hint_names_the_directory_to_clone_into(
     monkeypatch: pytest.MonkeyPatch, check: Callable[[str, Path], None], path: str
 ) -> None:
     if Path(path).name.isdigit():
-        monkeypatch.setattr(path_checks.tempfile, "TemporaryFile", fail_with(int(Path(path).name)))
+        monkeypatch.setattr(tempfile, "TemporaryFile", fail_with(int(Path(path).name)))
     with pytest.raises(VmError) as caught:
         check("checkout", Path(path))
     assert re.search(
@@ -160,7 +168,7 @@ def test_command_reports_an_unexpected_storage_error_in_one_message(
         raise OSError(number, os.strerror(number), "/some/file")
 
     monkeypatch.setattr(cli, "app", fail)
-    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
     with pytest.raises(SystemExit) as caught:
         cli.main()
     assert caught.value.code == cli.HARNESS_FAILED
@@ -190,9 +198,7 @@ def test_full_file_system_is_the_one_named(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "full").mkdir()
     usage = {tmp_path / "full": 0, tmp_path: 1 << 40}
     monkeypatch.setattr(path_checks, "mount_point", lambda path: path)
-    monkeypatch.setattr(
-        path_checks.shutil, "disk_usage", lambda path: SimpleNamespace(free=usage[path])
-    )
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=usage[path]))
     explained = explain(OSError(errno.ENOSPC, "full"), (tmp_path, tmp_path / "full"))
     assert explained is not None
     assert f"writing failed in {tmp_path / 'full'} (on " in explained.what

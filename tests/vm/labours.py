@@ -83,7 +83,7 @@ class Worker:
         merged = self.kernel_pages
 
         def written() -> bool:
-            KsmSysfs.find().wait_until(lambda _: merged(), PATIENCE, "a page to merge")
+            KsmSysfs.find().wait_until(lambda _: bool(merged()), PATIENCE, "a page to merge")
             # A write of 2 to run, or a lower limit, may already have unmerged the pages.
             for page in merged():
                 shared = pagemap.entry(self.arena.page_address(page)).file
@@ -191,7 +191,8 @@ class Collapser:
         with refusable():
             self.plain.advise(MADV_COLLAPSE)
             assert self.plain.verify() == []
-            return made()
+            if made():
+                return True
         return False
 
 

@@ -25,7 +25,9 @@ from ksmlab.memory import Arena
 from ksmlab.sysfs import KsmSysfs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    from faults import T
 
 #: Pages of an arena, and how many are alike: small numbers, since each trial merges the pages again.
 NPAGES = 12
@@ -102,7 +104,7 @@ def one_pass(ksm: KsmSysfs) -> int:
     return ksm.read("skipped/no_memory")
 
 
-def refused(trials: list[Trial]) -> list[Trial]:
+def refused(trials: Sequence[Trial[T]]) -> list[Trial[T]]:
     """Return the trials that were refused; there must be some, all for want of memory."""
     found = [trial for trial in trials if trial.error is not None]
     assert found, f"no allocation of {len(trials)} made it fail"
@@ -232,7 +234,7 @@ def test_remove(ksm: KsmSysfs, area: Area, arena: Arena) -> None:
 
 def test_remove_of_pages_that_mremap_brought(ksm: KsmSysfs) -> None:
     """Merged pages in a region that was never scanned: their items are made by REMOVE."""
-    trials: list[Trial] = []
+    trials: list[Trial[None]] = []
     before = held(ksm)
     hit = True
     with FailNth() as task, KsmDevice() as device:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from array import array
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import kksmd
@@ -144,6 +145,11 @@ def test_near_duplicates_merge_with_their_equals(area: Area, quiet: KsmSysfs) ->
         assert not any(arena.verify() for arena in arenas)
 
 
+def passed(end: float, _ksm: KsmSysfs) -> bool:
+    """Return whether the monotonic clock has passed a time."""
+    return time.monotonic() > end
+
+
 def settled_metadata(ksm: KsmSysfs) -> int:
     """Return the bytes of metadata once the collisions of earlier memory have expired."""
     last, now = -1, ksm.read("metadata_bytes")
@@ -151,7 +157,7 @@ def settled_metadata(ksm: KsmSysfs) -> int:
         # The driver frees expired collisions twice a second.
         ksm.wait_full_scans(3 * LONGEST)
         end = time.monotonic() + 2
-        ksm.wait_until(lambda _, end=end: time.monotonic() > end, 60, "the driver to free metadata")
+        ksm.wait_until(partial(passed, end), 60, "the driver to free metadata")
         last, now = now, ksm.read("metadata_bytes")
     return now
 

@@ -253,7 +253,10 @@ def test_remove_takes_the_regions_of_its_own_area_alone(scanning: KsmSysfs) -> N
         with device.create_area() as first, device.create_area() as second:
             first.register(arena.address, 64)
             second.register(arena.address + 64 * PAGE_SIZE, 64)
-            frames = lambda: pagemap.frames(None, arena.address, 128)  # noqa: E731
+
+            def frames() -> list[int]:
+                return pagemap.frames(None, arena.address, 128)
+
             scanning.wait_until(lambda _: pagemap.distinct(frames()) == 1, 60, "all merged")
             second.remove()
             assert pagemap.distinct(frames()[:64]) == 1

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from multiprocessing.connection import Connection
 
-    from conftest import Modules
+    from modules import Modules
 
 NPAGES = 512
 HUGE_SIZE = 2 << 20
@@ -74,12 +75,16 @@ def test_kill_9_with_areas_open(scanning: KsmSysfs) -> None:
         nothing_left(scanning)
 
 
+def shares(least: int, ksm: KsmSysfs) -> bool:
+    """Return whether at least this number of page frames is saved."""
+    return ksm.pages_shared >= least
+
+
 def test_kill_9_while_pages_merge(scanning: KsmSysfs) -> None:
     for turn in range(10):
         with child(merged_worker) as process:
             process.receive()
-            some = turn * 40
-            scanning.wait_until(lambda s, some=some: s.pages_shared >= some, 60, "some shared")
+            scanning.wait_until(partial(shares, turn * 40), 60, "some shared")
             process.kill()
     nothing_left(scanning)
 

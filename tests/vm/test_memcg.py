@@ -84,11 +84,11 @@ def test_a_process_is_killed_at_its_limit_whatever_is_merged(scanning: KsmSysfs)
                 process.receive()
             except (EOFError, BrokenPipeError):
                 break
-            scanning.wait_until(
-                lambda s, step=step: s.pages_shared >= step * PAIRS * 0.98 or process.speaks(0),
-                60,
-                "the pairs of a step to merge",
-            )
+
+            def merged_or_dead(ksm: KsmSysfs, least: float = step * PAIRS * 0.98) -> bool:
+                return ksm.pages_shared >= least or process.speaks(0)
+
+            scanning.wait_until(merged_or_dead, 60, "the pairs of a step to merge")
             held = step * PAIRS * PAGE
             assert held <= limit
         assert process.finish() == -9

@@ -27,7 +27,7 @@ from ksmlab.patience import patient
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from conftest import Modules
+    from modules import Modules
 
     from ksmlab.device import Area
     from ksmlab.sysfs import KsmSysfs

@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -168,18 +169,21 @@ def one_round(modules: Modules, seed: str, seconds: float, image: Path) -> Count
         with contextlib.ExitStack() as stack:
 
             def start(body: Callable[[Connection], None]) -> Child:
-                # The copies that a fork makes of the heir's descriptors hold the module, too.
-                return stack.enter_context(child(lambda to: (heir.let_go(), body(to))))
+                def run(to: Connection) -> None:
+                    # The copies that a fork makes of the heir's descriptors hold the module, too.
+                    heir.let_go()
+                    body(to)
+
+                return stack.enter_context(child(run))
 
             nodes = numa.nodes()
             stages = [Stage(number, seed, image, nodes) for number in range(STAGES + 2)]
             knobs = start(lambda to: turn_knobs(to, seed))
-            played = [
-                start(lambda to, on=stage: play(on, to, seconds)) for stage in stages[:STAGES]
-            ]
+            played = [start(partial(play, stage, seconds=seconds)) for stage in stages[:STAGES]]
+            labourers: list[type[Worker | Collapser]] = [Worker, Collapser]
             toiling = [
-                start(lambda to, who=who, on=stage: toil(who, on, to))
-                for who, stage in zip((Worker, Collapser), stages[STAGES:], strict=True)
+                start(partial(toil, who, stage))
+                for who, stage in zip(labourers, stages[STAGES:], strict=True)
             ]
             said = [process.receive(seconds + SLOWEST) for process in played]
             # These go on until each thing has happened; meanwhile the settings change all the time.

@@ -6,6 +6,7 @@ import errno
 import os
 import time
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from multiprocessing.connection import Connection
 
-    from conftest import Modules
+    from modules import Modules
 
     from ksmlab.device import Area
 
@@ -213,6 +214,16 @@ def skipped_memory(connection: Connection) -> None:
             connection.recv()
 
 
+def shares(least: int, ksm: KsmSysfs) -> bool:
+    """Return whether at least this number of page frames is saved."""
+    return ksm.pages_shared >= least
+
+
+def scanned_more(passes: int, ksm: KsmSysfs) -> bool:
+    """Return whether more than this number of passes has ended."""
+    return ksm.full_scans > passes
+
+
 def test_each_page_is_looked_at_once_a_pass(several: KsmSysfs) -> None:
     """The memory is that of a child that waits, since a process that maps memory can delay the scan of its regions."""
     with child(skipped_memory) as process:
@@ -223,7 +234,7 @@ def test_each_page_is_looked_at_once_a_pass(several: KsmSysfs) -> None:
             skipped = several.skipped()
             if several.full_scans == passes:
                 assert {name: skipped[name] for name in expected} == expected
-            several.wait_until(lambda s, last=passes: s.full_scans > last, 60, "a pass")
+            several.wait_until(partial(scanned_more, passes), 60, "a pass")
 
 
 def test_the_pace_is_that_of_each(ksm: KsmSysfs, scanning: KsmSysfs, area: Area) -> None:
@@ -298,9 +309,7 @@ def test_run_2_leaves_nothing_merged(several: KsmSysfs, area: Area) -> None:
         place = process.receive()
         for turn in range(10):
             several.run = 1
-            several.wait_until(
-                lambda s, some=turn * 400: s.pages_shared >= some, 120, "some to be shared"
-            )
+            several.wait_until(partial(shares, turn * 400), 120, "some to be shared")
             several.run = 2
             stopped = several.full_scans
             assert (several.pages_shared, several.kernel_pages_allocated) == (0, 0)
@@ -345,7 +354,7 @@ def test_unload_with_several_threads(modules: Modules) -> None:
             with KsmDevice() as device, device.create_area() as area, Arena(NPAGES) as arena:
                 arena.fill(content.cycle(NPAGES, 100))
                 area.register(arena)
-                ksm.wait_until(lambda s, t=turn: s.pages_shared >= t * 200, 120, "some shared")
+                ksm.wait_until(partial(shares, turn * 200), 120, "some shared")
             modules.unload_all()
             assert running() == set()
             assert os.path.exists("/sys/kernel/mm")

@@ -248,7 +248,7 @@ class Leg:
         stream = self._stack.enter_context(self._socket.makefile("rwb"))
         # The reading thread holds the stream's lock, so it must end before the stream can be closed.
         self._stack.callback(_hang_up, self._socket)
-        self._line = Line(stream)  # type: ignore[arg-type]
+        self._line = Line(stream)
 
     def _begin(self, files: list[str]) -> None:
         """Start the guest's pytest, and wait until it has collected."""

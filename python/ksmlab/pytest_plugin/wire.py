@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from ksmlab.vm.guest_shell import find_port
-
-if TYPE_CHECKING:
-    from typing import BinaryIO
 
 #: The port for test reports, and the port for `ksmlab vm attach`.
 REPORTS = "reports"
 SHELL = "shell"
 
 Frame = dict[str, Any]
+
+
+class Stream(Protocol):
+    """What Line calls of a binary file that is open for reading and writing."""
+
+    def write(self, data: bytes, /) -> object:
+        """Write all of the data."""
+
+    def flush(self) -> object:
+        """Send what was written and is still buffered."""
+
+    def readline(self) -> bytes:
+        """Return the next line; without a newline if the other end has disconnected."""
+
+    def close(self) -> object:
+        """Close the file."""
 
 
 class Line:
@@ -25,7 +38,7 @@ class Line:
         stream: A binary stream for reading and writing.
     """
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: Stream) -> None:
         self._stream = stream
 
     @classmethod
@@ -37,7 +50,7 @@ class Line:
         """
         # Programs that a test starts must not inherit the port.
         descriptor = os.open(find_port(name), os.O_RDWR | os.O_CLOEXEC)
-        return cls(_Duplex(descriptor))  # type: ignore[arg-type]
+        return cls(_Duplex(descriptor))
 
     def send(self, frame: Frame) -> None:
         """Send a frame. Values that JSON does not support, such as properties of a test, are converted to strings.
