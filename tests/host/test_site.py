@@ -25,6 +25,12 @@ SCHEMES = ("light", "dark")
 READ = ("index", "lessons/01-first-merge", "lessons/08-page-wrprotect", "explanation/choices", "reference/sysfs",
         "reference/ioctls", "reference/command")  # fmt: skip
 DRAWN = "explanation/merge.html"
+#: Returns the beginning of each table that is wider than its place, so that a reader must scroll it.
+SCROLLED_TABLES = """
+return [...document.querySelectorAll("article table")]
+  .filter((table) => table.getBoundingClientRect().width > table.parentElement.clientWidth)
+  .map((table) => table.textContent.trim().slice(0, 60));
+"""
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +58,7 @@ def screen() -> Iterator[Browser]:
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_no_page_is_wider_than_the_screen_nor_has_the_console_a_word(
+def test_no_page_and_no_table_is_wider_than_the_screen_and_the_console_is_empty(
     screen: Browser, site: Path, width: int
 ) -> None:
     pages = [path for path in sorted(site.rglob("*.html")) if "_static" not in path.parts]
@@ -64,6 +70,7 @@ def test_no_page_is_wider_than_the_screen_nor_has_the_console_a_word(
             "const e = document.documentElement; return [e.scrollWidth, e.clientWidth]"
         )
         assert wide <= room <= width, path.relative_to(site)
+        assert screen.js(SCROLLED_TABLES) == [], path.relative_to(site)
         assert screen.log() == [], path.relative_to(site)
 
 

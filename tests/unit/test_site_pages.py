@@ -141,7 +141,10 @@ def test_code_with_a_fence_gets_a_longer_one() -> None:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The HTML files of a small site that has all three comments."""
-    root = tmp_path_factory.mktemp("site")
+    root = tmp_path_factory.mktemp("site") / "docs"
+    root.mkdir()
+    # Pages link to the sources, which are beside docs/.
+    (root.parent / "kernel").symlink_to(CHECKOUT / "kernel")
     (root / "conf.py").write_text(
         "extensions = ['myst_parser', 'sphinx.ext.autodoc', 'ksmlab.site']\n"
     )
@@ -149,7 +152,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "# Site\n\n<!-- toctree\nnames\nreference/driver/pte_c\n-->\n\n"
         "<!-- eval-rst\n.. autofunction:: ksmlab.content.equal\n-->\n"
     )
-    names = "# Names\n\nSee `replace_page()`.\n\n| name | meaning |\n|---|---|\n| a | b |\n"
+    names = (
+        "# Names\n\nSee `replace_page()`.\n\n| name | meaning |\n|---|---|\n| a | b |\n"
+        '\n| event | who "acts" | result |\n|---|---|---|\n| close | the client | all of its pages are unmerged |\n'
+        "\n| a | b | c |\n|---|---|---|\n| 1 | 2 | 3 |\n"
+    )
     (root / "reference/driver").mkdir(parents=True)
     (root / "index.md").write_text(index)
     (root / "names.md").write_text(names)
@@ -179,6 +186,17 @@ def test_text_without_comments_is_unchanged() -> None:
 
 def test_tables_of_meanings_have_a_class(site: Path) -> None:
     assert re.search(r'<table class="[^"]*meanings', (site / "names.html").read_text())
+
+
+def test_cells_of_wide_tables_have_the_headings_of_their_columns(site: Path) -> None:
+    meanings, wide, narrow = re.findall(
+        r"<table.*?</table>", (site / "names.html").read_text(), re.DOTALL
+    )
+    assert re.findall(r'data-head="(.*?)"', meanings) == ["name", "meaning"]
+    assert re.match(r'<table class="[^"]*rows', wide)
+    assert re.findall(r'<td data-head="(.*?)"', wide) == ["event", "who &quot;acts&quot;", "result"]
+    assert "rows" not in narrow
+    assert "data-head" not in narrow
 
 
 def test_names_of_functions_link_to_the_reference_but_not_to_themselves(site: Path) -> None:

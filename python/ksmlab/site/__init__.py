@@ -8,13 +8,13 @@ from ksmlab.site import (
     comments,
     demo,
     identifiers,
-    meanings,
     metadata,
     outside,
     schemes,
     search,
     terms,
     transcript,
+    wide_tables,
 )
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 def setup(app: Sphinx) -> ExtensionMetadata:
     """Register the extension. Sphinx calls this function."""
     app.add_transform(outside.OutsideLinks)
-    app.add_transform(meanings.MeaningTables)
+    app.add_transform(wide_tables.WideTables)
+    app.set_translator("html", wide_tables.Translator)
     app.add_post_transform(identifiers.IdentifierLinks)
     app.add_post_transform(schemes.SchemedDrawings)
     app.add_post_transform(demo.DemoFrame)
