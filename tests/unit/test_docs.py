@@ -186,7 +186,9 @@ def test_comment_that_names_pages_shared_gives_the_name_that_mainline_has() -> N
 
 def test_every_definition_of_pages_shared_gives_the_name_that_mainline_has() -> None:
     (attribute,) = (each for each in definitions.attributes() if each.name == "pages_shared")
-    fields = [dict(event.fields) for event in definitions.tracepoints()]
+    fields = [
+        {each.shown: each.meaning for each in event.fields} for event in definitions.tracepoints()
+    ]
     said = [found["pages_shared"] for found in fields if "pages_shared" in found]
     assert said
     said += [attribute.meaning, curves.COUNTERS["pages_shared"]]

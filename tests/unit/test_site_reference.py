@@ -90,10 +90,15 @@ def test_every_tracepoint_is_there() -> None:
     assert shown("tracepoints") == names.union(words, *words.values())
     for each in definitions.tracepoints():
         assert each.meaning
-        assert all(name.upper() in each.form and meaning for name, meaning in each.fields)
+        assert all(field.shown.upper() in each.form and field.meaning for field in each.fields)
         assert "%" not in each.form
     (merge,) = (each for each in definitions.tracepoints() if each.name == "devksm_merge")
     assert merge.form == "KIND mm=MM addr=0xADDR pfn=0xPFN kernel_pfn=0xKERNEL_PFN"
+    assert [(field.name, field.type) for field in merge.fields] == [
+        ("kind", "int"), ("mm", "void *"), ("addr", "unsigned long"), ("pfn", "unsigned long"),
+        ("kpfn", "unsigned long"),
+    ]  # fmt: skip
+    assert "- `kernel_pfn`, `unsigned long` (field `kpfn`): " in tables.render("tracepoints")
     assert set(words["kind"]) == {"stable", "unstable"}
     reasons = {each.name.removeprefix("skipped/") for each in definitions.skip_reasons()}
     assert set(words["why"]) == reasons
@@ -110,6 +115,31 @@ def test_each_setting_has_a_default_and_a_range_and_run_its_errnos() -> None:
     least = {each.name: each.least for each in definitions.attributes() if each.least != "0"}
     assert least == {"threads": "1", "max_page_sharing": "2"}
     assert set(dict(definitions.run_errors())) == {"EINVAL", "EINTR", "ENOMEM", "EFAULT"}
+
+
+def test_every_sysfs_attribute_has_a_type_and_all_but_run_a_unit() -> None:
+    found = {each.name: (each.type, each.unit) for each in definitions.attributes()}
+    assert found["sleep"] == ("unsigned int", "µs")
+    assert found["max_kernel_pages"] == ("unsigned long", "pages")
+    assert found["metadata_bytes"] == ("unsigned long", "bytes")
+    assert [name for name, (_, unit) in found.items() if not unit] == ["run"]
+    assert {each.type for each in definitions.skip_reasons()} == {"unsigned long"}
+
+
+@pytest.mark.parametrize(("part", "of"), [("ioctls", ""), ("tracepoints", ""), ("kernel-doc", "pte.c"),
+                                          ("kernel-doc", "ksm.h")])  # fmt: skip
+def test_each_definition_links_to_its_line(part: str, of: str) -> None:
+    text = tables.render(part, of)
+    sections = re.findall(
+        r"^## `(?:enum |struct )?(\w+)`\n\n(?:.+\n)+\n(?:```text\n.*\n```\n\n)?"
+        r"\[`([\w/.]+):(\d+)`\]\((?:\.\./)+\2#L\3\)$",
+        text,
+        re.MULTILINE,
+    )
+    words = len(definitions.tracepoint_words()) if part == "tracepoints" else 0
+    assert len(sections) == text.count("\n## ") + text.startswith("## ") - words
+    for name, path, line in sections:
+        assert name in (CHECKOUT / path).read_text().splitlines()[int(line) - 1]
 
 
 def test_the_lines_of_fdinfo_are_there() -> None:

@@ -29,6 +29,24 @@ SET_AT_LOAD = re.compile(r"^\tksm_settings\.(\w+) = (.*);$", re.MULTILINE)
 LAST_RUN = re.compile(r"enum \{ ((?:KSM_RUN_\w+(?:, )?)+) \};")
 FDINFO = re.compile(r"(ksm-\w+):\\t%")
 FDINFO_MEANING = re.compile(r"^(ksm-\w+): (.*)$")
+MEMBER_TYPE = re.compile(r"^\t(unsigned \w+) (\w+);$", re.MULTILINE)
+PRINTED_NUMBER = re.compile(r"sysfs_emit\(buf, \"(%l?u)\\n\"")
+PRINTED_TYPES = {"%u": "unsigned int", "%lu": "unsigned long"}
+#: What the number in each file counts or measures.
+UNITS = {
+    "run": "",
+    "pages_to_scan": "pages",
+    "sleep": "µs",
+    "max_kernel_pages": "pages",
+    "max_page_sharing": "mappings",
+    "threads": "threads",
+    "pages_shared": "page frames",
+    "kernel_pages_allocated": "pages",
+    "zero_pages": "page frames",
+    "full_scans": "passes",
+    "pages_volatile": "pages",
+    "metadata_bytes": "bytes",
+}
 WRITABLE = re.compile(r"^ATTR_RW\((\w+)\)", re.MULTILINE)
 SKIPPED = re.compile(r"SKIPPED\((KSM_SKIP_\w+), \"(\w+)\"\)")
 PARAMETER = re.compile(r"^module_param(?:_cb)?\((\w+), .*?(\d+)\);", re.MULTILINE)
@@ -38,6 +56,8 @@ IOCTL = re.compile(r"^#define (KSM_\w+)\s+(_IO[WR]*\([^)]*\))", re.MULTILINE)
 EVENT = re.compile(r"^TRACE_EVENT\((\w+),$", re.MULTILINE)
 PRINTED = re.compile(r"TP_printk\(\"([^\"]*)\",\s*(.*)\)\n\);?", re.DOTALL)
 FIELD = re.compile(r"(?:(\w+)=)?(0x)?%\w+")
+STORED = re.compile(r"__entry->(\w+)")
+DECLARED = re.compile(r"__field\(([^,]+), (\w+)\)")
 SHOWN_BY = re.compile(r"show_(\w+)\(__entry->(\w+)\)")
 NAMED = re.compile(r"\{ (KSM_\w+),\s*\"(\w+)\" \}")
 MEMBER = re.compile(r"^@(\w+): ?(.*)$")
@@ -58,6 +78,8 @@ class Attribute:
         name: Its name.
         writable: Whether it can be written.
         meaning: The meaning of its number.
+        type: The type of its number in C.
+        unit: What its number counts or measures; empty for a state.
         default: The value when the driver is loaded; empty for a counter.
         most: The largest valid number; empty for a counter.
         least: The smallest valid number.
@@ -66,6 +88,8 @@ class Attribute:
     name: str
     writable: bool
     meaning: str
+    type: str
+    unit: str
     default: str = ""
     most: str = ""
     least: str = "0"
@@ -86,6 +110,7 @@ class Ioctl:
 
     Attributes:
         name: The name of its macro.
+        line: The line of the header on which it is defined.
         macro: The definition of its macro.
         number: Its number.
         summary: Its purpose, as a phrase.
@@ -94,6 +119,7 @@ class Ioctl:
     """
 
     name: str
+    line: int
     macro: str
     number: int
     summary: str
@@ -102,20 +128,39 @@ class Ioctl:
 
 
 @dataclass(frozen=True)
+class Field:
+    """A field of a tracepoint.
+
+    Attributes:
+        shown: Its name in a line of the trace.
+        name: Its name in filters and programs.
+        type: Its type in C.
+        meaning: Its meaning.
+    """
+
+    shown: str
+    name: str
+    type: str
+    meaning: str
+
+
+@dataclass(frozen=True)
 class Tracepoint:
     """A tracepoint of the system devksm.
 
     Attributes:
         name: Its name.
+        line: The line of kernel/trace.h on which it is defined.
         meaning: The event that it reports.
         form: The format of a line of the trace, with the names of fields instead of values.
-        fields: Pairs of a field and its meaning.
+        fields: Its fields.
     """
 
     name: str
+    line: int
     meaning: str
     form: str
-    fields: tuple[tuple[str, str], ...]
+    fields: tuple[Field, ...]
 
 
 @dataclass(frozen=True)
@@ -180,8 +225,8 @@ def attributes() -> list[Attribute]:
     """Return the files of /sys/kernel/mm/ksm.
 
     Raises:
-        DefinitionError: A file is described neither in kernel/ksm.h nor in the comment above its show function, or a
-            writable one has no default or no maximum.
+        DefinitionError: A file is described neither in kernel/ksm.h nor in the comment above its show function, or it
+            has no type or no unit, or a writable one has no default or no maximum.
     """
     text = _read("sysfs.c")
     settings = members("kernel/ksm.h", "struct ksm_settings")
@@ -190,6 +235,12 @@ def attributes() -> list[Attribute]:
     shown_as = {counter: name for name, counter in names.items()}
     defaults, most = _defaults(text), _maxima(text)
     least = _minima(text)
+    types = {
+        member: kind
+        for kind, member in MEMBER_TYPE.findall(
+            excerpt.find("kernel/ksm.h", "struct ksm_settings").text
+        )
+    }
     writable = {name for name, _, _ in SETTING.findall(text)} | set(WRITABLE.findall(text))
     result = []
     for name in ATTRIBUTE.findall(text):
@@ -199,8 +250,10 @@ def attributes() -> list[Attribute]:
             meaning = " ".join(comment_lines(comment)).strip().rstrip(".")
             # Begin with a lower-case letter, as the other meanings do.
             meaning = meaning[:1].lower() + meaning[1:]
-        if not meaning:
-            raise DefinitionError(f"kernel/sysfs.c: the attribute {name} has no description")
+        if not meaning or name not in UNITS:
+            raise DefinitionError(
+                f"kernel/sysfs.c: the attribute {name} has no description, or no unit in UNITS"
+            )
         if same := re.fullmatch(r"the same, of (the last complete pass)", meaning):
             before = counters[names[name].replace("_last", "_now")].replace(" so far", "")
             meaning = before.replace("this pass", same[1]).replace("the last one", "the one before")
@@ -209,6 +262,8 @@ def attributes() -> list[Attribute]:
                 name,
                 name in writable,
                 unmarked(meaning, shown_as),
+                types.get(name) or _printed_type(text, name),
+                UNITS[name],
                 defaults.get(name, ""),
                 most.get(name, ""),
                 least.get(name, "0"),
@@ -221,6 +276,15 @@ def attributes() -> list[Attribute]:
             f"kernel/sysfs.c: no default or no maximum was found for {', '.join(unknown)}"
         )
     return result
+
+
+def _printed_type(text: str, name: str) -> str:
+    """Return the type of the number that a show function prints, by its format."""
+    shown = text.partition(f"devksm_{name}_show(")[2] or text.partition("devksm_##_name##_show(")[2]
+    printed = PRINTED_NUMBER.search(shown)
+    if printed is None:
+        raise DefinitionError(f"kernel/sysfs.c: the type of {name} is not known")
+    return PRINTED_TYPES[printed[1]]
 
 
 def _run_names() -> list[str]:
@@ -280,9 +344,20 @@ def fdinfo() -> list[tuple[str, str]]:
 def skip_reasons() -> list[Attribute]:
     """Return the files of skipped/, each with its meaning from enum ksm_skip."""
     meanings = members("kernel/ksm.h", "enum ksm_skip")
+    text = _read("sysfs.c")
+    printed = PRINTED_NUMBER.search(excerpt.find("kernel/sysfs.c", "skipped_show").text)
+    if printed is None:
+        raise DefinitionError("kernel/sysfs.c: the type of the files of skipped/ is not known")
+    kind = PRINTED_TYPES[printed[1]]
     return [
-        Attribute(f"skipped/{name}", writable=False, meaning=unmarked(meanings[constant]))
-        for constant, name in SKIPPED.findall(_read("sysfs.c"))
+        Attribute(
+            f"skipped/{name}",
+            writable=False,
+            meaning=unmarked(meanings[constant]),
+            type=kind,
+            unit="pages",
+        )
+        for constant, name in SKIPPED.findall(text)
     ]
 
 
@@ -312,7 +387,8 @@ def ioctls() -> list[Ioctl]:
     result = []
     text = (excerpt.CHECKOUT / HEADER).read_text().replace("\\\n", " ")
     for name, macro in IOCTL.findall(text):
-        lines = comment_lines(excerpt.find(HEADER, name).comment)
+        piece = excerpt.find(HEADER, name)
+        lines = comment_lines(piece.comment)
         summary = " ".join(lines).partition(" - ")[2].split("  ")[0] if lines else ""
         number = getattr(abi, name, None)
         if not summary or number is None:
@@ -320,7 +396,17 @@ def ioctls() -> list[Ioctl]:
                 f"{HEADER}: {name} has no comment, or ksmlab.abi does not define it"
             )
         body, errors = _errors(lines[2:] if not lines[0] else lines[1:])
-        result.append(Ioctl(name, re.sub(r"\s+", " ", macro), number, summary, body, tuple(errors)))
+        result.append(
+            Ioctl(
+                name,
+                piece.first,
+                re.sub(r"\s+", " ", macro),
+                number,
+                summary,
+                body,
+                tuple(errors),
+            )
+        )
     return result
 
 
@@ -360,6 +446,12 @@ def tracepoints() -> list[Tracepoint]:
             raise DefinitionError(
                 f"kernel/trace.h: the opening comment does not describe the fields {unknown} of {name}"
             )
+        types = {name: kind for kind, name in DECLARED.findall(piece.text)}
+        stored = STORED.findall(printed[2])
+        if unknown := set(stored) - types.keys():
+            raise DefinitionError(
+                f"kernel/trace.h: {name} prints {unknown}, which is no field with a type"
+            )
         # Replace each value in the format by the name of its field.
         form = printed[1]
         for found, field in reversed(list(zip(FIELD.finditer(form), fields, strict=True))):
@@ -368,9 +460,13 @@ def tracepoints() -> list[Tracepoint]:
         result.append(
             Tracepoint(
                 name,
+                piece.first,
                 unmarked(meaning),
                 form,
-                tuple((field, unmarked(explained[field])) for field in fields),
+                tuple(
+                    Field(shown, field, types[field], unmarked(explained[shown]))
+                    for shown, field in zip(fields, stored, strict=True)
+                ),
             )
         )
     return result

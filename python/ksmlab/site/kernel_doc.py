@@ -25,6 +25,7 @@ class Doc:
 
     Attributes:
         name: The name of the function or type.
+        line: The line of the file on which its definition begins.
         prototype: The prototype of a function, or the definition of a type.
         summary: Its summary.
         members: Pairs of a parameter or member and its description.
@@ -32,6 +33,7 @@ class Doc:
     """
 
     name: str
+    line: int
     prototype: str
     summary: str
     members: tuple[tuple[str, str], ...]
@@ -103,6 +105,7 @@ def _doc(file: str, piece: excerpt.Excerpt) -> Doc:
         prototype = " ".join(piece.text.partition("\n{")[0].split())
     return Doc(
         name=piece.name,
+        line=piece.first,
         prototype=prototype,
         summary=markdown(summary.strip()),
         members=tuple((name, markdown(text)) for name, text in members),

@@ -22,7 +22,7 @@ PARTS: Mapping[str, Callable[[str], Mapping[str, object]]] = {
     },
     "fdinfo": lambda _: {"lines": definitions.fdinfo()},
     "pytest": lambda _: plugin.asked(),
-    "ioctls": lambda _: {"ioctls": definitions.ioctls()},
+    "ioctls": lambda _: {"ioctls": definitions.ioctls(), "header": definitions.HEADER},
     "tracepoints": lambda _: {
         "tracepoints": definitions.tracepoints(),
         "words": definitions.tracepoint_words(),
@@ -30,6 +30,7 @@ PARTS: Mapping[str, Callable[[str], Mapping[str, object]]] = {
     "command": lambda _: {"commands": command.commands()},
     "parameters": lambda _: {"parameters": definitions.parameters()},
     "kernel-doc": lambda file: {
+        "file": file,
         "docs": kernel_doc.docs(file),
         "opening": kernel_doc.opening(file),
     },
