@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import re
+import shutil
 import sys
 from typing import TYPE_CHECKING
 
@@ -11,7 +13,7 @@ from sphinx_build import build
 
 from ksmlab.lessons import blocks, source
 from ksmlab.lessons.excerpt import CHECKOUT
-from ksmlab.site import comments, pages
+from ksmlab.site import comments, kernel_doc, pages
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -144,7 +146,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("site") / "docs"
     root.mkdir()
     # Pages link to the sources, which are beside docs/.
-    (root.parent / "kernel").symlink_to(CHECKOUT / "kernel")
+    shutil.copytree(CHECKOUT / "kernel", root.parent / "kernel")
     (root / "conf.py").write_text(
         "extensions = ['myst_parser', 'sphinx.ext.autodoc', 'ksmlab.site']\n"
     )
@@ -206,3 +208,16 @@ def test_names_of_functions_link_to_the_reference_but_not_to_themselves(site: Pa
     section = page.partition('<section id="replace-page">')[2].partition("</section>")[0]
     assert 'href="#page-wrprotect"' in section
     assert section.count('href="#replace-page"') == 1
+
+
+def test_links_to_lines_of_sources_lead_to_pages_with_these_lines(site: Path) -> None:
+    page = (site / "reference/driver/pte_c.html").read_text()
+    links = re.findall(r'href="\.\./\.\./(source/kernel/pte\.c\.html)#L(\d+)"', page)
+    assert len(links) == len(kernel_doc.docs("pte.c"))
+    listing = (site / links[0][0]).read_text()
+    source = (CHECKOUT / "kernel/pte.c").read_text().splitlines()
+    assert listing.count('<span id="L') == len(source)
+    for _, line in links:
+        shown = listing.partition(f'<span id="L{line}">')[2].partition("\n")[0]
+        text = html.unescape(re.sub(r"<[^>]*>", "", shown))
+        assert text.strip() == f"{line}{source[int(line) - 1]}"

@@ -8,6 +8,7 @@ from ksmlab.site import (
     comments,
     demo,
     identifiers,
+    listings,
     metadata,
     outside,
     schemes,
@@ -28,6 +29,7 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     app.add_transform(wide_tables.WideTables)
     app.set_translator("html", wide_tables.Translator)
     app.add_post_transform(identifiers.IdentifierLinks)
+    app.add_post_transform(listings.ListingLinks)
     app.add_post_transform(schemes.SchemedDrawings)
     app.add_post_transform(demo.DemoFrame)
     app.add_post_transform(terms.TermLinks)
@@ -35,6 +37,7 @@ def setup(app: Sphinx) -> ExtensionMetadata:
         app.add_lexer(name, transcript.TranscriptLexer)
     app.connect("source-read", outside.show)
     app.connect("source-read", comments.read)
+    app.connect("html-collect-pages", listings.collect)
     app.connect("html-page-context", metadata.add)
     app.connect("build-finished", search.write)
     return {"parallel_read_safe": True, "parallel_write_safe": True, "version": "1"}
