@@ -43,7 +43,8 @@ def test_gitlab_job_publishes_what_make_docs_builds() -> None:
 
 
 def forgejo_steps() -> list[dict[str, Any]]:
-    return read(".forgejo/workflows/pages.yml")["jobs"]["publish"]["steps"]
+    steps: list[dict[str, Any]] = read(".forgejo/workflows/pages.yml")["jobs"]["publish"]["steps"]
+    return steps
 
 
 def test_forgejo_workflow_builds_the_site_with_its_address() -> None:

@@ -101,7 +101,7 @@ def test_pages_of_others_merge_while_an_mmap_lock_is_held(
 def hold_shared(connection: Connection) -> None:
     """Register pages, share them with a forked process, and hold the mmap lock; that process then registers them."""
     with KsmDevice() as device, Arena(NPAGES, huge=False) as arena, PteLab() as lab:
-        arena.fill(content.unique(NPAGES))
+        arena.fill(content.unique(NPAGES, first=1 << 32))
         with device.create_area() as area:
             area.register(arena)
             connection.send("registered")

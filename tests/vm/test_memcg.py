@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from cgroups import Cgroup, cgroup
@@ -153,14 +154,16 @@ def sparse(connection: Connection, cached: Path | None) -> None:
         KsmDevice() as device,
         device.create_area() as area,
         Memory(TABLES * TABLE_PAGES, TABLE_PAGES // 2) as memory,
+        ExitStack() as stack,
     ):
         memory.fill(Content(1), content.groups(memory.present, 2))
         connection.send("filled")
         connection.recv()
         if cached:
-            with cached.open("rb") as file:
-                while file.read(MEBIBYTE):
-                    pass
+            # The page cache of a disk is freed when the last descriptor is closed.
+            file = stack.enter_context(cached.open("rb"))
+            while file.read(MEBIBYTE):
+                pass
         connection.send("cached")
         connection.recv()
         area.register(memory)
