@@ -256,6 +256,22 @@ MUTANTS = (
         sign=r"WaitTimeoutError",
     ),
     Mutant(
+        name="the reaper uses the next region while it frees one",
+        edits=(
+            Edit(
+                "area.c",
+                "\tregion->leaving = true;\n\tregion_free(region);\n\t/* Unlock first",
+                "\tstruct ksm_region *next = list_is_last(&region->in_scan, &ksm_regions) ?\n"
+                "\t\tNULL : list_next_entry(region, in_scan);\n\n"
+                "\tif (next)\n\t\tnext->users++;\n"
+                "\tregion->leaving = true;\n\tregion_free(region);\n"
+                "\tif (next)\n\t\tksm_region_put(next);\n\t/* Unlock first",
+            ),
+        ),
+        test="tests/vm/test_lifetimes.py::test_close_does_not_wait_until_the_reaper_has_freed_a_region",
+        sign=r"assert \d+ > \(\d+ \+",
+    ),
+    Mutant(
         name="a cgroup above memory.high slows down the scanner",
         edits=(
             Edit(
