@@ -158,7 +158,7 @@ struct ksm_symbol {
 
 static struct ksm_symbol symbols[] = { KSM_SYMBOLS(ROW_X, ROW_V) };
 
-/* The kobject of /sys/kernel/mm. The export was removed between 6.1 and 6.12. */
+/* The kobject of /sys/kernel/mm. Its export was removed after Linux 6.1. */
 struct kobject *mm_kobj;
 
 struct ksm_kernel_ksm ksm_kernel_ksm;
