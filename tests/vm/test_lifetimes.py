@@ -227,6 +227,11 @@ def test_register_while_another_process_removes(scanning: KsmSysfs) -> None:
         assert arena.verify() == []
 
 
+def items_size(chunks: int) -> int:
+    """Return the size of the items of some chunks, in bytes."""
+    return chunks * 512 * (16 if kksmd.finds_by_hash() else 32)
+
+
 @contextmanager
 def sparse(chunks: int, pages: int) -> Iterator[int]:
     """Map memory in which only the first pages of every 2 MiB are present, and return its address."""
@@ -259,7 +264,7 @@ def test_close_while_the_region_of_a_dead_process_is_freed(scanning: KsmSysfs, p
         area = device.create_area()
         process.receive()
         area.register(address, chunks * HUGE_SIZE // PAGE_SIZE)
-        full = before + 2 * chunks * 512 * 16
+        full = before + items_size(2 * chunks)
         scanning.wait_until(lambda s: s.read("metadata_bytes") >= full, 60, "all chunks")
         closer = threading.Thread(target=area.close)
         closer.start()
@@ -287,7 +292,7 @@ def test_close_does_not_wait_until_the_reaper_has_freed_a_region(scanning: KsmSy
     """The reaper frees the region of a dead process, and examines the region of this process next."""
     chunks = 16384
     before = scanning.read("metadata_bytes")
-    full = before + chunks * 512 * 16
+    full = before + items_size(chunks)
     with KsmDevice() as device, device.create_area() as theirs, Arena(1) as arena:
 
         def body(connection: Connection) -> None:
