@@ -124,9 +124,15 @@ static struct ksm_chunk *chunk_get(struct ksm_region *region, unsigned long addr
 struct ksm_chunk *ksm_chunk_get(struct ksm_region *region, unsigned long addr)
 {
 	struct ksm_chunk *chunk = chunk_get(region, addr, KSM_GFP_NOWAIT);
+	unsigned long pass = READ_ONCE(ksm_counters.full_scans) + 1;
 
-	if (!chunk && ksm_charge_reclaim(region->mm, items_size()))
+	/* Reclaim that fails takes long: try it once in each pass. */
+	if (chunk || READ_ONCE(region->no_memory_in) == pass)
+		return chunk;
+	if (ksm_charge_reclaim(region->mm, items_size()))
 		chunk = chunk_get(region, addr, KSM_GFP_NOWAIT);
+	if (!chunk)
+		WRITE_ONCE(region->no_memory_in, pass);
 	return chunk;
 }
 

@@ -344,6 +344,8 @@ struct ksm_area {
  * @end: the address of the first byte after the region
  * @resume: the address at which the next pass enters the region, if the mmap
  *	lock was contended in this pass; otherwise 0
+ * @no_memory_in: the number of the last pass in which no memory could be
+ *	reclaimed for a chunk (set without a lock)
  * @merged: the number of items that are KSM_ITEM_MERGED
  * @users: the number of users. While it is not 0, the region is not freed. Each
  *	claimed range is a user, and each partner job (@partners of struct
@@ -368,6 +370,7 @@ struct ksm_region {
 	unsigned long start;
 	unsigned long end;
 	unsigned long resume;
+	unsigned long no_memory_in;
 	unsigned long merged;
 	unsigned int users;
 	bool leaving;
@@ -510,9 +513,9 @@ struct ksm_settings {
 #define KSM_MAX_THREADS		16
 
 /*
- * Allocations under ksm_lock, and those of scanners, must not sleep, because
- * all clients wait for that lock and for the scanners. A failed allocation
- * needs no warning: the next pass tries again.
+ * For allocations that do not sleep: those under ksm_lock, because all clients
+ * wait for that lock, and those of scanners (ksm_charge_reclaim() says why). A
+ * failed allocation needs no warning: the next pass tries again.
  */
 #define KSM_GFP_NOWAIT		(GFP_NOWAIT | __GFP_NOWARN | __GFP_ACCOUNT)
 

@@ -64,7 +64,7 @@ static void forget_over_high(void)
 /**
  * ksm_charge_reclaim - let a scanner reclaim memory for a process
  * @mm: the mm of the process
- * @size: the size of the allocation that has failed, in bytes
+ * @size: the size of the allocation that needs the memory, in bytes
  *
  * An allocation with KSM_GFP_NOWAIT fails if the cgroup of the process has
  * reached memory.max, even if most of that memory is page cache. So this

@@ -40,7 +40,10 @@ struct ksm_scanner {
 	struct ksm_jobs jobs;
 };
 
-/* The first ksm_settings.threads elements are in use. Under ksm_run_lock. */
+/*
+ * The first ksm_settings.threads elements are in use; while scanners are being
+ * removed, also those after them. Under ksm_run_lock.
+ */
 static struct ksm_scanner *scanners[KSM_MAX_THREADS];
 
 /* A thread that is about to stop scanners waits here until they do not scan. */
@@ -83,12 +86,20 @@ static int walk_range(struct ksm_scanner *s, unsigned int left)
 		ksm_walk_batch(mm, chunk, left, region->end, walk, batch);
 	if (walk->next == addr)
 		ksm_walk_next(mm, addr, region->end, walk);
+	/*
+	 * ksm_chunk_get() may reclaim memory. Until then, this scanner holds
+	 * the mmap lock of the process for reading, and delays its mmap() and
+	 * munmap().
+	 */
 	if (walk->page) {
 		chunk = ksm_chunk_get(region, walk->addr);
 		if (chunk) {
 			ksm_walk_batch(mm, chunk, left, region->end, walk, batch);
 		} else {
+			/* Skip all pages of the chunk. */
 			put_page(walk->page);
+			walk->page = NULL;
+			walk->next = min((walk->addr & PMD_MASK) + PMD_SIZE, region->end);
 			walk->why = KSM_SKIP_NO_MEMORY;
 		}
 	}
@@ -204,7 +215,7 @@ static bool scan_batch(struct ksm_scanner *s)
 	bool ended;
 
 	mutex_lock(&ksm_lock);
-	s->scanning = may_scan(s);
+	WRITE_ONCE(s->scanning, may_scan(s));
 	if (s->scanning)
 		ksm_pass_begin();
 	while (left && may_scan(s)) {
@@ -226,7 +237,7 @@ static bool scan_batch(struct ksm_scanner *s)
 		ksm_pass_release(&s->range);
 		held = 0;
 	}
-	ended = ksm_pass_end();
+	ended = s->scanning && ksm_pass_end();
 	WRITE_ONCE(s->scanning, false);
 	if (wq_has_sleeper(&scanner_wait))
 		wake_up_all(&scanner_wait);

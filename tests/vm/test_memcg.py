@@ -10,7 +10,7 @@ from children import child
 from equal import NPAGES as NEQUAL
 from swap import disk
 
-from ksmlab import content
+from ksmlab import content, pagemap
 from ksmlab.bench.workloads import Memory
 from ksmlab.content import Content
 from ksmlab.device import KsmDevice
@@ -210,3 +210,25 @@ def test_a_cgroup_above_memory_high_does_not_slow_down_the_scanner(
             lambda s: s.pages_shared == TABLES + NEQUAL - 1, 20, "the pages of both to merge"
         )
         assert group.event("high") > 0
+
+
+def test_a_cgroup_without_memory_does_not_slow_down_the_scanner(
+    scanning: KsmSysfs, area: Area, arena: Arena
+) -> None:
+    """Nothing of the cgroup can be reclaimed, and each attempt to do so takes long."""
+    with (
+        cgroup("no_memory") as group,
+        child(lambda connection: sparse(connection, None)) as process,
+    ):
+        group.add(process.pid)
+        process.receive()
+        group.limit(group.current + MEBIBYTE)
+        process.ask("cache")
+        process.ask("register")
+        scanning.wait_until(lambda s: s.skipped()["no_memory"] > 0, 60, "an allocation to fail")
+        area.register(arena)
+        scanning.wait_until(
+            lambda _: len(set(pagemap.frames(None, arena.address, NEQUAL))) == 1, 20, "one frame"
+        )
+        scanning.wait_full_scans(3, 20)
+        assert group.event("oom_kill") == 0
