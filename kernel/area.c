@@ -79,17 +79,20 @@ static void area_reap(struct ksm_area *area)
 
 /*
  * Free a region for which is_dead() is true. If the region is in an area, the
- * caller holds area->lock, which is dropped. ksm_lock is dropped and retaken.
+ * caller holds area->lock, which is dropped first: a process that shares the
+ * area can wait for that lock in close(). ksm_lock is dropped and retaken.
  */
 static void region_reap(struct ksm_region *region)
 {
 	struct ksm_area *area = region->area;
 
 	region->leaving = true;
-	region_free(region);
-	/* Unlock first: once ksm_lock is dropped, the area may be freed. */
-	if (area)
+	region->freeing = true;
+	if (area) {
+		leave_area(region);
 		mutex_unlock(&area->lock);
+	}
+	region_free(region);
 }
 
 /**

@@ -260,12 +260,13 @@ MUTANTS = (
         edits=(
             Edit(
                 "area.c",
-                "\tregion->leaving = true;\n\tregion_free(region);\n\t/* Unlock first",
-                "\tstruct ksm_region *next = list_is_last(&region->in_scan, &ksm_regions) ?\n"
-                "\t\tNULL : list_next_entry(region, in_scan);\n\n"
-                "\tif (next)\n\t\tnext->users++;\n"
-                "\tregion->leaving = true;\n\tregion_free(region);\n"
-                "\tif (next)\n\t\tksm_region_put(next);\n\t/* Unlock first",
+                "\t\tmutex_unlock(&area->lock);\n\t}\n\tregion_free(region);\n}\n",
+                "\t\tmutex_unlock(&area->lock);\n\t}\n"
+                "\tarea = list_is_last(&region->in_scan, &ksm_regions) ?\n"
+                "\t\tNULL : (void *)list_next_entry(region, in_scan);\n"
+                "\tif (area)\n\t\t((struct ksm_region *)area)->users++;\n"
+                "\tregion_free(region);\n"
+                "\tif (area)\n\t\tksm_region_put((void *)area);\n}\n",
             ),
         ),
         test="tests/vm/test_lifetimes.py::test_close_does_not_wait_until_the_reaper_has_freed_a_region",
