@@ -29,8 +29,8 @@
  *
  * Context: the mmap lock of @mm must be held, but no page-table lock, and not
  * between pte_change_begin() and pte_change_end() of another range. May sleep.
- * Return: false if the page stays mapped, because another thread has locked it;
- * the next pass tries again. Otherwise true.
+ * Return: false if the page stays mapped, because another thread has locked it:
+ * try again later. Otherwise true.
  */
 bool ksm_unmap_poisoned(struct mm_struct *mm, unsigned long addr)
 {
@@ -166,14 +166,15 @@ static void check_mapped(struct mm_struct *mm, unsigned long addr, struct unmerg
 
 /*
  * Cause a fault that gives the process its own copy of the page of a job. Unmap
- * the page instead if it has a memory error. Returns 0, or a negative error.
+ * the page instead if it has a memory error. Returns 0, or a negative error:
+ * -EAGAIN if another thread has locked the page.
  */
 static int break_cow(struct vm_area_struct *vma, struct unmerge_job *job)
 {
 	vm_fault_t fault;
 
 	if (!job->kpage || PageHWPoison(job->kpage))
-		return ksm_unmap_poisoned(vma->vm_mm, job->addr) ? 0 : -EFAULT;
+		return ksm_unmap_poisoned(vma->vm_mm, job->addr) ? 0 : -EAGAIN;
 	fault = handle_mm_fault(vma, job->addr, KSM_BREAK_FAULT, NULL);
 	if (fault & VM_FAULT_OOM)
 		return -ENOMEM;
@@ -196,13 +197,17 @@ static unsigned int break_cow_batch(struct vm_area_struct *vma, struct unmerge_j
 				    unsigned int nr)
 {
 	unsigned int tried, i;
+	int err;
 
 	check_mapped(vma->vm_mm, jobs[0].addr, jobs, nr);
 	for (tried = 0; tried < nr; tried++) {
 		if (!jobs[tried].mapped)
 			continue;
-		jobs[tried].err = break_cow(vma, &jobs[tried]);
-		if (jobs[tried].err || need_resched() || mmap_lock_is_contended(vma->vm_mm)) {
+		err = break_cow(vma, &jobs[tried]);
+		if (err == -EAGAIN)
+			break;
+		jobs[tried].err = err;
+		if (err || need_resched() || mmap_lock_is_contended(vma->vm_mm)) {
 			tried++;
 			break;
 		}
@@ -223,6 +228,15 @@ static unsigned int jobs_in_vma(const struct vm_area_struct *vma, const struct u
 	while (i < nr && jobs[i].addr < vma->vm_end)
 		i++;
 	return i;
+}
+
+/*
+ * Let another thread make progress, also one of lower priority: it has locked a
+ * page, or waits for the mmap lock.
+ */
+static void wait_for_other_thread(void)
+{
+	schedule_timeout_uninterruptible(1);
 }
 
 /*
@@ -255,6 +269,8 @@ static void run_jobs(struct mm_struct *mm, struct unmerge_job *jobs, unsigned in
 		done += run;
 		if (run)
 			err = jobs[done - 1].err;
+		else
+			wait_for_other_thread();
 	}
 	for (; done < nr; done++)
 		jobs[done].err = err;
@@ -336,8 +352,9 @@ static int unmerge_chunk(struct ksm_chunk *chunk, bool force)
  *
  * A scanner must neither wait for the mmap lock nor invoke the OOM killer. So
  * the function makes sure that a page is free. If another thread takes that
- * page first, PF_MEMALLOC (memalloc_noreclaim_save()) makes the fault fail, or
- * use the reserves of the page allocator: it does not invoke the OOM killer.
+ * page first, PF_MEMALLOC (memalloc_noreclaim_save()) lets the fault use the
+ * reserves of the page allocator and exceed the limit of the memory cgroup, by
+ * one page. If that fails, the fault fails without the OOM killer.
  *
  * Context: a scanner, without ksm_lock. May sleep.
  * Return: true if @addr does not map @kpage any more.
@@ -378,6 +395,7 @@ static int next_unlinked(struct ksm_region *region, unsigned long addr, bool for
 {
 	struct mm_struct *mm = region->mm;
 	struct ksm_chunk *chunk = ksm_chunk_find(region, addr);
+	bool locked;
 	int err;
 
 	*item = NULL;
@@ -391,10 +409,12 @@ static int next_unlinked(struct ksm_region *region, unsigned long addr, bool for
 		addr = ksm_walk_linked(mm, chunk, addr, region->end);
 	if (addr < region->end)
 		ksm_walk_for_unmerge(mm, addr, region->end, walk);
-	/* If another thread has locked the page, it soon unlocks it: try again. */
-	if (walk->why == KSM_SKIP_HWPOISON && !ksm_unmap_poisoned(mm, walk->addr))
-		walk->next = walk->addr;
+	locked = walk->why == KSM_SKIP_HWPOISON && !ksm_unmap_poisoned(mm, walk->addr);
 	mmap_read_unlock(mm);
+	if (locked) {
+		wait_for_other_thread();
+		walk->next = walk->addr;
+	}
 	if (walk->page && !PageAnon(walk->page)) {
 		*item = ksm_item_get(region, walk->addr);
 		err = *item ? 0 : -ENOMEM;
