@@ -618,7 +618,8 @@ static unsigned int prune(struct ksm_node *node)
 	if (PageUptodate(kpage))
 		node_reindex(node);
 	ksm_kpage_put(kpage);
-	return SEARCH_COST;
+	/* With index=tree, the search compares many pages. */
+	return ksm_index_ops->hashes ? SEARCH_COST : NODES_PER_HOLD;
 }
 
 /* Prune up to @max nodes. The caller holds prune_lock and ksm_lock. */

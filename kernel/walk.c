@@ -532,45 +532,46 @@ unsigned long ksm_walk_linked(struct mm_struct *mm, struct ksm_chunk *chunk, uns
 }
 
 /*
+ * Returns the page that an entry maps at @addr, without a reference, or NULL.
+ * The caller does not hold the page-table lock. It holds the mmap lock, and has
+ * entered an RCU read-side critical section, so the page table is not freed.
+ */
+static struct page *entry_page(pmd_t *pmd, unsigned long addr)
+{
+	pmd_t entry = READ_ONCE(*pmd);
+	pte_t pte;
+
+	if (!pmd_present(entry))
+		return NULL;
+	if (pmd_trans_huge(entry))
+		return pmd_page(entry) + pte_index(addr);
+	if (pmd_bad(entry))
+		return NULL;
+	pte = ptep_get_lockless(pte_offset_kernel(&entry, addr));
+	return pte_present(pte) && !pte_special(pte) ? pte_page(pte) : NULL;
+}
+
+/*
  * Find the anonymous page that an address maps, as get_user_pages_fast() does:
- * read the entry without the page-table lock, take a reference to the page, and
- * check that the entry has not changed. Returns the page, or NULL if there is
- * none or if the entry has just changed.
- *
- * The caller holds the mmap lock, and has entered an RCU read-side critical
- * section, so the page table is not freed.
+ * without the page-table lock, take a reference to the page, and then check
+ * that the address still maps it. Returns the page, or NULL if there is none or
+ * if the entry has just changed. The caller is as for entry_page().
  */
 static struct page *page_of(struct mm_struct *mm, unsigned long addr)
 {
-	struct page *page = NULL;
-	struct folio *folio;
 	unsigned long next;
-	pmd_t *pmd = ksm_find_pmd(mm, addr, &next), entry;
-	pte_t *ptep = NULL, pte;
+	pmd_t *pmd = ksm_find_pmd(mm, addr, &next);
+	struct page *page = pmd ? entry_page(pmd, addr) : NULL;
+	struct folio *folio;
 
-	if (!pmd)
+	if (!page || is_zone_device_page(page))
 		return NULL;
-	entry = READ_ONCE(*pmd);
-	if (!pmd_present(entry))
-		return NULL;
-	if (pmd_trans_huge(entry)) {
-		page = pmd_page(entry) + pte_index(addr);
-	} else if (!pmd_bad(entry)) {
-		ptep = pte_offset_kernel(&entry, addr);
-		pte = ptep_get_lockless(ptep);
-		if (pte_present(pte) && !pte_special(pte))
-			page = pte_page(pte);
-	}
-	if (!page)
-		return NULL;
-
 	folio = page_folio(page);
 	if (!folio_try_get(folio))
 		return NULL;
 	/* A huge page may have been split meanwhile. */
-	if (page_folio(page) == folio &&
-	    (ptep ? pte_same(ptep_get_lockless(ptep), pte) : pmd_same(READ_ONCE(*pmd), entry)) &&
-	    PageAnon(page) && !PageKsm(page) && !PageHWPoison(page) && !is_zone_device_page(page))
+	if (page_folio(page) == folio && entry_page(pmd, addr) == page && PageAnon(page) &&
+	    !PageKsm(page) && !PageHWPoison(page))
 		return page;
 	folio_put(folio);
 	return NULL;
