@@ -48,6 +48,4 @@ void ksm_reap_exit(void)
 	cancel_delayed_work_sync(&ksm_reap_work);
 	/* A writer of run=2 may have been the last user of a region. */
 	ksm_regions_reap();
-	/* Freeing one region may have scheduled the work for another one. */
-	cancel_delayed_work_sync(&ksm_reap_work);
 }
