@@ -201,7 +201,7 @@ def test_pages_merge_in_a_cgroup_that_is_full_of_page_cache(
 def test_a_cgroup_above_memory_high_does_not_slow_down_the_scanner(
     scanning: KsmSysfs, area: Area, arena: Arena
 ) -> None:
-    """The kernel slows down whoever charges memory to such a cgroup, by up to two seconds at a time."""
+    """The kernel slows down a thread that charges memory to such a cgroup, by up to two seconds at a time."""
     stacks: set[str] = set()
 
     def ended(ksm: KsmSysfs) -> bool:
