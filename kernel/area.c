@@ -26,11 +26,11 @@ static void leave_area(struct ksm_region *region)
 }
 
 /*
- * Free a region that has no users and is marked "leaving", so that it gets no
- * scanner as a user any more; "freeing" keeps writers of run=2 out, too. Pages
- * that are still merged stay merged: they are read-only mappings of a page that
- * no process can write. The caller holds ksm_lock and, if the region is still
- * in an area, area->lock. Drops and retakes ksm_lock.
+ * Free a region that has no users. It is marked "leaving", so no scanner
+ * becomes a user again; "freeing" keeps out writers of run=2. Pages that are
+ * still merged stay merged: they are read-only mappings of a page that no
+ * process can write. The caller holds ksm_lock and, if the region is still in
+ * an area, area->lock. Drops and retakes ksm_lock.
  */
 static void region_free(struct ksm_region *region)
 {
@@ -50,8 +50,8 @@ static void region_free(struct ksm_region *region)
 }
 
 /*
- * May the reaper free a region? No thread may use it, and either its mm is dead
- * or its area has been closed.
+ * May the reaper free a region? It may if no other thread uses the region or
+ * removes it, and the mm is dead or the area has been closed.
  */
 static bool is_dead(const struct ksm_region *region)
 {
@@ -190,9 +190,9 @@ unlock:
 /*
  * Remove all regions of an area. With @force, neither an error nor a signal
  * ends the loop: pages that cannot be unmerged stay merged, and the driver no
- * longer tracks them. If a writer of run=2 uses a region of another process, it
- * may wait for the mmap lock of that process. Such a region is left to the
- * reaper.
+ * longer tracks them. With @force, the loop also does not wait for a writer of
+ * run=2 that uses a region of another process, because the writer may wait for
+ * the mmap lock of that process. It leaves such a region to the reaper.
  */
 static int remove_all(struct ksm_area *area, bool force)
 {

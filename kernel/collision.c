@@ -266,7 +266,8 @@ static bool expire_some(struct rhashtable_iter *iter)
  *
  * Examines the set once in EXPIRE_PASSES / 2 passes, or in every call if no
  * memory is registered. The function tests that without ksm_lock. If the result
- * is wrong, this call or the next one examines the set without need.
+ * is out of date, this call examines the set without need, or leaves the work
+ * to the next call.
  *
  * Context: process context, one thread at a time. Takes ksm_lock, and drops it
  * every SAMPLES_PER_HOLD samples. May sleep.

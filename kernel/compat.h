@@ -126,7 +126,8 @@ static inline void mmu_notifier_change_pte(struct mm_struct *mm, unsigned long a
  */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 8, 0)
 /**
- * ksm_add_file_rmap - count one more mapping of a page that is not anonymous
+ * ksm_add_file_rmap - add one mapping to the map count of a page that is not
+ * anonymous
  * @page: the page, not compound; the caller gives a reference to the mapping
  * @vma: the VMA that maps it
  *
@@ -138,7 +139,7 @@ static inline void ksm_add_file_rmap(struct page *page, struct vm_area_struct *v
 }
 
 /**
- * ksm_remove_rmap - count one mapping less of a page
+ * ksm_remove_rmap - remove one mapping from the map count of a page
  * @page: the page, not compound; the caller must put the reference of the
  *	mapping
  * @vma: the VMA that has mapped it
@@ -151,7 +152,8 @@ static inline void ksm_remove_rmap(struct page *page, struct vm_area_struct *vma
 }
 
 /**
- * ksm_try_share_anon_rmap - make an exclusive page one that can be shared
+ * ksm_try_share_anon_rmap - clear PageAnonExclusive() of a page, so that
+ * processes can share it
  * @page: an anonymous page with PageAnonExclusive() set, not compound
  *
  * Context: the page-table lock must be held. The page-table entry must have

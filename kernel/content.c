@@ -44,8 +44,8 @@
  * depends on whether pages differ in their samples. But a process that knows
  * the seed can choose pages whose samples collide. xxh64 is not a cryptographic
  * hash function: even without the seed, a process can choose pages that collide
- * more often than others. Collisions only cost time and merges, because the
- * merge compares the pages.
+ * more often than others. Collisions only waste time and prevent merges,
+ * because the merge compares the pages.
  */
 static unsigned long hash_seed;
 module_param(hash_seed, ulong, 0400);
@@ -54,8 +54,8 @@ MODULE_PARM_DESC(hash_seed, "seed of all hashes and sample offsets, for benchmar
 static u64 seed;
 
 /*
- * The offset of each cache line in a page, in words. Each is in another quarter
- * of the page.
+ * The offset of each cache line in a page, in words. Each is in a different
+ * quarter of the page.
  */
 static unsigned int sample_offsets[LINES];
 

@@ -6,16 +6,17 @@
  * the same content. It has two kinds of entries. Stable entries are kernel
  * pages, which no process can write. They stay in the index until the driver
  * removes them. Unstable entries are ordinary pages, which may change at any
- * time, so a search may miss one of them. A search may miss an entry of either
- * kind if many entries must leave the index (the callback @order), since no
- * operation may take long. A later search can find it.
+ * time, so a search may miss one of them. No operation may take long, so the
+ * length of a search is limited: if it meets many entries that the callback
+ * @order rejects, or a long chain of the hash table, it may miss an entry of
+ * either kind. A later search can find it.
  *
  * The tree compares page contents; the hash table compares only their hashes.
  * With both, the merge compares the pages again, while no process can write
  * them.
  *
- * An index accesses pages only through callbacks, so the tests can compile it
- * for the host.
+ * An index accesses pages only through callbacks, so that the tests can compile
+ * it as a userspace program.
  *
  * An index takes no lock. The caller serializes all calls for one index; the
  * driver does so with ksm_lock, except when it creates and destroys the index.
@@ -72,9 +73,9 @@ enum ksm_kind { KSM_STABLE, KSM_UNSTABLE };
  * struct ksm_index_callbacks - how an index uses pages and the structs that
  * contain its entries
  * @order: compare the content that was searched for with the content of the
- *	page of an entry. Set the number to which the last argument points: less
- *	than, equal to, or greater than zero. Then return true. With index=hash,
- *	the hashes are equal already, and the number can always be zero. Return
+ *	page of an entry, as memcmp() does. Store the result in the number to
+ *	which the last argument points, and return true. With index=hash, the
+ *	hashes are equal already, and the number can always be zero. Return
  *	false if the entry must leave the index. The index then drops it at
  *	once, or in a later operation
  * @dropped: called after the index has removed @entry: because @order returned
@@ -109,19 +110,21 @@ struct ksm_index;
  *	there is none, insert @entry and return NULL
  * @forget: remove @entry
  * @flush: remove up to @max unstable entries, call @dropped for each of them,
- *	and return true if any remain. NULL if unstable entries stay in the
- *	index from pass to pass
+ *	and return true if any remain. This member is NULL if unstable entries
+ *	stay in the index from pass to pass
  * @retry: remove the unstable entry that matches @key, and call @dropped for
- *	it, so that the next pass searches for a match of its page again. NULL
- *	if unstable entries leave the index at the end of each pass
+ *	it, so that the next pass searches for a match of its page again. This
+ *	member is NULL if unstable entries leave the index at the end of each
+ *	pass
  * @bytes: return the size of the index in bytes, without its entries
  * @next: return the entry after @entry, or the first one if @entry is NULL;
  *	NULL at the end
- * @walk: begin a walk by @next if the last argument is true; otherwise end
- *	it. During the walk, entries can be inserted and removed; it misses none
- *	of the others. To end the walk, call @walk until it returns false. The
- *	caller may drop its lock between the calls. NULL if no walk misses an
- *	entry
+ * @walk: if the last argument is true, prepare for a walk, in which the caller
+ *	visits the entries with @next. During the walk, entries can be inserted
+ *	and removed; @next misses none of the others. If the last argument is
+ *	false, end the walk. To end it, call @walk until it returns false; the
+ *	caller may drop its lock between these calls. This member is NULL if
+ *	@next never misses an entry, even without it
  */
 struct ksm_index_ops {
 	const char *name;

@@ -17,8 +17,8 @@
  * does not know which pages hash to one bucket. But the hash function, xxh64,
  * is not a cryptographic one: for some pairs of pages, the hashes are equal
  * with many seeds. If a chain grows long, a search gives up after CHAIN_LIMIT
- * entries and may miss a match. So colliding pages cost merges, but a search
- * never takes long.
+ * entries and may miss a match. So if pages collide, some of them are not
+ * merged, but a search never takes long.
  */
 #include <linux/bitops.h>
 #include <linux/errno.h>

@@ -3,7 +3,8 @@
  * The tree index of 2009: two red-black trees, sorted by the content of pages.
  *
  * The stable tree contains kernel pages. They never change, so the tree is
- * always sorted, and every search is exact.
+ * always sorted. A search misses a match only if it meets too many kernel pages
+ * that have been freed (DROP_WITHIN).
  *
  * The unstable tree contains ordinary pages, which can be written at any time.
  * A written page is no longer at its sorted position, and may misdirect
@@ -21,15 +22,16 @@
 #include "index.h"
 
 /*
- * A search drops an entry that the callback @order rejects only if this was one
- * of its first DROP_WITHIN comparisons, because it then starts again at the
- * root. After an exit, the callback rejects all entries of the process, perhaps
- * millions. With this limit, a search compares at most DROP_WITHIN entries more
- * than the tree has levels: 22 levels for the four million pages of 16 GiB.
- * ksm_match_batch() can make three searches in one hold of ksm_lock, and one
- * comparison takes up to 8 us, so together they take less than 1 ms. The other
- * entries stay until a later search, the end of the pass (unstable), or
- * ksm_nodes_prune() (stable) removes them.
+ * When a search has dropped an entry that the callback @order rejects, it
+ * starts again at the root. So it drops such entries only during its first
+ * DROP_WITHIN comparisons. After an exit, the callback rejects all entries of
+ * the process, perhaps millions. With this limit, a search compares at most
+ * DROP_WITHIN entries more than the tree has levels: about 22 levels, and at
+ * most 44, for the four million pages of 16 GiB. ksm_match_batch() can make
+ * three searches in one hold of ksm_lock, and one comparison takes up to 8 us.
+ * So together they take less than 1 ms in a tree of 22 levels, and less than
+ * 1.5 ms in one of 44. The other entries stay until a later search, the end of
+ * the pass (unstable), or ksm_nodes_prune() (stable) removes them.
  */
 #define DROP_WITHIN	16
 
@@ -85,9 +87,9 @@ again:
 		nr++;
 		if (!index->cb->order(key->content, entry, kind, &order)) {
 			if (nr <= DROP_WITHIN) {
-				/* rb_erase() may have rebalanced the tree. */
 				rb_erase(&entry->rb, root);
 				index->cb->dropped(entry, kind);
+				/* rb_erase() may have rebalanced the tree. */
 				goto again;
 			}
 			if (kind == KSM_STABLE) {

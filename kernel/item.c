@@ -157,8 +157,8 @@ struct ksm_item *ksm_item_find(struct ksm_region *region, unsigned long addr)
  * @region: the region
  * @addr: an address in it
  *
- * Does not invoke the OOM killer: REMOVE and close() report that there is no
- * memory, or leave the page merged.
+ * Does not invoke the OOM killer: without memory, REMOVE and a write of run=2
+ * fail, and close() leaves the page merged.
  *
  * Context: the unmerge loop, without ksm_lock. The caller is a user of the
  * region, or is removing it. May sleep.
@@ -368,8 +368,7 @@ static bool chunk_forget(struct ksm_chunk *chunk, unsigned long start, unsigned 
 }
 
 /**
- * ksm_items_forget - reset the items of a range that maps no page that may be
- * merged, or whose region is being removed
+ * ksm_items_forget - reset the items of a range
  * @region: the region; either the caller is freeing it, or no other thread
  *	walks the range in this pass
  * @start: the first byte of the range
@@ -377,6 +376,7 @@ static bool chunk_forget(struct ksm_chunk *chunk, unsigned long start, unsigned 
  * @how: how the merges of merged items ended. With KSM_BREAK_ZEROED, the range
  *	maps the zero page, and items that are KSM_ITEM_ZERO remain so
  *
+ * The range maps no page that may be merged, or its region is being removed.
  * Chunks without a tracked item are freed, if the range covers them completely.
  *
  * Context: ksm_lock must be held. May drop and retake it.

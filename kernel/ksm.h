@@ -7,21 +7,23 @@
  *	kernel page		a page that replaces equal pages (KSM page)
  *	node			the metadata of a kernel page (stable_node)
  *	item			the metadata of a registered page (rmap_item)
- *	region			a registered range; an mm_slot is a whole mm
+ *	region			a registered range of one mm (mm_slot)
  *	chunk			the items of all pages that one page table maps
  *	pass			one scan of all regions (full scan)
  *	volatile page		a page that has changed since the last pass
  *	idle page or chunk	unchanged for so long that some passes skip it
  *	sample			a hash of four cache lines of a page
  *	collided sample		a sample that two different pages have had
- *	candidate		a page for which this pass may search a match
+ *	candidate		a page that may have to be merged in this pass
+ *	stable index		the index of kernel pages (stable tree)
+ *	unstable index		the index of pages with no match (unstable tree)
  *	merge job		the task to replace one page by a kernel page
  *	full node		the kernel page has max_page_sharing mappings
  *	stale node		the kernel page has been freed
  *
- * Layers, topmost first. A function calls only functions of its own file and of
- * files that are listed after it; `make lint` checks that. The callbacks of the
- * index are the exception:
+ * Layers, topmost first. Except for the callbacks of the index, a function
+ * calls only functions of its own file and of files that are listed after it;
+ * `make lint` checks that.
  *
  *	main			load and unload the module
  *	dev, sysfs		interfaces to userspace
@@ -48,17 +50,17 @@
  *	      MMU notifier start	(secondary MMUs drop the range)
  *	        page-table lock
  *
- * ksm_run_lock serializes writes to "run" and "threads". area->lock serializes
- * REGISTER and REMOVE on one area. prune_lock serializes walks over all nodes.
- * No thread holds two of these.
+ * ksm_run_lock serializes writes to the sysfs files "run" and "threads".
+ * area->lock serializes REGISTER and REMOVE on one area. prune_lock serializes
+ * walks over all nodes. No thread holds two of these.
  *
  * The kernel calls devksm_memory_callback() (node.c) under mem_hotplug_lock, so
  * that lock is taken before prune_lock and ksm_lock: a thread that holds one of
  * them must not wait for memory hotplug.
  *
- * Page locks are not in this order, because the driver only tries them. Nor are
- * locks under which none of these is taken: the xa_lock of region->chunks, and
- * the locks of allocators and wait queues.
+ * Page locks are not in this order, because the driver only tries them. The
+ * order also leaves out locks under which no lock of the list is taken: the
+ * xa_lock of region->chunks, and the locks of allocators and wait queues.
  *
  * ksm_lock guards the list of regions, the regions and their chunks, the items,
  * the index, the stable nodes, the pass and the counters. All clients of the
@@ -66,7 +68,7 @@
  * process: it waits for no mmap lock, takes no page fault, and makes no
  * allocation that can sleep. Scanners collect candidates and replace pages
  * without ksm_lock, and the unmerge loop drops it for each batch of pages. With
- * index=tree, each search compares pages under ksm_lock.
+ * the module parameter index=tree, each search compares pages under ksm_lock.
  *
  * After retaking ksm_lock, a thread checks again what it read before. The
  * following rules hold even while ksm_lock is dropped, and need no check:
@@ -80,10 +82,10 @@
  *  - An item is KSM_ITEM_MERGING while a merge job for its page is queued or
  *    runs. Only the scanner that queued the job changes the state of the item,
  *    and no thread frees the chunk of the item.
- *  - A kernel page is not freed while a merge job holds a reference to it. A
- *    new kernel page has no content with index=hash: the scanner that
- *    allocated it fills it, with a copy of the first page that it replaces. No
- *    other scanner does so. With index=tree, it is filled when it is allocated.
+ *  - A kernel page is not freed while a merge job holds a reference to it. With
+ *    index=hash, a new kernel page has no content. Only the scanner that
+ *    allocated the kernel page fills it, with a copy of the first page that is
+ *    replaced. With index=tree, a kernel page is filled when it is allocated.
  */
 #ifndef KSM_DRIVER_H
 #define KSM_DRIVER_H
@@ -128,11 +130,12 @@
  *	driver
  * @KSM_SKIP_PINNED: the page has another reference (O_DIRECT, vmsplice, VFIO,
  *	...)
- * @KSM_SKIP_BUSY: the page is locked, is being migrated, or has another special
- *	page-table entry; or the mmap lock is contended; or the kernel page has
- *	no content yet; or the index contains too many freed kernel pages
+ * @KSM_SKIP_BUSY: the page is locked or is being migrated, or its page-table
+ *	entry is of another kind that is neither present nor a swap entry; or
+ *	the mmap lock is contended; or the kernel page has no content yet; or
+ *	the index contains too many freed kernel pages
  * @KSM_SKIP_CHANGED: the page was written, moved or unmapped before the merge,
- *	or it differs from the kernel page because of a hash collision
+ *	or it differs from the kernel page although their hashes are equal
  * @KSM_SKIP_THP_SPLIT: the page is part of a huge page that cannot be split now
  * @KSM_SKIP_LIMIT: the page has a match, but max_kernel_pages is reached
  * @KSM_SKIP_NO_MEMORY: an allocation failed
@@ -229,9 +232,9 @@ struct ksm_region;
  * @node: while KSM_ITEM_MERGED: the node whose kernel page the address maps
  * @entry: while KSM_ITEM_UNSTABLE: the entry in the unstable index
  *
- * An item corresponds to an rmap_item in mm/ksm.c. An item is 16 bytes long
- * with index=hash and 32 with index=tree, because each index uses only a part
- * of @entry: see ksm_item_size(). An item stores neither its region nor its
+ * An item corresponds to an rmap_item in mm/ksm.c. An item is 32 bytes long
+ * with index=tree, but 16 with index=hash, which uses only the first 8 bytes of
+ * @entry: see ksm_item_size(). An item stores neither its region nor its
  * address: ksm_item_chunk() and ksm_item_addr() compute them.
  *
  * ksm_lock is held to change an item. The functions of walk.c read @word
@@ -269,11 +272,11 @@ struct ksm_item {
  * idle scans, it is skipped for 2^(KSM_IDLE_MAX - KSM_IDLE_MIN) = 32 passes
  * after each scan.
  *
- * A chunk with merged or changing pages is never skipped. An unchanged page of
- * such a chunk is hashed in every pass at first. After it has been found
- * unchanged more than KSM_IDLE_MIN times, it is hashed in every second pass,
- * then in every fourth, and so on. After KSM_IDLE_MAX times, it is hashed in
- * one of 32 passes (is_idle() in walk.c).
+ * A chunk is not skipped if its last scan found a merged, new, changed or
+ * skipped page. An unchanged page of such a chunk is hashed in every pass at
+ * first. After it has been found unchanged more than KSM_IDLE_MIN times, it is
+ * hashed in every second pass, then in every fourth, and so on. After
+ * KSM_IDLE_MAX times, it is hashed in one of 32 passes (is_idle() in walk.c).
  */
 #define KSM_IDLE_MIN		4
 #define KSM_IDLE_MAX		9
@@ -349,7 +352,8 @@ struct ksm_area {
  * @merged: the number of items that are KSM_ITEM_MERGED
  * @users: the number of users. While it is not 0, the region is not freed. Each
  *	claimed range is a user, and each partner job (@partners of struct
- *	ksm_jobs). A writer of run=2 is a user of the region that it unmerges
+ *	ksm_jobs). A writer of run=2, which is a thread that writes 2 to the
+ *	sysfs file "run", is a user of the region that it unmerges
  * @leaving: the region is being removed. Scanners do not enter it. The reaper
  *	does not free it, unless @area is NULL
  * @freeing: the items are being reset; no thread may unmerge the region any
@@ -357,6 +361,8 @@ struct ksm_area {
  * @unmerging: a writer of run=2 is a user of the region, and may wait for the
  *	mmap lock
  * @chunks: the chunks, by address divided by PMD_SIZE
+ *
+ * A region corresponds to an mm_slot in mm/ksm.c, but that is a whole mm.
  *
  * ksm_lock protects the members. @mm, @start and @end do not change. Threads
  * add chunks to @chunks without ksm_lock, because ksm_chunk_get() can sleep.
@@ -414,8 +420,8 @@ struct ksm_region {
  * is unused, and freed, when no item points to it any more.
  *
  * The size of a node depends on the index: 24 bytes with index=hash, 40 with
- * index=tree. With @pfn of 32 bits, kernel pages are in the first 16 TiB of
- * physical memory.
+ * index=tree. @pfn has 32 bits, so only pages in the first 16 TiB of physical
+ * memory become kernel pages (kpage_alloc() in node.c).
  */
 struct ksm_node {
 	u32 nr_items : 31;
@@ -439,8 +445,8 @@ struct ksm_node {
 
 /**
  * struct ksm_counters - the counters in /sys/kernel/mm/ksm (under ksm_lock)
- * @shared: page frames saved: mappings of kernel pages, except the first of
- *	each. Mainline KSM calls this pages_sharing
+ * @shared: page frames saved: addresses in regions that map kernel pages,
+ *	except one for each kernel page. Mainline KSM calls this pages_sharing
  * @kernel_pages: kernel pages in use. Mainline KSM calls this pages_shared
  * @zero_pages: page frames saved because the kernel mapped the zero page in
  *	place of pages of zeros when a scanner split a huge page. They are not
@@ -825,7 +831,7 @@ bool ksm_unmap_poisoned(struct mm_struct *mm, unsigned long addr);
  *	which then only tells that a page was found: do not dereference it
  * @addr: the address of @page, or of the first page that is skipped. The walk
  *	passes over empty page-table entries, so this can be after the address
- *	at which the walk began. If the walk finds no page, @addr is the address
+ *	at which the walk began. If the walk finds neither, @addr is the address
  *	at which it began
  * @next: the address at which the next walk begins
  * @why: why the pages from @addr to @next are skipped; KSM_SKIP_NONE if that

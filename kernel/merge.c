@@ -283,15 +283,15 @@ static bool refuse_huge_pages(struct ksm_region *region)
  * held. The scanner never waits for the mmap lock of a process.
  *
  * On kernels with CONFIG_DEBUG_VM, the mappings of a region are marked
- * VM_NOHUGEPAGE before the first merge. khugepaged examines a range, drops the
- * mmap lock, takes it for writing, and isolates the pages that it saw, one by
- * one. A merge in between does no harm: a kernel page is not on the LRU, so
- * khugepaged cannot isolate it. But with CONFIG_DEBUG_VM, khugepaged first
- * asserts that each page is still anonymous. It also checks the flag again
- * after it has taken the lock for writing, so a marked mapping never reaches
- * the assertion.
+ * VM_NOHUGEPAGE before the first merge, because an assertion of khugepaged
+ * could fail otherwise. khugepaged examines a range, drops the mmap lock, takes
+ * it for writing, and isolates the pages that it saw, one by one. A merge in
+ * between does no harm: a kernel page is not on the LRU, so khugepaged cannot
+ * isolate it. But with CONFIG_DEBUG_VM, khugepaged first asserts that each page
+ * is still anonymous. It also checks the flag again after it has taken the lock
+ * for writing, so a marked mapping never reaches the assertion.
  *
- * The flag is set on whole mappings, also outside of the region, and is never
+ * The flag is set on whole mappings, even outside of the region, and is never
  * cleared again. On kernels without CONFIG_DEBUG_VM the driver leaves it alone,
  * because two mappings with different flags can neither be merged nor be moved
  * by one mremap(). So a bug that depends on this flag may not reproduce on a

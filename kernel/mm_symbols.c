@@ -171,10 +171,10 @@ struct lockdep_map __mmu_notifier_invalidate_range_start_map = {
 #endif
 
 /*
- * Returns the address of a kernel symbol, or 0 if there is no such symbol. A
- * variable has an address only if the kernel has CONFIG_KALLSYMS_ALL. If the
- * kernel itself has no such symbol, kallsyms_lookup_name() searches the loaded
- * modules as well, and returns the symbol of a module.
+ * Returns the address of a kernel symbol, or 0 if there is no such symbol. The
+ * address of a variable is found only if the kernel has CONFIG_KALLSYMS_ALL. If
+ * the kernel itself has no such symbol, kallsyms_lookup_name() searches the
+ * loaded modules as well, and returns the symbol of a module.
  */
 static unsigned long kernel_symbol(const char *name)
 {

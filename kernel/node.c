@@ -50,7 +50,8 @@ static struct ksm_node *prune_next;
 /*
  * prune_nodes() drops ksm_lock after NODES_PER_HOLD nodes. A full node that has
  * room again counts as SEARCH_COST nodes, because prune() searches the index
- * for its content. One ksm_nodes_prune() examines at most NODES_PER_CALL nodes.
+ * for its content; with index=tree it counts as NODES_PER_HOLD nodes. One
+ * ksm_nodes_prune() examines at most NODES_PER_CALL nodes.
  */
 #define NODES_PER_HOLD	256
 #define NODES_PER_CALL	(1 << 16)
@@ -78,8 +79,9 @@ static struct ksm_node *node_next(struct ksm_node *node)
 }
 
 /*
- * Begin a walk by node_next(). Until walk_end(), nodes can be created and
- * dropped. The walk misses none of the others, unless a node gets another hash.
+ * Begin a walk over all nodes with node_next(). Until walk_end(), nodes can be
+ * created and dropped. The walk misses none of the others, unless a node gets
+ * another hash.
  */
 static void walk_begin(void)
 {
@@ -259,8 +261,10 @@ static void node_set_full(struct ksm_node *node)
  * up in a very long chain of the hash index. If the order of the chain has
  * changed, the insertion can find a match that the search has missed. And the
  * tree refuses a node if it contains too many stale ones. Then the node is
- * treated as full, so that ksm_nodes_prune() tries again. It becomes the first
- * of the list: a walk that has tried to return it does not meet it again.
+ * treated as full, so that ksm_nodes_prune() tries again. The node is added at
+ * the beginning of the list, which a walk over the full nodes has already
+ * passed. So a walk that has just failed to insert the node does not meet it
+ * again.
  */
 static void node_return(struct ksm_node *node, const struct ksm_key *key, u64 sample)
 {
@@ -270,7 +274,10 @@ static void node_return(struct ksm_node *node, const struct ksm_key *key, u64 sa
 	node->full = true;
 }
 
-/* Must a node be dropped? Its page has been freed or has a memory error. */
+/*
+ * Must a node be dropped? It must if its kernel page has been freed or has a
+ * memory error.
+ */
 static bool is_useless(const struct ksm_node *node)
 {
 	return is_stale(node) || PageHWPoison(ksm_node_page(node));
@@ -302,8 +309,8 @@ static struct page *kpage_alloc(struct page *content)
  * @why: set to the reason if no node is created
  *
  * With index=hash, the node enters the index before its page has content: the
- * first merge copies it (ksm_kpage_fill()). With index=tree, the index compares
- * contents, so the content is copied here.
+ * first merge copies the content (ksm_kpage_fill()). With index=tree, the index
+ * compares contents, so the content is copied here.
  *
  * Context: ksm_lock must be held. Does not sleep.
  * Return: the node, or NULL. The caller gets a reference to its kernel page.
@@ -321,7 +328,7 @@ struct ksm_node *ksm_node_create(struct page *content, u64 hash, u64 sample,
 	*why = KSM_SKIP_LIMIT;
 	if (limit && ksm_counters.kernel_pages >= limit)
 		return NULL;
-	/* The memory error may have occurred after the walk. */
+	/* A memory error may have occurred in the page since the walk. */
 	*why = KSM_SKIP_HWPOISON;
 	if (PageHWPoison(content))
 		return NULL;
@@ -540,7 +547,7 @@ bool ksm_node_collided(struct ksm_node *node, struct mm_struct *mm)
 }
 
 /**
- * ksm_node_add_item - count one more item of a node
+ * ksm_node_add_item - increment the number of items of a node
  * @node: the node
  *
  * Context: ksm_lock must be held.
@@ -552,7 +559,7 @@ void ksm_node_add_item(struct ksm_node *node)
 }
 
 /**
- * ksm_node_remove_item - count one item less
+ * ksm_node_remove_item - decrement the number of items of a node
  * @node: the node; if it has no other item and its kernel page has been freed,
  *	the node is freed
  *
@@ -601,8 +608,8 @@ static void node_reindex(struct ksm_node *node)
 }
 
 /*
- * Drop a node, or put it back into the index, if necessary. Returns the number
- * of nodes as which it counts: 1 or SEARCH_COST.
+ * Drop a node, or put it back into the index, if necessary. Returns the cost of
+ * the call, in nodes (see NODES_PER_HOLD).
  */
 static unsigned int prune(struct ksm_node *node)
 {
@@ -649,10 +656,11 @@ static void prune_nodes(unsigned long max)
  * A node is useless if its kernel page has been freed or has a memory error. A
  * scan would find these as well, but a pass can take long, and with run=0 there
  * is none. Until the nodes are dropped, the counters are wrong. A full node has
- * room when a process has written or unmapped some of its pages. Each call
- * examines at most NODES_PER_CALL nodes, and continues where the last call
- * ended. The reaper calls this function twice a second while any kernel page
- * exists. No setting controls the cost: one cache miss for each node examined.
+ * room again when processes have written to or unmapped some of the addresses
+ * that mapped its kernel page. Each call examines at most NODES_PER_CALL nodes,
+ * and continues where the last call ended. The reaper calls this function twice
+ * a second while any kernel page exists. No setting controls the cost: one
+ * cache miss for each node examined.
  *
  * Context: takes ksm_lock, and drops it every NODES_PER_HOLD nodes. May sleep.
  */

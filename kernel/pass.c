@@ -111,8 +111,9 @@ void ksm_pass_begin(void)
 	/*
 	 * Per-CPU LRU batches hold references to new pages, and a page with an
 	 * extra reference is not merged. The driver cannot tell such a page
-	 * from a pinned one: while a pinned page has a match, every pass drains
-	 * the batches of all CPUs, also with sleep=0.
+	 * from a pinned one. So while a pinned page has a match, every pass
+	 * drains the batches of all CPUs, even if sleep=0 makes the passes
+	 * follow each other at once.
 	 */
 	if (ksm_seen_fresh || ksm_counters.skipped_last[KSM_SKIP_PINNED]) {
 		mutex_unlock(&ksm_lock);

@@ -112,8 +112,8 @@ EXPORT_SYMBOL_NS_GPL(pte_change_end, KSM_LAB);
 /**
  * get_pte - find and lock the page-table entry of an address
  * @mm: the mm
- * @addr: an address in a VMA. munmap() can free the page tables of other
- *	addresses while the mmap lock is held for reading.
+ * @addr: an address in a VMA. It must be in one, because munmap() can free page
+ *	tables outside of VMAs while the mmap lock is held for reading.
  * @ptl: set to the page-table lock
  *
  * The race: without the page-table lock, another thread can change the entry

@@ -2,8 +2,9 @@
 /*
  * The set of all regions, and the user counts of regions.
  *
- * A region is not freed while its user count is not 0: region_free() in area.c
- * waits. area.c allocates and frees regions.
+ * A region is not freed while its user count is not 0: remove_all() in area.c
+ * waits (ksm_region_wait()), and the reaper leaves out such regions
+ * (is_dead()). area.c allocates and frees regions.
  */
 #include <linux/rbtree.h>
 #include <linux/sched/mm.h>

@@ -157,9 +157,10 @@ static void process_batch(struct ksm_scanner *s)
 
 /*
  * Scan one batch of pages, one hole, or one range that is skipped. A batch ends
- * before the first page that is not an ordinary one. It has at most @left
- * pages, of which at most KSM_BATCH are hashed. Returns the number of pages
- * scanned, but at least 1. ksm_lock is dropped and retaken.
+ * before the first page that is not an ordinary one (see the opening comment of
+ * walk.c). It has at most @left pages, of which at most KSM_BATCH are hashed.
+ * Returns the number of pages scanned, but at least 1. ksm_lock is dropped and
+ * retaken.
  */
 static unsigned int scan_step(struct ksm_scanner *s, unsigned int left)
 {
@@ -183,9 +184,10 @@ static unsigned int scan_step(struct ksm_scanner *s, unsigned int left)
 }
 
 /*
- * May the scanner begin another step? The caller holds ksm_lock. So once a
- * thread has changed "run" or "threads" under ksm_lock, no scanner begins
- * another step that the new value forbids.
+ * May the scanner begin another step? Between two steps, it calls this function
+ * under ksm_lock. So once a thread has changed "run" or "threads" under
+ * ksm_lock, no scanner begins another step that the new value forbids.
+ * should_scan() calls this function without ksm_lock.
  */
 static bool may_scan(const struct ksm_scanner *s)
 {
@@ -195,8 +197,8 @@ static bool may_scan(const struct ksm_scanner *s)
 
 /*
  * Is there anything to scan? Like ksmd_should_run() in mm/ksm.c. The caller
- * does not hold ksm_lock, so the result may be out of date: the thread that
- * registers a region wakes the scanners afterwards.
+ * does not hold ksm_lock, so the result may be out of date. This does no harm:
+ * the thread that registers a region wakes the scanners afterwards.
  */
 static bool should_scan(const struct ksm_scanner *s)
 {

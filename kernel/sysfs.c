@@ -4,8 +4,10 @@
  *
  * The directory has the six files of the 2009 driver (run, pages_to_scan,
  * sleep, max_kernel_pages, pages_shared and kernel_pages_allocated) and several
- * more. Two names differ from mainline KSM: pages_shared is mainline's
- * pages_sharing, and kernel_pages_allocated is mainline's pages_shared.
+ * more. Three of the six have other names in mainline KSM: sleep is
+ * sleep_millisecs there (in milliseconds, not microseconds), pages_shared is
+ * pages_sharing, and kernel_pages_allocated is pages_shared. The file
+ * zero_pages is not mainline's ksm_zero_pages: see struct ksm_counters.
  *
  * If the kernel has its own KSM (mm/ksm.c), /sys/kernel/mm/ksm exists already.
  * With sysfs=auto, the driver's directory is then called ksm_dev. With

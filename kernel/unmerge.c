@@ -2,9 +2,10 @@
 /*
  * Unmerge: give processes their own copies of merged pages.
  *
- * The driver causes an ordinary copy-on-write fault at the address. A kernel
- * page with a memory error cannot be copied: its mapping is replaced by an
- * entry that makes the next access fail with SIGBUS.
+ * At each address that maps a kernel page, the driver causes a fault that
+ * copies the page (KSM_BREAK_FAULT in compat.h). A kernel page with a memory
+ * error cannot be copied: its mapping is replaced by an entry that makes the
+ * next access fail with SIGBUS.
  */
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
@@ -27,8 +28,9 @@
  * entry by a hwpoison entry, so that the next access raises SIGBUS and does not
  * read the page.
  *
- * Context: the mmap lock of @mm must be held, but no page-table lock, and not
- * between pte_change_begin() and pte_change_end() of another range. May sleep.
+ * Context: the mmap lock of @mm must be held, but no page-table lock. Must not
+ * be called between pte_change_begin() and pte_change_end() of another range.
+ * May sleep.
  * Return: false if the page stays mapped, because another thread has locked it:
  * try again later. Otherwise true.
  */

@@ -495,15 +495,15 @@ static bool is_linked(struct ksm_item *item, pte_t pte)
 }
 
 /**
- * ksm_walk_linked - skip page-table entries for which no item must be linked
+ * ksm_walk_linked - skip page-table entries whose items need not be linked
  * @mm: the mm
  * @chunk: the chunk of @addr
  * @addr: the address at which the walk begins
  * @end: the end of the address range
  *
  * The unmerge loop must find each address that maps a kernel page and whose
- * item is not linked to the node of that page yet. This function skips only
- * addresses for which that is certainly not so (is_linked()).
+ * item is not linked to the node of that page yet. This function skips an
+ * address only if it is certainly not one of these (is_linked()).
  *
  * Context: the mmap lock of @mm must be held. Takes a page-table lock. Does not
  * sleep. No other thread may free @chunk.

@@ -16,7 +16,10 @@
 /* The number of pages that are referenced and timed together. */
 #define BATCH	32
 
-/* Hash pages, and add the time to @hash. It excludes the time to find them. */
+/*
+ * Hash pages, and add the time that this takes to hash->ns. The caller has
+ * already found the pages.
+ */
 static void hash_batch(struct ksm_lab_hash *hash, struct page **pages, int count)
 {
 	u64 start = ktime_get_ns();

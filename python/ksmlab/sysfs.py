@@ -145,7 +145,7 @@ class KsmSysfs:
     )
     threads = _Setting("The number of scanner threads, from 1 to 16.")
     pages_shared = _Counter(
-        "The number of frames saved: the mappings of kernel pages, except the first of each. "
+        "The number of frames saved: addresses in regions that map kernel pages, except one for each kernel page. "
         "Mainline KSM calls it pages_sharing."
     )
     kernel_pages_allocated = _Counter(

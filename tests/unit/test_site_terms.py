@@ -15,7 +15,13 @@ GLOSSARY = (ROOT / "docs/glossary.md").read_text()
 ENTRIES = terms.entries(GLOSSARY)
 ROW = re.compile(r"^ \*\t(?P<term>\w[\w ]*?)\t+(?P<meaning>.+)$", re.MULTILINE)
 #: Where the glossary has a term of kernel/ksm.h under a shorter name.
-SHORT = {"node": "stable node", "idle page or chunk": "idle", "collided sample": "collision"}
+SHORT = {
+    "node": "stable node",
+    "idle page or chunk": "idle",
+    "collided sample": "collision",
+    "stable index": "index",
+    "unstable index": "index",
+}
 
 
 def driver_terms() -> dict[str, str]:
