@@ -104,8 +104,8 @@ struct ksm_index;
  * @find_stable: return the stable entry that matches @key, or NULL
  * @insert_stable: insert @entry, whose content is that of @key, and return 0.
  *	Do not insert it, and return -EEXIST, if a stable entry matches @key
- *	already; or return -EAGAIN if so many entries must leave the index that
- *	the search for such an entry could not be completed
+ *	already; or return -EAGAIN if the search for such an entry has given up,
+ *	because it met too many entries that must leave the index
  * @find_or_insert_unstable: return the unstable entry that matches @key; or, if
  *	there is none, insert @entry and return NULL
  * @forget: remove @entry

@@ -157,8 +157,8 @@ bool ksm_node_tryget(struct ksm_node *node)
 /*
  * Insert a node into the index. Returns 0 on success; -EEXIST if a node with
  * the same hash (index=hash) or content (index=tree) is there already; -EAGAIN
- * if the index contains so many stale nodes that it could not search for such a
- * node.
+ * if the index has given up its search for such a node, because it met too many
+ * stale nodes.
  */
 static int node_insert(struct ksm_node *node, const struct ksm_key *key, u64 sample)
 {
