@@ -277,8 +277,8 @@ MUTANTS = (
         edits=(
             Edit(
                 "item.c",
-                "chunk = chunk_get(region, addr, KSM_GFP_NOWAIT);\n\n",
-                "chunk = chunk_get(region, addr, GFP_KERNEL_ACCOUNT);\n\n",
+                "struct ksm_chunk *chunk = chunk_get(region, addr, KSM_GFP_NOWAIT);",
+                "struct ksm_chunk *chunk = chunk_get(region, addr, GFP_KERNEL_ACCOUNT);",
             ),
         ),
         test="tests/vm/test_memcg.py::test_a_cgroup_above_memory_high_does_not_slow_down_the_scanner",
