@@ -87,7 +87,6 @@ static void region_reap(struct ksm_region *region)
 	struct ksm_area *area = region->area;
 
 	region->leaving = true;
-	region->freeing = true;
 	if (area) {
 		leave_area(region);
 		mutex_unlock(&area->lock);
