@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import kksmd
 import pytest
 from children import child
+from equal import shares
 from kernel_config import built_with
 from leaks import unaccounted_pages
 from modules import MM_KSM, kernel_has_ksm, kernels_own_ksm
@@ -73,11 +74,6 @@ def test_kill_9_with_areas_open(scanning: KsmSysfs) -> None:
         scanning.wait_until(lambda s: s.pages_shared == NPAGES - KINDS, 60, "all shared")
         process.kill()
         nothing_left(scanning)
-
-
-def shares(least: int, ksm: KsmSysfs) -> bool:
-    """Return whether at least this number of page frames is saved."""
-    return ksm.pages_shared >= least
 
 
 def test_kill_9_while_pages_merge(scanning: KsmSysfs) -> None:

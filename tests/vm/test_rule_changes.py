@@ -94,13 +94,18 @@ def test_mremap_within_the_region_and_out_of_it(area: Area, scanning: KsmSysfs) 
         assert pagemap.distinct(pagemap.frames(None, arena.address, NPAGES)) == NPAGES
 
 
+def merge_and_stop(area: Area, arena: Arena, scanning: KsmSysfs) -> None:
+    """Register an arena, wait until its pages are merged, and stop the scanner."""
+    area.register(arena)
+    all_merged(scanning)
+    scanning.run = 0
+
+
 def test_merged_pages_that_the_scan_has_not_met_are_unmerged_too(
     area: Area, arena: Arena, scanning: KsmSysfs
 ) -> None:
     """They came by mremap, into a region that is removed before kksmd gets there."""
-    area.register(arena)
-    all_merged(scanning)
-    scanning.run = 0
+    merge_and_stop(area, arena, scanning)
     arena.move()
     with KsmDevice() as device, device.create_area() as second:
         second.register(arena)
@@ -121,9 +126,7 @@ def frames_after_removal_with_userfaultfd(arena: Arena) -> int:
 def test_remove_unmerges_pages_that_mremap_moved_to_a_userfaultfd_mapping(
     area: Area, arena: Arena, scanning: KsmSysfs
 ) -> None:
-    area.register(arena)
-    all_merged(scanning)
-    scanning.run = 0
+    merge_and_stop(area, arena, scanning)
     arena.move()
     assert frames_after_removal_with_userfaultfd(arena) == NPAGES
     assert arena.verify() == []
@@ -136,9 +139,7 @@ def test_remove_unmerges_pages_that_fork_copied_to_a_userfaultfd_mapping(
         connection.send(frames_after_removal_with_userfaultfd(arena))
         connection.send(arena.verify())
 
-    area.register(arena)
-    all_merged(scanning)
-    scanning.run = 0
+    merge_and_stop(area, arena, scanning)
     with child(body) as process:
         assert process.receive() == NPAGES
         assert process.receive() == []

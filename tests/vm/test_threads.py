@@ -14,6 +14,7 @@ import faults
 import kksmd
 import pytest
 from children import child
+from equal import shares
 from faults import walk
 
 from ksmlab import content, libc, pagemap
@@ -212,11 +213,6 @@ def skipped_memory(connection: Connection) -> None:
             }
             connection.send(skipped)
             connection.recv()
-
-
-def shares(least: int, ksm: KsmSysfs) -> bool:
-    """Return whether at least this number of page frames is saved."""
-    return ksm.pages_shared >= least
 
 
 def scanned_more(passes: int, ksm: KsmSysfs) -> bool:
